@@ -1,0 +1,39 @@
+"""The `phigate` command: one noun a file, verbs as `opa` and `conftest` users know them.
+
+Exit codes: 0 done · 1 the answer is no (a test failed, verification failed, a decision differs) · 2 the command could
+not be carried out (bad usage, bad config, unreadable file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gateway.core.errors import GatewayError
+
+NOUNS = ("demo", "init", "serve", "policy", "bundle", "approvals", "sessions", "evidence")
+"""Each names a module of `gateway.cli` with `add(commands)`, which registers its parser and sets `run` to a function
+from the parsed arguments to an exit code."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, as `--help` shows it."""
+    top = argparse.ArgumentParser(prog="phigate", description=__doc__.splitlines()[0] if __doc__ else "")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for noun in NOUNS:
+        importlib.import_module(f"gateway.cli.{noun}").add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Faults of ours are told in a sentence, never as a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except GatewayError as fault:
+        print(f"phigate: {fault.detail}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,29 @@
+"""One client message with all that was found out about it before policy is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.core.protocol.jsonrpc import Message
+from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the exchange is about. `facts` is what policy may know beside the message itself (parsed SQL and the like)."""
+
+    exchange: ExchangeId
+    session: SessionId
+    actor: str
+    """The principal's pseudonym, which evidence leaves carry instead of the subject."""
+    era: Era
+    version: str
+    principal: Principal
+    upstream: UpstreamRef
+    message: Message
+    tool: Tool | None = None
+    facts: Document = field(default_factory=dict, repr=False)
+    answers: str = ""
+    """For a response to the upstream's own request: that request's method."""
+    justification: str = field(default="", repr=False)
+    """Why the client says it needs this call (`_meta["phigate/justification"]`), for reviewers."""

@@ -1,0 +1,196 @@
+"""What the exchange asks of the world: the whole vocabulary between the pure script and its driver.
+
+A script is a generator that yields one command and is sent its answer. The lower-case functions give each command the
+type of its answer; scripts use those and read as if they blocked. A fault is thrown into the script where it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from gateway.core.evidence.record import Record
+from gateway.core.masking.plan import Masked
+from gateway.core.masking.profile import Profile
+from gateway.core.policy.approval import Ask
+from gateway.core.policy.decision import Decision, Entrypoint, MaskRule
+from gateway.core.protocol.jsonrpc import Message
+from gateway.core.types import ApprovalId, Digest, Document, Json, LeafIndex
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Ask policy. The driver stamps the time into the input; the answer is always a decision, at worst a denial."""
+
+    entrypoint: Entrypoint
+    input: Document = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, with the OPA decision-log event (JSON bytes) that proves what was asked and answered."""
+
+    decision: Decision
+    event: bytes = field(repr=False)
+    bundle: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Make a record durable. The answer comes when it is; afterwards a crash cannot lose it. Throws EvidenceFault."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put the call before its reviewers and wait as long as this client can wait.
+
+    Joins a live approval of exactly this call, or opens one (durably) when there is none.
+    """
+
+    ask: Ask
+
+
+class Settled(Enum):
+    GRANTED = "granted"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    PENDING = "pending"
+    """Nobody answered while the client could wait: it is told to ask again."""
+    KEPT = "kept"
+    """The approved call ran while its client was away; `reply` is the result that was kept for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a hold ended. `detail` is what a grant tells policy (`input.approval`): id, reviewers, times; no PHI."""
+
+    approval: ApprovalId
+    state: Settled
+    detail: Document = field(default_factory=dict, repr=False)
+    reply: Json = field(default=None, repr=False)
+    """For KEPT: the JSON-RPC response document that was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Use up a grant for this exchange, durably, together with the record of it. False: somebody else already did."""
+
+    approval: ApprovalId
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the client's message upstream. `detached`: once sent, finish even if the client hangs up."""
+
+    message: Message = field(repr=False)
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for the upstream's next message; the answer is None when it has accepted a message that has no reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer a request that the upstream made, in the client's stead: policy did not let it reach the client."""
+
+    message: Message = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Profile a value: what PHI it holds and where. Large values are inspected off the event loop."""
+
+    value: Json = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Carry out a mask plan on a value. Throws MaskFault when any of it cannot be carried out."""
+
+    value: Json = field(repr=False)
+    plan: tuple[MaskRule, ...]
+    schema: Document | None = field(default=None, repr=False)
+    """The JSON Schema that `structuredContent` promised, which it must still keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Remember tool definitions that the upstream has just listed, for later pins, annotations and schemas."""
+
+    tools: tuple[Document, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Send one already recorded message to the client ahead of the reply."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Ask whether the client is still there."""
+
+
+Command = (
+    Decide | Append | Hold | Spend | Forward | Receive | Respond | Inspect | Mask | Learn | Relay | Present
+)
+Script = Generator[Command, Any, T]
+
+
+def decide(entrypoint: Entrypoint, document: Document) -> Script[Decided]:
+    return cast(Decided, (yield Decide(entrypoint, document)))
+
+
+def append(record: Record) -> Script[LeafIndex]:
+    return cast(LeafIndex, (yield Append(record)))
+
+
+def hold(ask: Ask) -> Script[Resolution]:
+    return cast(Resolution, (yield Hold(ask)))
+
+
+def spend(approval: ApprovalId, record: Record) -> Script[bool]:
+    return cast(bool, (yield Spend(approval, record)))
+
+
+def forward(message: Message, *, detached: bool) -> Script[None]:
+    yield Forward(message, detached)
+
+
+def receive() -> Script[Message | None]:
+    return cast("Message | None", (yield Receive()))
+
+
+def respond(message: Message) -> Script[None]:
+    yield Respond(message)
+
+
+def inspect(value: Json) -> Script[Profile]:
+    return cast(Profile, (yield Inspect(value)))
+
+
+def mask(value: Json, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:
+    return cast(Masked, (yield Mask(value, plan, schema)))
+
+
+def learn(tools: tuple[Document, ...]) -> Script[None]:
+    yield Learn(tools)
+
+
+def relay(data: bytes) -> Script[None]:
+    yield Relay(data)
+
+
+def present() -> Script[bool]:
+    return cast(bool, (yield Present()))

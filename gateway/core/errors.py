@@ -1,0 +1,72 @@
+"""The whole error tree on one page, sorted by whose fault it is.
+
+A refusal is not here: it is a value that the exchange returns. No error text carries PHI, a token or a message body;
+`detail` is written by us for the person who reads it.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Base of everything the gateway raises on purpose."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class ClientFault(GatewayError):
+    """The client sent what MCP does not allow. `code` is the JSON-RPC error code, `status` the HTTP status."""
+
+    def __init__(self, detail: str, *, code: int, status: int = 400) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+
+
+class ClientGone(GatewayError):
+    """The client hung up, cancelled, or the gateway is draining: nobody is left to answer."""
+
+
+class Unauthenticated(GatewayError):
+    """No principal: the token is missing, expired, forged or for somebody else. `reason` is a closed word for evidence."""
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class IdentityUnavailable(GatewayError):
+    """The identity provider cannot be asked and what is cached has expired: refuse with 503, never guess."""
+
+
+class UpstreamFault(GatewayError):
+    """The upstream broke its side. `kind` is one of a closed set, for evidence and metrics.
+
+    `unreachable` no connection · `timeout` a deadline passed · `closed` ended before its result · `malformed` not MCP ·
+    `oversize` larger than the limit · `status` an HTTP status that is not an answer.
+    """
+
+    def __init__(self, detail: str, *, kind: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class MaskFault(GatewayError):
+    """A mask plan could not be carried out to the letter, so nothing of the result may leave."""
+
+
+class PolicyFault(GatewayError):
+    """A policy bundle cannot be loaded or admitted. Raised when a bundle is activated, never while deciding."""
+
+
+class EvidenceFault(GatewayError):
+    """Evidence could not be made durable. The exchange ends unanswered and the gateway stops being ready."""
+
+
+class ConfigFault(GatewayError):
+    """The configuration cannot be used; `detail` lists every fault with file, line and fix."""
+
+
+class InternalFault(GatewayError):
+    """Our own bug: an invariant that the code relies on did not hold."""

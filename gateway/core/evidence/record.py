@@ -1,0 +1,44 @@
+"""What the evidence log is told: one typed record for each thing that happened.
+
+A record has PHI-free `members`, which become the leaf that is hashed, signed and shown to anyone, and `bodies`, which
+are sealed before they are stored; the leaf carries only each body's digest. The store adds index, session chain and
+key commitment when it writes the leaf, because only it knows the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gateway.core.types import ApprovalId, Document, ExchangeId, SessionId
+
+
+class LeafType(Enum):
+    SESSION_OPEN = "session.open"
+    SESSION_CLOSE = "session.close"
+    EXCHANGE_INTENT = "exchange.intent"
+    EXCHANGE_REFUSED = "exchange.refused"
+    EXCHANGE_MESSAGE = "exchange.message"
+    EXCHANGE_OUTCOME = "exchange.outcome"
+    EXCHANGE_UNKNOWN = "exchange.unknown"
+    APPROVAL_REQUEST = "approval.request"
+    APPROVAL_RESOLVED = "approval.resolved"
+    BUNDLE_ACTIVATED = "bundle.activated"
+    CONFIG_CHANGED = "config.changed"
+    KEY_EVENT = "key.event"
+    EVIDENCE_READ = "evidence.read"
+    LOGIN_FAILED = "login.failed"
+    HEARTBEAT = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry for the log, before it has a place in it."""
+
+    type: LeafType
+    members: Document
+    session: SessionId | None = None
+    exchange: ExchangeId | None = None
+    approval: ApprovalId | None = None
+    bodies: Mapping[str, bytes] = field(default_factory=dict, repr=False)

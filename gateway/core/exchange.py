@@ -1,0 +1,158 @@
+"""The policy enforcement point: the life of one client message, as a script of commands.
+
+Nothing here performs anything. `exchange` yields what must be done next, the driver does it and sends the answer back,
+so this page is the whole of the enforcement and can be played through in a test without a socket, a clock or a disk.
+The order of the lines is the promise (docs/architecture.md, invariants 1 to 6):
+
+- nothing is forwarded before its intent is durable (commit point 1);
+- nothing reaches the client before its outcome is durable (commit point 2), and it is the very bytes recorded;
+- what policy does not plainly allow is refused, and each forward ends in exactly one outcome.
+"""
+
+from __future__ import annotations
+
+from gateway.core import records, replies
+from gateway.core.call import Call
+from gateway.core.commands import (
+    Decided,
+    Script,
+    Settled,
+    append,
+    decide,
+    forward,
+    hold,
+    inspect,
+    learn,
+    mask,
+    present,
+    receive,
+    relay,
+    respond,
+    spend,
+)
+from gateway.core.errors import ClientGone, EvidenceFault, MaskFault, UpstreamFault
+from gateway.core.policy import approval, catalogue
+from gateway.core.policy import input as policy_input
+from gateway.core.policy.decision import Effect, Entrypoint
+from gateway.core.protocol import jsonrpc
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
+from gateway.core.records import Ending, Status
+from gateway.core.replies import Reply, promised_schema
+from gateway.core.types import Document, Era
+
+
+def exchange(call: Call) -> Script[Reply]:
+    """Decide a client's message, forward it if policy allows, and return the reply that was recorded."""
+    decided = yield from decide(Entrypoint.CALL, policy_input.for_call(call))
+    if decided.decision.effect is Effect.DENY:
+        reply = replies.refusal(call, decided.decision)
+        yield from append(records.refused(call, decided, reply))
+        return reply
+    yield from append(records.intent(call, decided))  # Commit point 1.
+    try:
+        grant = None
+        if decided.decision.effect is Effect.REQUIRE_APPROVAL:
+            grant = yield from await_grant(call, decided)
+            if isinstance(grant, Reply):
+                return grant
+        return (yield from carry(call, grant))
+    except EvidenceFault:
+        raise  # Nothing can be recorded, so nothing may be said; the store closes the exchange when it recovers.
+    except UpstreamFault as fault:
+        return (yield from close(call, Ending(Status.FAILED, replies.fault(call, fault), why=fault.kind)))
+    except ClientGone:
+        return (yield from close(call, Ending(Status.ABANDONED, Reply.nothing(), why="client_gone")))
+
+
+def await_grant(call: Call, decided: Decided) -> Script[Document | Reply]:
+    """Hold the call for its reviewers: the grant that was spent on it, or the reply that says why there is none."""
+    held = yield from hold(approval.ask(call, decided.decision))
+    if held.state is not Settled.GRANTED:
+        status = records.status_of(held.state)
+        return (yield from close(call, Ending(status, replies.held(call, held), approval=held.approval)))
+    # Policy speaks last: between the question and the grant a new bundle may have come to deny this call.
+    again = yield from decide(Entrypoint.CALL, policy_input.for_call(call, approval=held.detail))
+    if again.decision.effect is Effect.DENY:
+        reply = replies.refusal(call, again.decision)
+        return (yield from close(call, Ending(Status.REFUSED, reply, decided=(again,), approval=held.approval)))
+    if not (yield from spend(held.approval, records.spent(call, held.approval, again))):
+        return (yield from close(call, Ending(Status.REFUSED, replies.spent(call, held), approval=held.approval)))
+    return held.detail
+
+
+def carry(call: Call, grant: Document | None) -> Script[Reply]:
+    """Forward the message and bring back all that comes of it, message by message."""
+    # A legacy client that drops its connection has not cancelled (MCP 2025-11-25, Cancellation), and an approved call
+    # runs once whether or not its client waited: both are brought to their end.
+    yield from forward(call.message, detached=grant is not None or call.era is Era.LEGACY)
+    while True:
+        message = yield from receive()
+        match message:
+            case None:
+                return (yield from close(call, Ending(Status.ACCEPTED, Reply.accepted())))
+            case Success() | Failure():
+                return (yield from answer(call, message, grant))
+            case _:
+                yield from pass_on(call, message)
+
+
+def pass_on(call: Call, message: Message) -> Script[None]:
+    """Relay a notification or request that the upstream sent ahead of its result, or withhold it."""
+    profile = yield from inspect(jsonrpc.body(message))
+    decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, message, profile))
+    if decided.decision.effect is Effect.ALLOW:
+        try:
+            masked = yield from mask(jsonrpc.body(message), decided.decision.mask, None)
+        except MaskFault:
+            pass  # A message that cannot be masked is withheld like one that policy denies.
+        else:
+            data = jsonrpc.format(jsonrpc.with_body(message, masked.value))
+            yield from append(records.message(call, message, decided, data, masked.manifest))
+            yield from relay(data)
+            return
+    yield from append(records.message(call, message, decided, None, {}))
+    if isinstance(message, Request):
+        yield from respond(replies.withheld(message))
+
+
+def answer(call: Call, message: Response, grant: Document | None) -> Script[Reply]:
+    """Turn the upstream's response into the reply: filtered, decided, masked and recorded, in this order."""
+    seen, listed = yield from filter_catalogue(call, message)
+    body = jsonrpc.body(seen)
+    profile = yield from inspect(body)
+    decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, seen, profile, approval=grant))
+    decisions = (*listed, decided)
+    if decided.decision.effect is not Effect.ALLOW:
+        # The upstream has run and its result may not leave: it is recorded as withheld and goes no further.
+        reply = replies.withheld_result(call, decided.decision)
+        return (yield from close(call, Ending(Status.WITHHELD, reply, decided=decisions, upstream=message)))
+    try:
+        masked = yield from mask(body, decided.decision.mask, promised_schema(call, seen))
+    except MaskFault:
+        reply = replies.unmaskable(call)
+        ending = Ending(Status.WITHHELD, reply, decided=decisions, upstream=message, why="unmaskable")
+        return (yield from close(call, ending))
+    reply = Reply.of(jsonrpc.with_body(seen, masked.value), call.era)
+    status = Status.REPLIED
+    if not (yield from present()):
+        status = Status.ABANDONED if grant is None else Status.KEPT
+    ending = Ending(status, reply, decided=decisions, upstream=message, manifest=masked.manifest)
+    return (yield from close(call, ending))
+
+
+def filter_catalogue(call: Call, message: Response) -> Script[tuple[Response, tuple[Decided, ...]]]:
+    """Leave in a listing only the items that policy lets this principal see."""
+    listing = catalogue.listing(call.message, message)
+    if listing is None:
+        return message, ()
+    if listing.kind == "tools":
+        yield from learn(listing.items)
+    decided = yield from decide(Entrypoint.CATALOGUE, policy_input.for_catalogue(call, listing.kind, listing.summaries))
+    visible = decided.decision.visible if decided.decision.effect is Effect.ALLOW else frozenset()
+    return listing.only(visible), (decided,)
+
+
+def close(call: Call, ending: Ending) -> Script[Reply]:
+    """End the exchange: its one outcome is durable before the reply is returned (commit point 2)."""
+    yield from append(records.outcome(call, ending))
+    return ending.reply

@@ -1,0 +1,1 @@
+"""Finding PHI in a message and carrying out the mask plan that policy chose."""

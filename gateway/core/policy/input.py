@@ -1,0 +1,114 @@
+"""The `input` document that each entrypoint is given; `policies/schema/` describes it field by field.
+
+Small on purpose: policy pays for every byte, and a result's body never goes in, only its profile. The time is stamped
+by the driver just before policy is asked, so that two phases of one call have their own.
+"""
+
+from __future__ import annotations
+
+from gateway.core.call import Call
+from gateway.core.masking.profile import Profile
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
+from gateway.core.types import Document, Json, Principal, Tool
+
+
+def for_call(call: Call, *, approval: Document | None = None) -> Document:
+    """Input of `gateway/call/decision`; `approval` is present once the call has been granted."""
+    document = _common(call, "call")
+    document["message"] = {**_about(call), **_content(call.message)}
+    if approval is not None:
+        document["approval"] = approval
+    return document
+
+
+def for_result(call: Call, message: Message, profile: Profile, *, approval: Document | None = None) -> Document:
+    """Input of `gateway/result/decision` for anything that travels from upstream to client."""
+    document = _common(call, "result")
+    document["message"] = _about(call)
+    document["result"] = _result(message)
+    document["profile"] = profile.document
+    if approval is not None:
+        document["approval"] = approval
+    return document
+
+
+def for_catalogue(call: Call, kind: str, items: list[Json]) -> Document:
+    """Input of `gateway/catalogue/decision`: the items of one listing, by name and annotations."""
+    document = _common(call, "catalogue")
+    document["message"] = _about(call)
+    document["catalogue"] = {"kind": kind, "items": items}
+    return document
+
+
+def principal_document(principal: Principal) -> Document:
+    """A principal as policy sees it, here and in the approval and access questions."""
+    return {
+        "iss": principal.issuer,
+        "sub": principal.subject,
+        "groups": list(principal.groups),
+        "client": principal.client,
+        "acr": principal.acr,
+        "amr": list(principal.amr),
+        "chain": list(principal.chain),
+    }
+
+
+def name_of(message: Message) -> str:
+    """What a request is about: the tool's or prompt's name, or the resource's URI."""
+    params = message.params if isinstance(message, Request | Notification) else {}
+    for key in ("name", "uri"):
+        value = params.get(key)
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+def _common(call: Call, phase: str) -> Document:
+    return {
+        "phase": phase,
+        "principal": principal_document(call.principal),
+        "session": {"id": call.session, "era": call.era.value, "version": call.version},
+        "upstream": {"name": call.upstream.name, "labels": call.upstream.labels},
+        "tool": _tool(call.tool),
+        "facts": call.facts,
+    }
+
+
+def _about(call: Call) -> Document:
+    match call.message:
+        case Request(method=method):
+            return {"kind": "request", "method": method, "name": name_of(call.message)}
+        case Notification(method=method):
+            return {"kind": "notification", "method": method, "name": name_of(call.message)}
+        case Success() | Failure():
+            return {"kind": "response", "method": call.answers, "name": ""}
+
+
+def _content(message: Message) -> Document:
+    match message:
+        case Request(params=params) | Notification(params=params):
+            rest = {key: value for key, value in params.items() if key not in ("_meta", "arguments", "name")}
+            return {"arguments": params.get("arguments", {}), "params": rest}
+        case Success(result=result):
+            return {"arguments": {}, "params": {"result": result}}
+        case Failure(code=code, message=text, data=data):
+            return {"arguments": {}, "params": {"error": {"code": code, "message": text, "data": data}}}
+
+
+def _tool(tool: Tool | None) -> Json:
+    if tool is None:
+        return None
+    return {"name": tool.name, "pin": tool.pin, "annotations": tool.definition.get("annotations", {})}
+
+
+def _result(message: Message) -> Document:
+    match message:
+        case Success(result=result):
+            failed = isinstance(result, dict) and result.get("isError") is True
+            return {"kind": "success", "method": "", "is_error": failed}
+        case Failure(code=code):
+            return {"kind": "error", "method": "", "is_error": True, "code": code}
+        case Request(method=method):
+            return {"kind": "request", "method": method, "is_error": False}
+        case Notification(method=method):
+            return {"kind": "notification", "method": method, "is_error": False}

@@ -1,0 +1,158 @@
+"""What the exchange tells the evidence log: one function for each kind of record.
+
+Members go into the leaf, in the clear and for ever, so only words from closed sets get in: an effect, a reason code, a
+known method, the name of a tool that the upstream itself listed. Whatever a client or an upstream could have put a
+patient's name into is a body, and sealed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gateway.core.call import Call
+from gateway.core.commands import Decided, Settled
+from gateway.core.evidence.canonical import encode
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.protocol import jsonrpc, mcp
+from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response
+from gateway.core.replies import Reply
+from gateway.core.types import ApprovalId, Document, Json
+
+_CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_REASONS_KEPT = 8
+
+
+class Status(Enum):
+    """How an exchange ended."""
+
+    REPLIED = "replied"
+    ACCEPTED = "accepted"
+    """A message without a reply was handed to the upstream."""
+    WITHHELD = "withheld"
+    """The upstream answered and policy, or a mask that failed, kept the answer in."""
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    PENDING = "pending"
+    """Still waiting for reviewers when the client's time was up."""
+    KEPT = "kept"
+    """An approved call ran while its client was away; the reply waits for the retry."""
+    JOINED = "joined"
+    """A retry that was given the kept reply."""
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    """The client hung up: nothing was returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All there is to say about the end of an exchange."""
+
+    status: Status
+    reply: Reply
+    decided: tuple[Decided, ...] = ()
+    upstream: Response | None = field(default=None, repr=False)
+    """The upstream's own response, before masking; evidence keeps its digest, sealed, never its text."""
+    manifest: Document = field(default_factory=dict)
+    approval: ApprovalId | None = None
+    why: str = ""
+
+
+def status_of(settled: Settled) -> Status:
+    """The outcome of a call whose hold did not end in a grant."""
+    return Status.JOINED if settled is Settled.KEPT else Status(settled.value)
+
+
+def refused(call: Call, decided: Decided, reply: Reply) -> Record:
+    """Policy denied the call; it was never forwarded."""
+    members = {**_about(call), **_decision(decided)}
+    return _record(LeafType.EXCHANGE_REFUSED, call, members, _request(call, decided) | {"response": reply.data})
+
+
+def intent(call: Call, decided: Decided) -> Record:
+    """The gateway is about to forward, or to hold for approval."""
+    members = {**_about(call), **_decision(decided)}
+    return _record(LeafType.EXCHANGE_INTENT, call, members, _request(call, decided))
+
+
+def spent(call: Call, approval: ApprovalId, decided: Decided) -> Record:
+    """A grant was used up by this exchange; `decided` is policy's last word before the forward."""
+    members: Document = {"state": "spent", "approval": approval, **_decision(decided)}
+    return _record(LeafType.APPROVAL_RESOLVED, call, members, {"decision": decided.event}, approval)
+
+
+def message(call: Call, relayed: Message, decided: Decided, data: bytes | None, manifest: Document) -> Record:
+    """The upstream sent something ahead of its result; `data` is what the client gets, None when it is withheld."""
+    members: Document = {
+        "method": method_of(relayed),
+        "status": "withheld" if data is None else "relayed",
+        **_decision(decided),
+    }
+    bodies = {"decision": decided.event, "manifest": encode(manifest)}
+    if data is not None:
+        bodies["message"] = data
+    return _record(LeafType.EXCHANGE_MESSAGE, call, members, bodies)
+
+
+def outcome(call: Call, ending: Ending) -> Record:
+    """The one end of an exchange whose intent is on record."""
+    members: Document = {"status": ending.status.value}
+    if ending.why:
+        members["why"] = ending.why
+    if ending.approval is not None:
+        members["approval"] = ending.approval
+    if ending.decided:
+        members |= _decision(ending.decided[-1])
+    if ending.upstream is not None:
+        members["masked"] = _masked(ending.manifest)
+    bodies = {"response": ending.reply.data} if ending.reply.data else {}
+    for name, decided in zip(("decision", "catalogue"), reversed(ending.decided), strict=False):
+        bodies[name] = decided.event
+    if ending.upstream is not None:
+        bodies["manifest"] = encode({**ending.manifest, "upstream_sha256": jsonrpc.digest(ending.upstream)})
+    return _record(LeafType.EXCHANGE_OUTCOME, call, members, bodies, ending.approval)
+
+
+def method_of(message: Message) -> str:
+    """The method if MCP defines it, else a fixed word: an invented method name could carry anything."""
+    if isinstance(message, Request | Notification):
+        return message.method if message.method in mcp.METHODS else "(unknown)"
+    return "(response)"
+
+
+def _record(
+    kind: LeafType, call: Call, members: Document, bodies: dict[str, bytes], approval: ApprovalId | None = None
+) -> Record:
+    return Record(kind, members, call.session, call.exchange, approval, bodies)
+
+
+def _about(call: Call) -> Document:
+    document: Document = {
+        "actor": call.actor,
+        "upstream": call.upstream.name,
+        "era": call.era.value,
+        "method": method_of(call.message),
+    }
+    if call.tool is not None:
+        document["tool"] = call.tool.name
+        document["pin"] = call.tool.pin
+    return document
+
+
+def _decision(decided: Decided) -> Document:
+    codes: list[Json] = [
+        reason.code if _CODE.fullmatch(reason.code) else "(malformed)"
+        for reason in decided.decision.reasons[:_REASONS_KEPT]
+    ]
+    return {"effect": decided.decision.effect.value, "reasons": codes, "bundle": decided.bundle}
+
+
+def _request(call: Call, decided: Decided) -> dict[str, bytes]:
+    return {"request": jsonrpc.format(call.message), "decision": decided.event}
+
+
+def _masked(manifest: Document) -> Json:
+    counts = manifest.get("counts", {})
+    return {key: value for key, value in counts.items() if isinstance(value, int)} if isinstance(counts, dict) else {}

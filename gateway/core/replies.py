@@ -1,0 +1,149 @@
+"""What the client is told when the gateway itself is speaking: refusals, waits, faults.
+
+A refused tool call is a tool result with `isError`, because that is what reaches the model and lets it do better; any
+other refused request is a JSON-RPC error. Every text says what happened, what it means and what to do next, and none
+repeats anything that the client or the upstream sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.core.call import Call
+from gateway.core.commands import Resolution, Settled
+from gateway.core.errors import UpstreamFault
+from gateway.core.policy.decision import Decision
+from gateway.core.protocol import jsonrpc, versions
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
+from gateway.core.types import Document, Era, Json
+
+REFUSED = -32010
+"""JSON-RPC error code of a refusal; in the range that JSON-RPC 2.0 §5.1 leaves to servers, outside MCP's own codes."""
+UPSTREAM_FAILED = -32011
+META = "phigate/refusal"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The bytes that answer the client's message, as recorded; empty when there is nothing to say."""
+
+    data: bytes = field(repr=False)
+    status: int = 200
+    """HTTP status, where the reply travels as a plain HTTP response."""
+
+    @staticmethod
+    def nothing() -> Reply:
+        """Nobody is there to be answered."""
+        return Reply(b"")
+
+    @staticmethod
+    def accepted() -> Reply:
+        """A message that has no reply was taken (Streamable HTTP: 202)."""
+        return Reply(b"", 202)
+
+    @staticmethod
+    def of(response: Response, era: Era) -> Reply:
+        """The reply that carries `response`, with the HTTP status that its era gives it."""
+        return Reply(jsonrpc.format(response), versions.http_status(era, response))
+
+
+def refusal(call: Call, decision: Decision) -> Reply:
+    """Policy said no before anything was forwarded."""
+    why = "; ".join(reason.message for reason in decision.reasons) or "no policy allows it"
+    detail: Document = {
+        "code": "refused",
+        "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
+    }
+    return _say(call, f"Refused by policy: {why}. Nothing was sent to {call.upstream.name}.", detail)
+
+
+def withheld_result(call: Call, decision: Decision) -> Reply:
+    """The upstream answered and policy does not let the answer out."""
+    why = "; ".join(reason.message for reason in decision.reasons) or "no policy allows it"
+    detail: Document = {
+        "code": "withheld",
+        "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
+    }
+    text = f"The call ran on {call.upstream.name}, but policy does not let its result be returned: {why}."
+    return _say(call, text, detail)
+
+
+def unmaskable(call: Call) -> Reply:
+    """The mask plan could not be carried out to the letter."""
+    text = (
+        f"The call ran on {call.upstream.name}, but its result could not be masked as policy demands, "
+        "so none of it is returned. Ask for fewer fields, or ask your security team to look at this exchange."
+    )
+    return _say(call, text, {"code": "unmaskable"})
+
+
+def held(call: Call, resolution: Resolution) -> Reply:
+    """A hold ended without a grant: pending, refused, expired, cancelled, or with the reply kept for a retry."""
+    if resolution.state is Settled.KEPT:
+        return _kept(call, resolution.reply)
+    who = {
+        Settled.PENDING: (
+            f"This call needs a reviewer's approval and is waiting for it (approval {resolution.approval}). "
+            "Call again with exactly the same arguments to go on waiting; it runs once, when it is granted."
+        ),
+        Settled.REFUSED: f"A reviewer refused this call (approval {resolution.approval}). It was not run.",
+        Settled.EXPIRED: (
+            f"Nobody approved this call in time (approval {resolution.approval}). It was not run; "
+            "calling again asks anew."
+        ),
+        Settled.CANCELLED: f"This call's approval was withdrawn (approval {resolution.approval}). It was not run.",
+    }
+    detail: Document = {"code": f"approval_{resolution.state.value}", "approval": resolution.approval}
+    url = resolution.detail.get("url")
+    if isinstance(url, str):
+        detail["url"] = url
+    return _say(call, who[resolution.state], detail)
+
+
+def spent(call: Call, resolution: Resolution) -> Reply:
+    """The grant was used by another exchange first."""
+    text = (
+        f"The approval {resolution.approval} was granted for one call and has been used. "
+        "Calling again asks for a new one."
+    )
+    return _say(call, text, {"code": "approval_spent", "approval": resolution.approval})
+
+
+def fault(call: Call, problem: UpstreamFault) -> Reply:
+    """The upstream failed; what is said is our own text, never the upstream's."""
+    if not isinstance(call.message, Request):
+        return Reply(b"", 502)
+    text = f"Upstream {call.upstream.name} failed ({problem.kind}): {problem.detail}"
+    data: Document = {"code": f"upstream_{problem.kind}", "exchange": call.exchange}
+    return Reply.of(Failure(call.message.id, UPSTREAM_FAILED, text, data), call.era)
+
+
+def withheld(request: Request) -> Message:
+    """The answer to an upstream's own request that policy kept from the client."""
+    return Failure(request.id, REFUSED, "Refused by policy: the client may not be asked this.")
+
+
+def promised_schema(call: Call, response: Response) -> Document | None:
+    """The `outputSchema` that the tool advertised, when `response` is a result bound by it (MCP, Tools: Output Schema)."""
+    if call.tool is None or not isinstance(response, Success) or not isinstance(response.result, dict):
+        return None
+    if "structuredContent" not in response.result or response.result.get("isError") is True:
+        return None
+    schema = call.tool.definition.get("outputSchema")
+    return schema if isinstance(schema, dict) else None
+
+
+def _kept(call: Call, recorded: Json) -> Reply:
+    """The reply that was recorded while the client was away, under the retry's own request id."""
+    assert isinstance(call.message, Request)
+    return Reply.of(jsonrpc.readdress(recorded, call.message.id), call.era)
+
+
+def _say(call: Call, text: str, detail: Document) -> Reply:
+    if not isinstance(call.message, Request):
+        return Reply(b"", 403)
+    detail = {**detail, "exchange": call.exchange}
+    if call.message.method != "tools/call":
+        return Reply.of(Failure(call.message.id, REFUSED, text, detail), call.era)
+    result: Document = {"content": [{"type": "text", "text": text}], "isError": True, "_meta": {META: detail}}
+    return Reply.of(Success(call.message.id, versions.complete(call.era, result)), call.era)
