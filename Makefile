@@ -1,0 +1,69 @@
+# Everything here works on a fresh machine with make and Python 3.11 or newer: the first target that needs it makes
+# .venv from a lock with hashes. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST ?= $(BIN)/python -m pytest
+# The stamps carry the digest of what they were made from, so that a changed lock makes the environment anew.
+DIGEST  = $(shell cat locks/$(1).lock pyproject.toml | $(PYTHON) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:12])')
+DEMO   := $(VENV)/.demo-$(call DIGEST,demo)
+DEV    := $(VENV)/.dev-$(call DIGEST,dev)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types imports policy bench soak bundle locks clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+demo: $(if $(wildcard $(DEV)),,$(DEMO)) ## the whole gateway on loopback with a synthetic clinic, told as a story (ARGS="--keep")
+	@$(BIN)/phigate demo $(ARGS)
+
+test: $(DEV) ## run the tests (ARGS="tests/core -k mask" to run some)
+	@$(PYTEST) $(ARGS)
+
+check: format lint types imports policy ## all that is not a test: format, lint, types, import contracts, policy tests
+
+format: $(DEV) ## is the code formatted? (make format FIX=1 formats it)
+	@$(BIN)/ruff format $(if $(FIX),,--check --diff) .
+
+lint: $(DEV) ## ruff's rules (make lint FIX=1 mends what it can)
+	@$(BIN)/ruff check $(if $(FIX),--fix) .
+
+types: $(DEV) ## mypy --strict
+	@$(BIN)/mypy
+
+imports: $(DEV) ## the import contracts: arrows point inward, core is pure
+	@$(BIN)/lint-imports --no-logo
+
+policy: $(DEV) ## test the shipped policies, and that bundles/ is what they build to
+	@$(BIN)/phigate policy test policies
+
+bench: $(DEV) ## requests per second and latency beside the peers, and where the time goes
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+bundle: $(DEV) ## build policies/ into bundles/
+	@$(BIN)/phigate bundle build policies -o bundles
+
+locks: ## resolve the locks anew (needs uv)
+	uv pip compile pyproject.toml --extra demo --group dev -o locks/dev.lock $(UVFLAGS)
+	uv pip compile pyproject.toml --extra demo --group build -c locks/dev.lock -o locks/demo.lock $(UVFLAGS)
+UVFLAGS := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make locks"
+
+clean: ## remove what the targets made: environment, caches, demo state
+	rm -rf $(VENV) .phigate-demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find gateway tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(DEMO): LOCK := demo
+$(DEV): LOCK := dev
+$(DEMO) $(DEV):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"phigate needs Python 3.11 or newer; {sys.executable} is {v.major}.{v.minor}. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || { echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing from locks/$(LOCK).lock, each file checked against its hash …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r locks/$(LOCK).lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.$(LOCK)-* && touch $@
