@@ -1,0 +1,314 @@
+"""The configuration: one TOML file read once, at start, into frozen values that are believed afterwards.
+
+`load` names every fault at once, each with file, line, what it means and the fix, and starts nothing. Secrets are read
+here from the environment and from files, are never part of a `repr`, and never stand in a message. Relative paths are
+relative to the file. docs/configuration.md describes every key (a test compares both).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway import config_outside as outside
+from gateway import config_values as values
+from gateway.config_table import Faults, Table, lines
+from gateway.core.errors import ConfigFault
+from gateway.core.types import Document
+
+MAX_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """The listening side. Times in seconds, sizes in bytes."""
+
+    host: str
+    port: int
+    public_url: str
+    """Origin under which clients reach us, without a trailing slash: RFC 9728 `resource` and review links start so."""
+    workers: int
+    allowed_hosts: frozenset[str]
+    """`Host` header values, lower case, with the port when it is not the scheme's own."""
+    allowed_origins: frozenset[str]
+    """`Origin` header values that a browser may send."""
+    drain_s: float
+    hold_s: float
+    keepalive_s: float
+    max_request_bytes: int
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceConfig:
+    store: Path
+    keys: Path
+    origin: str
+    """Name of the log in its checkpoints (C2SP tlog-checkpoint)."""
+    session_idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    bundle: Path
+    reload_s: float
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerConfig:
+    """An OIDC provider whose access tokens are accepted."""
+
+    url: str
+    """The `iss` claim, compared character by character."""
+    audience: str | None
+    """What `aud` must hold instead of the upstream's resource URL."""
+    algorithms: tuple[str, ...]
+    groups_claim: tuple[str, ...]
+    """Path to the groups: ("realm_access", "roles")."""
+    client_claim: str | None
+    clock_skew_s: float
+    jwks_max_age_s: float
+    """How long fetched keys are used without being asked for again."""
+    jwks_stale_s: float
+    """How much longer they are used when the provider cannot be asked."""
+    jwks_refetch_s: float
+    """Least time between two fetches that unknown key ids cause."""
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """An MCP server. Exactly one of `url` (Streamable HTTP) and `command` (stdio) is set."""
+
+    name: str
+    url: str | None
+    command: tuple[str, ...]
+    """The program and its arguments."""
+    cwd: Path
+    environment: Mapping[str, str] = field(repr=False)
+    """All that the program's environment holds."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Sent with every request: the gateway's own credentials."""
+    labels: Document
+    connect_s: float
+    idle_s: float
+    """Longest silence while an answer is awaited."""
+    call_s: float
+    max_response_bytes: int
+    max_depth: int
+    sql: Mapping[str, str]
+    """Tool name -> the argument of it that holds SQL."""
+    sql_dialect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    file: Path
+    gateway: GatewayConfig
+    evidence: EvidenceConfig
+    policy: PolicyConfig
+    issuers: tuple[IssuerConfig, ...]
+    upstreams: tuple[UpstreamConfig, ...]
+
+    def resource(self, upstream: str) -> str:
+        """The resource URL of an upstream (RFC 8707): where clients call it, and what tokens must be for."""
+        return f"{self.gateway.public_url}/mcp/{upstream}"
+
+
+def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check the configuration at `path`; `environ` is where secrets are looked up (default: the process's).
+
+    Raises ConfigFault whose detail lists every fault, each as `file:line: setting: what. Fix: how.`
+    """
+    faults = Faults(path)
+    top = Table((), _parse(path, faults), faults)
+    if not faults.found:
+        config = _config(top, path.absolute(), os.environ if environ is None else environ)
+        if not faults.found:
+            return config
+    texts = faults.texts()
+    head = f"{len(texts)} fault{'s' * (len(texts) != 1)} in the configuration; nothing was started."
+    raise ConfigFault("\n".join([head, *texts]))
+
+
+def _parse(path: Path, faults: Faults) -> Document:
+    """The file's tables; empty with a fault noted when it cannot be read or is not TOML."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            faults.add((), f"is larger than {MAX_FILE_BYTES} bytes", "name a phigate configuration file")
+            return {}
+        text = data.decode()
+        faults.lines = lines(text)
+        return tomllib.loads(text)
+    except OSError as error:
+        fix = "check the path and its permissions, or make a file with `phigate init`"
+        faults.add((), f"cannot be read ({error.strerror})", fix)
+    except UnicodeDecodeError:
+        faults.add((), "is not UTF-8 text", "save it as UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        what, line = values.toml_error(str(error))
+        faults.lines = {("syntax",): line}
+        faults.add(("syntax",), f"is not TOML: {what}", "correct this line; https://toml.io shows the notation")
+    except RecursionError:
+        faults.add((), "is nested too deeply", "write it flat, as docs/configuration.md shows")
+    return {}
+
+
+def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
+    base = path.parent
+    gateway = _gateway(top.table("gateway"))
+    config = Config(
+        file=path,
+        gateway=gateway,
+        evidence=_evidence(top.table("evidence"), base, gateway),
+        policy=_policy(top.table("policy"), base),
+        issuers=_issuers(top, loopback=values.is_loopback(gateway.host)),
+        upstreams=_upstreams(top, base, environ),
+    )
+    top.finish()
+    return config
+
+
+def _gateway(table: Table) -> GatewayConfig:
+    host, port = table.take("listen", values.listen, ("127.0.0.1", 8080))
+    local = f"http://{values.bracketed(host)}:{port}"
+    public = table.take("public_url", values.public_url, local)
+    if not table.has("public_url") and not values.is_loopback(host):
+        what = "is missing, and clients elsewhere cannot be told a resource URL made from the listening address"
+        table.fault("public_url", what, 'add public_url = "https://…", the address clients use')
+    none: frozenset[str] = frozenset()
+    own_hosts = frozenset({values.host_of(public), f"{values.bracketed(host)}:{port}"})
+    if values.is_loopback(host):
+        own_hosts |= {f"localhost:{port}", f"127.0.0.1:{port}"}
+    config = GatewayConfig(
+        host=host,
+        port=port,
+        public_url=public,
+        workers=table.take("workers", values.whole(1, 256), 1),
+        allowed_hosts=own_hosts | table.take("allowed_hosts", values.each(values.host_header), none),
+        allowed_origins=frozenset({public}) | table.take("allowed_origins", values.each(values.origin), none),
+        drain_s=table.take("drain_s", values.seconds(0, 3600), 30.0),
+        hold_s=table.take("hold_s", values.seconds(0, 3600), 45.0),
+        keepalive_s=table.take("keepalive_s", values.seconds(1, 300), 15.0),
+        max_request_bytes=table.take("max_request_bytes", values.whole(1024, 1 << 30), 4 << 20),
+        max_depth=table.take("max_depth", values.whole(8, 512), 64),
+    )
+    table.finish()
+    return config
+
+
+def _evidence(table: Table, base: Path, gateway: GatewayConfig) -> EvidenceConfig:
+    config = EvidenceConfig(
+        store=table.take("store", outside.new_file(base), base / "evidence.db"),
+        keys=table.take("keys", outside.path(base), base / "keys"),
+        origin=table.take("origin", values.log_origin, f"{values.host_of(gateway.public_url)}/phigate"),
+        session_idle_s=table.take("session_idle_s", values.seconds(1, 86_400), 1800.0),
+    )
+    for what, fix in outside.loose_keys(config.keys):
+        table.fault("keys", what, fix)
+    table.finish()
+    return config
+
+
+def _policy(table: Table, base: Path) -> PolicyConfig:
+    bundle = table.need("bundle", outside.bundle(base), base, fix='add bundle = "policies", a bundle file or directory')
+    config = PolicyConfig(
+        bundle=bundle,
+        reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
+        deadline_s=table.take("deadline_s", values.seconds(0.001, 10), 0.25),
+    )
+    table.finish()
+    return config
+
+
+def _issuers(top: Table, *, loopback: bool) -> tuple[IssuerConfig, ...]:
+    tables = top.tables("issuer", fix="add [[issuer]] with the url of your OIDC provider")
+    issuers = tuple(_issuer(table, loopback=loopback) for table in tables)
+    _distinct(tables, "url", [issuer.url for issuer in issuers])
+    return issuers
+
+
+def _issuer(table: Table, *, loopback: bool) -> IssuerConfig:
+    url = table.need("url", values.issuer_url, "", fix='add url = "https://…", as the tokens\' iss claim has it')
+    if url.startswith("http:") and not loopback:
+        what = "is http on this machine, which is for trying out, but the gateway listens beyond it"
+        table.fault("url", what, 'use the https issuer, or listen = "127.0.0.1:8080"')
+    config = IssuerConfig(
+        url=url,
+        audience=table.take("audience", values.optional(values.text), None),
+        algorithms=table.take("algorithms", values.algorithms, ("RS256", "PS256", "ES256", "EdDSA")),
+        groups_claim=table.take("groups_claim", values.claim_path, ("groups",)),
+        client_claim=table.take("client_claim", values.optional(values.text), None),
+        clock_skew_s=table.take("clock_skew_s", values.seconds(0, 300), 30.0),
+        jwks_max_age_s=table.take("jwks_max_age_s", values.seconds(1, 86_400), 600.0),
+        jwks_stale_s=table.take("jwks_stale_s", values.seconds(0, 604_800), 3600.0),
+        jwks_refetch_s=table.take("jwks_refetch_s", values.seconds(0.1, 3600), 10.0),
+        timeout_s=table.take("timeout_s", values.seconds(0.1, 60), 5.0),
+    )
+    table.finish()
+    return config
+
+
+def _upstreams(top: Table, base: Path, environ: Mapping[str, str]) -> tuple[UpstreamConfig, ...]:
+    tables = top.tables("upstream", fix="add [[upstream]] with a name and a url or command")
+    upstreams = tuple(_upstream(table, base, environ) for table in tables)
+    _distinct(tables, "name", [upstream.name for upstream in upstreams])
+    return upstreams
+
+
+def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamConfig:
+    url = table.take("url", values.optional(values.upstream_url), None)
+    command = table.take("command", outside.command(base, environ), "")
+    if table.has("url") == table.has("command"):
+        table.fault("url", "and command: an upstream has exactly one of them", "keep url for HTTP, command for stdio")
+    _belongs(table, "url", "allow_http", "headers_env", "headers_file")
+    _belongs(table, "command", "args", "env", "cwd")
+    allow_http = table.take("allow_http", values.boolean, False)
+    if url is not None and not allow_http and values.is_plain_remote(url):
+        what = "is http beyond this machine, so PHI would cross the network in the clear"
+        table.fault("url", what, "use https, or say allow_http = true if the network itself is encrypted")
+    no_args: tuple[str, ...] = ()
+    args = table.take("args", values.arguments, no_args)
+    config = UpstreamConfig(
+        name=table.need("name", values.upstream_name, "", fix='add name = "…", which becomes /mcp/<name>'),
+        url=url,
+        command=(command, *args) if command else (),
+        cwd=table.take("cwd", outside.directory(base), base),
+        environment=table.take("env", outside.environment(environ), outside.base_environment(environ)),
+        headers={
+            **table.take("headers_env", outside.headers_from_environment(environ), {}),
+            **table.take("headers_file", outside.headers_from_files(base), {}),
+        },
+        labels=table.take("labels", values.labels, {}),
+        connect_s=table.take("connect_s", values.seconds(0.1, 300), 5.0),
+        idle_s=table.take("idle_s", values.seconds(0.1, 3600), 60.0),
+        call_s=table.take("call_s", values.seconds(0.1, 86_400), 300.0),
+        max_response_bytes=table.take("max_response_bytes", values.whole(1024, 1 << 30), 16 << 20),
+        max_depth=table.take("max_depth", values.whole(8, 512), 64),
+        sql=table.take("sql", values.names_to_names, {}),
+        sql_dialect=table.take("sql_dialect", values.sql_dialect, ""),
+    )
+    if config.sql and not table.has("sql_dialect"):
+        table.fault("sql_dialect", "is missing, so the SQL of `sql` cannot be parsed", 'add sql_dialect = "postgres"')
+    table.finish()
+    return config
+
+
+def _belongs(table: Table, owner: str, *keys: str) -> None:
+    for key in keys:
+        if table.has(key) and not table.has(owner):
+            table.fault(key, f"has no effect without {owner}", "remove it")
+
+
+def _distinct(tables: list[Table], key: str, found: list[str]) -> None:
+    for index, value in enumerate(found):
+        if value and value in found[:index]:
+            table, first = tables[index], tables[found.index(value)]
+            line = table.faults.lines.get((*first.where, key), 1)
+            table.fault(key, f"is the same as on line {line}", f"give each {table.where[0]} its own {key}")

@@ -1,0 +1,161 @@
+"""Decodes what the configuration names outside itself: paths, programs, environment variables and secrets.
+
+Functions take the base directory or the environment first and return the decoder. A secret is never part of a message;
+the name of its variable or file is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway import config_values as values
+from gateway.config_table import Wrong, shown
+
+BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What every stdio upstream gets of the gateway's environment: nothing here is a secret."""
+
+OWN_HEADERS = frozenset(
+    {"accept", "connection", "content-length", "content-type", "host", "last-event-id", "te", "transfer-encoding"}
+)
+"""Request headers that the gateway itself writes, beside `Mcp-*`."""
+
+_MAX_SECRET_BYTES = 16_384
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def path(base: Path) -> Callable[[Any], Path]:
+    """A path, relative to the configuration file."""
+    return lambda value: Path(os.path.normpath(base / values.text(value)))
+
+
+def new_file(base: Path) -> Callable[[Any], Path]:
+    """A file that exists or can be made: its directory is there."""
+
+    def decode(value: Any) -> Path:
+        found = path(base)(value)
+        if found.is_dir():
+            raise Wrong(f"is a directory ({found})", "name a file in it")
+        if not found.parent.is_dir():
+            raise Wrong(f"is in a directory that does not exist ({found.parent})", f"mkdir -p {found.parent}")
+        return found
+
+    return decode
+
+
+def directory(base: Path) -> Callable[[Any], Path]:
+    def decode(value: Any) -> Path:
+        found = path(base)(value)
+        if not found.is_dir():
+            raise Wrong(f"is not a directory ({found})", "correct the path")
+        return found
+
+    return decode
+
+
+def bundle(base: Path) -> Callable[[Any], Path]:
+    """A policy bundle: a readable file, or a directory of Rego. What it holds is checked when it is admitted."""
+
+    def decode(value: Any) -> Path:
+        found = path(base)(value)
+        if not found.exists():
+            raise Wrong(f"does not exist ({found})", "correct the path, or make one with `phigate init`")
+        if not os.access(found, os.R_OK):
+            raise Wrong(f"cannot be read ({found})", f"chmod u+r {found}")
+        return found
+
+    return decode
+
+
+def loose_keys(directory: Path) -> Iterator[tuple[str, str]]:
+    """What is wrong with a key directory as such, and the command that mends it; the keys themselves are not read."""
+    if not directory.is_dir():
+        yield f"is not a directory ({directory})", "make keys with `phigate init`, or correct the path"
+        return
+    try:
+        for found in (directory, *sorted(directory.iterdir())):
+            mode = found.stat().st_mode
+            if stat.S_IMODE(mode) & 0o077:
+                wanted = "700" if stat.S_ISDIR(mode) else "600"
+                yield f"can be read by other users of this machine ({found})", f"chmod {wanted} {found}"
+    except OSError as error:
+        yield f"cannot be read ({error.strerror})", f"run phigate as the owner of {directory}"
+
+
+def command(base: Path, environ: Mapping[str, str]) -> Callable[[Any], str]:
+    """A program: a path, relative to the configuration file, or a name that is looked up in PATH."""
+
+    def decode(value: Any) -> str:
+        name = values.text(value)
+        found = shutil.which(str(path(base)(name)) if "/" in name else name, path=environ.get("PATH", os.defpath))
+        if found is None:
+            raise Wrong(f"is no program that can be run ({shown(name)})", "install it, or write its full path")
+        return found
+
+    return decode
+
+
+def base_environment(environ: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: environ[name] for name in BASE_ENVIRONMENT if name in environ}
+
+
+def environment(environ: Mapping[str, str]) -> Callable[[Any], Mapping[str, str]]:
+    """Names of variables that a stdio upstream gets beside the base ones."""
+
+    def decode(value: Any) -> Mapping[str, str]:
+        found = {name: _variable(environ, name) for name in values.array(value)}
+        return {**base_environment(environ), **found}
+
+    return decode
+
+
+def headers_from_environment(environ: Mapping[str, str]) -> Callable[[Any], Mapping[str, str]]:
+    """Header name -> the variable that holds its value."""
+    return lambda value: {
+        _header(name): _secret(_variable(environ, source), f"variable {shown(source)}")
+        for name, source in values.table(value).items()
+    }
+
+
+def headers_from_files(base: Path) -> Callable[[Any], Mapping[str, str]]:
+    """Header name -> the file that holds its value; white space at the file's ends does not count."""
+
+    def read(source: Any) -> str:
+        found = path(base)(source)
+        try:
+            with found.open("rb") as file:
+                data = file.read(_MAX_SECRET_BYTES + 1)
+        except OSError as error:
+            raise Wrong(f"names a file that cannot be read ({found}: {error.strerror})", "correct the path") from None
+        return _secret(data.decode("latin-1").strip(), f"file {found}")
+
+    return lambda value: {_header(name): read(source) for name, source in values.table(value).items()}
+
+
+def _variable(environ: Mapping[str, str], name: Any) -> str:
+    if not _VARIABLE.fullmatch(values.text(name)):
+        raise Wrong("must name environment variables, not hold their values", 'for example "EHR_AUTHORIZATION"')
+    if name not in environ:
+        raise Wrong(f"names the variable {name}, which is not set", f"export {name}, or correct the name")
+    return environ[name]
+
+
+def _secret(value: str, source: str) -> str:
+    """A header value from outside; what is wrong with it is told without it."""
+    if not value or len(value) > _MAX_SECRET_BYTES or not value.isascii() or not value.isprintable():
+        raise Wrong(f"has a value that cannot be a header ({source})", "use one line of printable ASCII")
+    return value
+
+
+def _header(name: str) -> str:
+    if not _HEADER.fullmatch(name):
+        raise Wrong(f"holds what is not a header name ({shown(name)})", 'for example "Authorization"')
+    if name.lower() in OWN_HEADERS or name.lower().startswith("mcp-"):
+        raise Wrong(f"holds {name}, which the gateway writes itself", "remove it")
+    return name
