@@ -1,6 +1,6 @@
 """Reads a TOML table member by member and remembers every fault with its line, what it means and how to fix it.
 
-Knows nothing of what the members are for; `config.py` does. tomllib says where a file stops being TOML but not where a
+Knows nothing of what the members are for; the package does. tomllib says where a file stops being TOML but not where a
 value stood, so `lines` finds that again: it only ever labels a message, and decides nothing.
 """
 
@@ -54,7 +54,8 @@ class Faults:
         while at and at not in self.lines:
             at = at[:-1]
         line = self.lines.get(at, 1)
-        self.found.append((line, f"{self.file}:{line}: {label(where)}: {what}. Fix: {fix}{'' if fix.endswith('?') else '.'}"))
+        stop = "" if fix.endswith("?") else "."
+        self.found.append((line, f"{self.file}:{line}: {label(where)}: {what}. Fix: {fix}{stop}"))
 
     def texts(self) -> list[str]:
         """The faults as sentences, in the order of their lines."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway import config_outside as outside
-from gateway import config_values as values
-from gateway.config_table import Faults, Table, lines
+from gateway.config import outside, values
+from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
 from gateway.core.types import Document
+from gateway.identity.settings import IssuerConfig
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -56,28 +56,6 @@ class PolicyConfig:
     bundle: Path
     reload_s: float
     deadline_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerConfig:
-    """An OIDC provider whose access tokens are accepted."""
-
-    url: str
-    """The `iss` claim, compared character by character."""
-    audience: str | None
-    """What `aud` must hold instead of the upstream's resource URL."""
-    algorithms: tuple[str, ...]
-    groups_claim: tuple[str, ...]
-    """Path to the groups: ("realm_access", "roles")."""
-    client_claim: str | None
-    clock_skew_s: float
-    jwks_max_age_s: float
-    """How long fetched keys are used without being asked for again."""
-    jwks_stale_s: float
-    """How much longer they are used when the provider cannot be asked."""
-    jwks_refetch_s: float
-    """Least time between two fetches that unknown key ids cause."""
-    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)

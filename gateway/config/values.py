@@ -1,6 +1,6 @@
 """Decodes single values of the configuration: from what TOML holds to a typed value, or raises Wrong.
 
-Pure: what must be looked up in files or in the environment is in `config_outside.py`. Functions that need bounds take
+Pure: what must be looked up in files or in the environment is in `outside.py`. Functions that need bounds take
 those first and return the decoder. Nothing here knows where in the file a value stood.
 """
 
@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.config_table import Wrong, did_you_mean, shown
+from gateway.config.table import Wrong, did_you_mean, shown
 from gateway.core.types import Document, Json
 
 T = TypeVar("T")
 
-ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
+ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 """What an issuer may sign with: public-key algorithms only (RFC 8725 §3.1)."""
 
 SQL_DIALECTS = frozenset(

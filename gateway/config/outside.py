@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway import config_values as values
-from gateway.config_table import Wrong, shown
+from gateway.config import values
+from gateway.config.table import Wrong, shown
 
 BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What every stdio upstream gets of the gateway's environment: nothing here is a secret."""
