@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.core.protocol.jsonrpc import Message
+from gateway.core.protocol.jsonrpc import Message, Notification
 from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
+
+LISTEN = Notification("(listen)")
+"""Stands for the legacy GET stream, which is no JSON-RPC message but is decided and recorded like one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,8 @@ class Call:
     """For a response to the upstream's own request: that request's method."""
     justification: str = field(default="", repr=False)
     """Why the client says it needs this call (`_meta["phigate/justification"]`), for reviewers."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether this is the legacy stream and not a message."""
+        return self.message is LISTEN

@@ -95,6 +95,11 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Open the legacy stream on which the upstream speaks outside any call."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receive:
     """Wait for the upstream's next message; the answer is None when it has accepted a message that has no reply."""
 
@@ -143,7 +148,7 @@ class Present:
 
 
 Command = (
-    Decide | Append | Hold | Spend | Forward | Receive | Respond | Inspect | Mask | Learn | Relay | Present
+    Decide | Append | Hold | Spend | Forward | Listen | Receive | Respond | Inspect | Mask | Learn | Relay | Present
 )
 Script = Generator[Command, Any, T]
 
@@ -166,6 +171,10 @@ def spend(approval: ApprovalId, record: Record) -> Script[bool]:
 
 def forward(message: Message, *, detached: bool) -> Script[None]:
     yield Forward(message, detached)
+
+
+def listen() -> Script[None]:
+    yield Listen()
 
 
 def receive() -> Script[Message | None]:

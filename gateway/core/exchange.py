@@ -23,6 +23,7 @@ from gateway.core.commands import (
     hold,
     inspect,
     learn,
+    listen,
     mask,
     present,
     receive,
@@ -30,7 +31,7 @@ from gateway.core.commands import (
     respond,
     spend,
 )
-from gateway.core.errors import ClientGone, EvidenceFault, MaskFault, UpstreamFault
+from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
@@ -55,9 +56,13 @@ def exchange(call: Call) -> Script[Reply]:
             grant = yield from await_grant(call, decided)
             if isinstance(grant, Reply):
                 return grant
+        if call.listens:
+            return (yield from overhear(call))
         return (yield from carry(call, grant))
     except EvidenceFault:
         raise  # Nothing can be recorded, so nothing may be said; the store closes the exchange when it recovers.
+    except InternalFault:
+        return (yield from close(call, Ending(Status.FAILED, replies.internal(call), why="internal")))
     except UpstreamFault as fault:
         return (yield from close(call, Ending(Status.FAILED, replies.fault(call, fault), why=fault.kind)))
     except ClientGone:
@@ -94,6 +99,16 @@ def carry(call: Call, grant: Document | None) -> Script[Reply]:
                 return (yield from answer(call, message, grant))
             case _:
                 yield from pass_on(call, message)
+
+
+def overhear(call: Call) -> Script[Reply]:
+    """Bring over what a legacy upstream sends outside any call, until either side ends the stream."""
+    yield from listen()
+    while True:
+        message = yield from receive()
+        if message is None:
+            return (yield from close(call, Ending(Status.ENDED, Reply.nothing())))
+        yield from pass_on(call, message)
 
 
 def pass_on(call: Call, message: Message) -> Script[None]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.core.call import Call
+from gateway.core.call import LISTEN, Call
 from gateway.core.commands import Decided, Settled
 from gateway.core.evidence.canonical import encode
 from gateway.core.evidence.record import LeafType, Record
@@ -41,6 +41,8 @@ class Status(Enum):
     """An approved call ran while its client was away; the reply waits for the retry."""
     JOINED = "joined"
     """A retry that was given the kept reply."""
+    ENDED = "ended"
+    """A stream of messages outside any call came to its end."""
     FAILED = "failed"
     ABANDONED = "abandoned"
     """The client hung up: nothing was returned."""
@@ -118,7 +120,7 @@ def outcome(call: Call, ending: Ending) -> Record:
 def method_of(message: Message) -> str:
     """The method if MCP defines it, else a fixed word: an invented method name could carry anything."""
     if isinstance(message, Request | Notification):
-        return message.method if message.method in mcp.METHODS else "(unknown)"
+        return message.method if message is LISTEN or message.method in mcp.METHODS else "(unknown)"
     return "(response)"
 
 

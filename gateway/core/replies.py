@@ -20,6 +20,8 @@ from gateway.core.types import Document, Era, Json
 REFUSED = -32010
 """JSON-RPC error code of a refusal; in the range that JSON-RPC 2.0 §5.1 leaves to servers, outside MCP's own codes."""
 UPSTREAM_FAILED = -32011
+INTERNAL = -32603
+"""JSON-RPC 2.0 §5.1 "Internal error"."""
 META = "phigate/refusal"
 
 
@@ -116,6 +118,15 @@ def fault(call: Call, problem: UpstreamFault) -> Reply:
     text = f"Upstream {call.upstream.name} failed ({problem.kind}): {problem.detail}"
     data: Document = {"code": f"upstream_{problem.kind}", "exchange": call.exchange}
     return Reply.of(Failure(call.message.id, UPSTREAM_FAILED, text, data), call.era)
+
+
+def internal(call: Call) -> Reply:
+    """The gateway itself failed."""
+    if not isinstance(call.message, Request):
+        return Reply(b"", 500)
+    text = f"The gateway failed on this call (exchange {call.exchange}); nothing of a result is returned."
+    failure = Failure(call.message.id, INTERNAL, text, {"code": "internal", "exchange": call.exchange})
+    return Reply.of(failure, call.era)
 
 
 def withheld(request: Request) -> Message:

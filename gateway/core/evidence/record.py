@@ -31,6 +31,16 @@ class LeafType(Enum):
     LOGIN_FAILED = "login.failed"
     HEARTBEAT = "heartbeat"
 
+    @property
+    def opens_exchange(self) -> bool:
+        """After this leaf the exchange owes an end."""
+        return self is LeafType.EXCHANGE_INTENT
+
+    @property
+    def closes_exchange(self) -> bool:
+        """This leaf is the one end of its exchange."""
+        return self in (LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -1,0 +1,224 @@
+"""Performs an exchange's commands: the one place where the pure script meets the world.
+
+The driver is run shielded from cancellation, because an exchange that has begun must end on record. Only a hang-up of
+the client reaches the script, as ClientGone, and only where it waits for reviewers or for an upstream that nobody needs
+an answer from any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, assert_never
+
+import orjson
+import trio
+
+from gateway.core import commands, records, replies
+from gateway.core.call import Call
+from gateway.core.commands import Command, Decided, Resolution, Script, Settled
+from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault
+from gateway.core.evidence.record import Record
+from gateway.core.masking import plan, profile
+from gateway.core.policy.approval import Ask
+from gateway.core.policy.decision import Entrypoint
+from gateway.core.protocol.jsonrpc import Message, Request
+from gateway.core.records import Ending, Status
+from gateway.core.replies import Reply
+from gateway.core.types import ApprovalId, Document, Json, LeafIndex
+from gateway.upstream.base import Conversation, Link, Upstream
+
+INLINE_BYTES = 64 * 1024
+"""Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
+
+
+class Pdp(Protocol):
+    """Decides. Total: whatever goes wrong in there is a denial."""
+
+    def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided: ...
+
+
+class Evidence(Protocol):
+    """Makes records durable, or raises EvidenceFault."""
+
+    async def append(self, record: Record) -> LeafIndex: ...
+
+    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> None: ...
+
+
+class Approvals(Protocol):
+    """Puts questions to reviewers; everything it answers is durable."""
+
+    async def request(self, ask: Ask) -> Resolution: ...
+
+    async def wait(self, approval: ApprovalId) -> Resolution: ...
+
+    async def spend(self, approval: ApprovalId, record: Record) -> bool: ...
+
+
+class Client(Protocol):
+    """The client that waits for the reply."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has hung up."""
+
+    def interruptible(self) -> AbstractContextManager[trio.CancelScope]:
+        """A scope that is cancelled when the client hangs up, at once if it already has."""
+
+    async def relay(self, data: bytes) -> None:
+        """Send one message ahead of the reply; a client that is gone is no error."""
+
+    async def wait_for(self, resolution: Resolution) -> None:
+        """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What commands are performed with; the same for every exchange of one upstream."""
+
+    pdp: Callable[[], Pdp]
+    evidence: Evidence
+    approvals: Approvals
+    upstream: Upstream
+    now: Callable[[], datetime]
+    mask_key: bytes = field(repr=False)
+    seal_request: Callable[[Request], Request]
+    """Gives an upstream's own request an id that only the gateway can have made."""
+    unseal_response: Callable[[Message], Message]
+    hold_s: float = 45.0
+    """How long a client is kept waiting for reviewers; clients give up at 60 s."""
+
+
+@dataclass(slots=True)
+class Driver:
+    """One exchange being performed."""
+
+    call: Call
+    world: World
+    link: Link
+    client: Client
+    conversation: Conversation | None = None
+    detached: bool = False
+    _open: bool = False
+    _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def drive(self, script: Script[Reply]) -> Reply:
+        """Run the script to its end and return its reply. Raises EvidenceFault when the end cannot be recorded."""
+        with trio.CancelScope(shield=True):
+            async with self._closing:
+                try:
+                    return await self._steps(script)
+                except EvidenceFault:
+                    raise
+                except Exception as bug:  # The script is dead of a bug of ours; what it began must still have its end.
+                    if not self._open:
+                        raise
+                    reply = replies.internal(self.call)
+                    ending = Ending(Status.FAILED, reply, why="internal")
+                    await self.world.evidence.append(records.outcome(self.call, ending))
+                    raise InternalFault(f"exchange {self.call.exchange} failed in the gateway") from bug
+
+    async def _steps(self, script: Script[Reply]) -> Reply:
+        command = next(script)
+        while True:
+            try:
+                answer = await self._perform(command)
+            except GatewayError as fault:
+                step = script.throw, fault
+            else:
+                step = script.send, answer
+            try:
+                command = step[0](step[1])
+            except StopIteration as stop:
+                reply: Reply = stop.value
+                return reply
+
+    async def _perform(self, command: Command) -> object:
+        match command:
+            case commands.Decide(entrypoint, document):
+                return self._decide(entrypoint, document)
+            case commands.Append(record):
+                return await self._append(record)
+            case commands.Forward(message, detached):
+                return await self._forward(message, detached)
+            case commands.Listen():
+                return await self._listen()
+            case commands.Receive():
+                return await self._receive()
+            case commands.Inspect(value):
+                return await self._compute(value, lambda: profile.inspect(value))
+            case commands.Mask(value, rules, schema):
+                key = self.world.mask_key
+                return await self._compute(value, lambda: plan.apply(value, rules, key=key, schema=schema))
+            case commands.Relay(data):
+                return await self.client.relay(data)
+            case commands.Present():
+                return not self.client.gone
+            case commands.Hold(ask):
+                return await self._hold(ask)
+            case commands.Spend(approval, record):
+                return await self.world.approvals.spend(approval, record)
+            case commands.Respond(message):
+                return await self._talk().respond(self.world.unseal_response(message))
+            case commands.Learn(tools):
+                return await self.world.evidence.learn(self.call.upstream.name, tools)
+            case _:
+                assert_never(command)
+
+    def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
+        at = timestamp(self.world.now())
+        return self.world.pdp().decide(entrypoint, {**document, "time": at}, at=at)
+
+    async def _append(self, record: Record) -> LeafIndex:
+        index = await self.world.evidence.append(record)
+        self._open = record.type.opens_exchange or (self._open and not record.type.closes_exchange)
+        return index
+
+    async def _forward(self, message: Message, detached: bool) -> None:
+        self.detached = detached
+        self.conversation = await self._closing.enter_async_context(self.world.upstream.converse(self.link))
+        await self.conversation.send(message)
+
+    async def _listen(self) -> None:
+        self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
+
+    async def _receive(self) -> Message | None:
+        if self.detached:
+            message = await self._talk().receive()
+        else:
+            with self.client.interruptible() as scope:
+                message = await self._talk().receive()
+            if scope.cancelled_caught:
+                raise ClientGone("the client hung up while the upstream was at work")
+        return self.world.seal_request(message) if isinstance(message, Request) else message
+
+    async def _hold(self, ask: Ask) -> Resolution:
+        resolution = await self.world.approvals.request(ask)
+        if resolution.state is not Settled.PENDING:
+            return resolution
+        with self.client.interruptible() as hung_up, trio.move_on_after(self.world.hold_s):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.client.wait_for, resolution)
+                resolution = await self.world.approvals.wait(resolution.approval)
+                nursery.cancel_scope.cancel()
+        if hung_up.cancelled_caught:
+            raise ClientGone("the client hung up while its call was waiting for approval")
+        return resolution
+
+    async def _compute(self, value: Json, work: Callable[[], object]) -> object:
+        if len(orjson.dumps(value)) <= INLINE_BYTES:
+            return work()
+        return await trio.to_thread.run_sync(work)
+
+    def _talk(self) -> Conversation:
+        if self.conversation is None:
+            raise InternalFault("the script spoke to the upstream before it forwarded anything")
+        return self.conversation
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, as decisions and leaves carry it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,124 @@
+"""The client's side of one POST or GET: a plain JSON reply, or a stream when something must be said before it.
+
+The response starts as late as possible. Most exchanges answer with one JSON body; a stream is opened by the first
+relayed message or by a hold, whose comments and progress keep the client and every proxy between from giving up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import trio
+
+from gateway.core.commands import Resolution
+from gateway.core.protocol import sse
+from gateway.core.replies import Reply
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+WRITE_S = 30.0
+"""A client that takes no byte for so long is treated as gone; it may not hold an exchange open."""
+
+_STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx streams such a response even where buffering is left on.
+]
+_JSON_HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+
+
+class HttpClient:
+    """The waiting HTTP client, as the driver's `Client`."""
+
+    def __init__(
+        self, send: Send, *, headers: Callable[[], Headers], keepalive_s: float, progress: str | int | None
+    ) -> None:
+        self._send = send
+        self._headers = headers
+        self._keepalive_s = keepalive_s
+        self._progress = progress
+        self._streaming = False
+        self._scopes: list[trio.CancelScope] = []
+        self.gone = False
+
+    async def watch(self, receive: Receive) -> None:
+        """Notice when the client hangs up. Runs beside the exchange and is cancelled when it is over."""
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            # Cancelled while the exchange still runs means that the server is going down: the client is as good as gone.
+            self.leave()
+
+    def leave(self) -> None:
+        """The client is gone: interrupt what waits for its sake."""
+        self.gone = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[trio.CancelScope]:
+        """See `driver.Client`."""
+        with trio.CancelScope() as scope:
+            self._scopes.append(scope)
+            if self.gone:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scopes.remove(scope)
+
+    async def relay(self, data: bytes) -> None:
+        """See `driver.Client`."""
+        await self._event(sse.event(data))
+
+    async def wait_for(self, resolution: Resolution) -> None:
+        """See `driver.Client`."""
+        waited = 0
+        while True:
+            await self._event(sse.comment("waiting for approval"))
+            if self._progress is not None:
+                await self._event(sse.event(_progress(self._progress, waited, resolution)))
+            await trio.sleep(self._keepalive_s)
+            waited += 1
+
+    async def open_stream(self) -> None:
+        """Start the stream before there is anything to say on it."""
+        if not self._streaming:
+            self._streaming = True
+            await self._write({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + self._headers()})
+
+    async def finish(self, reply: Reply) -> None:
+        """Send the reply, on the stream if one is open."""
+        if self._streaming:
+            body = sse.event(reply.data) if reply.data else b""
+            await self._write({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        headers = (_JSON_HEADERS if reply.data else []) + self._headers()
+        headers.append((b"content-length", b"%d" % len(reply.data)))
+        await self._write({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self._write({"type": "http.response.body", "body": reply.data, "more_body": False})
+
+    async def _event(self, data: bytes) -> None:
+        await self.open_stream()
+        await self._write({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _write(self, message: dict[str, Any]) -> None:
+        if self.gone:
+            return
+        with trio.move_on_after(WRITE_S) as stalled:
+            await self._send(message)
+        if stalled.cancelled_caught:
+            self.leave()
+
+
+def _progress(token: str | int, waited: int, resolution: Resolution) -> bytes:
+    """`notifications/progress` of the gateway's own: it says only that the call waits (MCP, Progress)."""
+    text = f"waiting for approval {resolution.approval}"
+    params = {"progressToken": token, "progress": waited, "message": text}
+    return orjson.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
