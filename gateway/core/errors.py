@@ -6,6 +6,8 @@ A refusal is not here: it is a value that the exchange returns. No error text ca
 
 from __future__ import annotations
 
+from gateway.core.types import Json
+
 
 class GatewayError(Exception):
     """Base of everything the gateway raises on purpose."""
@@ -16,12 +18,16 @@ class GatewayError(Exception):
 
 
 class ClientFault(GatewayError):
-    """The client sent what MCP does not allow. `code` is the JSON-RPC error code, `status` the HTTP status."""
+    """The client sent what MCP does not allow. `code` is the JSON-RPC error code, `status` the HTTP status.
 
-    def __init__(self, detail: str, *, code: int, status: int = 400) -> None:
+    `data` is the error's JSON-RPC `data`, where MCP defines one; it is for the client alone and never part of the text.
+    """
+
+    def __init__(self, detail: str, *, code: int, status: int = 400, data: Json = None) -> None:
         super().__init__(detail)
         self.code = code
         self.status = status
+        self.data = data
 
 
 class ClientGone(GatewayError):
@@ -44,7 +50,8 @@ class UpstreamFault(GatewayError):
     """The upstream broke its side. `kind` is one of a closed set, for evidence and metrics.
 
     `unreachable` no connection · `timeout` a deadline passed · `closed` ended before its result · `malformed` not MCP ·
-    `oversize` larger than the limit · `status` an HTTP status that is not an answer.
+    `oversize` larger than the limit · `status` an HTTP status that is not an answer · `ended` it no longer knows the
+    legacy session: the client gets HTTP 404 and begins a new one (MCP 2025-11-25, Session Management).
     """
 
     def __init__(self, detail: str, *, kind: str) -> None:

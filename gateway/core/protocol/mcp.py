@@ -1,0 +1,102 @@
+"""What MCP calls things: methods, reserved members, and where in a message they stand.
+
+Everything else of a message is opaque here; policy sees it whole.
+"""
+
+from __future__ import annotations
+
+from gateway.core.protocol.jsonrpc import Message, Notification, Request, RequestId
+from gateway.core.types import Document, Json
+
+INITIALIZE = "initialize"
+INITIALIZED = "notifications/initialized"
+CANCELLED = "notifications/cancelled"
+PROGRESS = "notifications/progress"
+LISTEN = "subscriptions/listen"
+
+META = "_meta"
+PROGRESS_TOKEN = "progressToken"
+PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
+CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+
+CLIENT_REQUESTS = frozenset({
+    "completion/complete", INITIALIZE, "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
+    "resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", "server/discover",
+    LISTEN, "tasks/cancel", "tasks/get", "tasks/list", "tasks/result", "tasks/update", "tools/call", "tools/list",
+})  # fmt: skip
+CLIENT_NOTIFICATIONS = frozenset({
+    CANCELLED, INITIALIZED, PROGRESS, "notifications/roots/list_changed", "notifications/tasks/status",
+})  # fmt: skip
+UPSTREAM_REQUESTS = frozenset({
+    "elicitation/create", "ping", "roots/list", "sampling/createMessage", "tasks/cancel", "tasks/get", "tasks/list",
+    "tasks/result",
+})  # fmt: skip
+UPSTREAM_NOTIFICATIONS = frozenset({
+    CANCELLED, PROGRESS, "notifications/elicitation/complete", "notifications/message",
+    "notifications/prompts/list_changed", "notifications/resources/list_changed", "notifications/resources/updated",
+    "notifications/subscriptions/acknowledged", "notifications/tasks/status", "notifications/tools/list_changed",
+})  # fmt: skip
+METHODS = CLIENT_REQUESTS | CLIENT_NOTIFICATIONS | UPSTREAM_REQUESTS | UPSTREAM_NOTIFICATIONS
+"""Every method of every revision from 2024-11-05 to 2026-07-28, and of the tasks extension."""
+
+NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Methods that are about one named thing, and the param that names it (2026-07-28, Standard Request Headers)."""
+
+
+def meta(message: Message) -> Document:
+    """The `_meta` of a message's params; empty when it has none."""
+    if isinstance(message, Request | Notification):
+        value = message.params.get(META)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def name(message: Message) -> str | None:
+    """The tool, prompt or resource that a request is about (NAMED), if it says one."""
+    if isinstance(message, Request) and message.method in NAMED:
+        value = message.params.get(NAMED[message.method])
+        return value if isinstance(value, str) else None
+    return None
+
+
+def progress_token(message: Message) -> RequestId | None:
+    """The token under which a request asks for progress, or to which a progress notification belongs."""
+    if isinstance(message, Notification):
+        return _token(message.params.get(PROGRESS_TOKEN)) if message.method == PROGRESS else None
+    return _token(meta(message).get(PROGRESS_TOKEN))
+
+
+def cancelled(message: Message) -> RequestId | None:
+    """The id of the request that a `notifications/cancelled` takes back; None for any other message."""
+    if isinstance(message, Notification) and message.method == CANCELLED:
+        return _token(message.params.get("requestId"))
+    return None
+
+
+def cancel(ident: RequestId) -> Notification:
+    """The notification that takes back the request `ident`."""
+    return Notification(CANCELLED, {"requestId": ident})
+
+
+def subscription(message: Message) -> RequestId | None:
+    """The `subscriptions/listen` request that a notification was sent for (2026-07-28, Subscriptions)."""
+    return _token(meta(message).get(SUBSCRIPTION_ID)) if isinstance(message, Notification) else None
+
+
+def with_params(message: Request | Notification, **changed: Json) -> Request | Notification:
+    """The message with some of its params replaced."""
+    params = {**message.params, **changed}
+    if isinstance(message, Request):
+        return Request(message.id, message.method, params)
+    return Notification(message.method, params)
+
+
+def with_meta(message: Request | Notification, **changed: Json) -> Request | Notification:
+    """The message with some members of its `_meta` replaced."""
+    return with_params(message, _meta={**meta(message), **changed})
+
+
+def _token(value: Json) -> RequestId | None:
+    return value if type(value) is str or type(value) is int else None
