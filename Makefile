@@ -7,8 +7,8 @@ BIN    := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest
 # The stamps carry the digest of what they were made from, so that a changed lock makes the environment anew.
 DIGEST  = $(shell cat locks/$(1).lock pyproject.toml | $(PYTHON) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:12])')
-DEMO   := $(VENV)/.demo-$(call DIGEST,demo)
-DEV    := $(VENV)/.dev-$(call DIGEST,dev)
+DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
+DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lint types imports policy bench soak bundle locks clean
@@ -58,12 +58,6 @@ clean: ## remove what the targets made: environment, caches, demo state
 	rm -rf $(VENV) .phigate-demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find gateway tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(DEMO): LOCK := demo
-$(DEV): LOCK := dev
 $(DEMO) $(DEV):
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"phigate needs Python 3.11 or newer; {sys.executable} is {v.major}.{v.minor}. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@test -x $(BIN)/python || { echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing from locks/$(LOCK).lock, each file checked against its hash …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r locks/$(LOCK).lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@rm -f $(VENV)/.$(LOCK)-* && touch $@
+	@$(PYTHON) locks/install.py $(word 2,$(subst -, ,$(notdir $@)))
+	@rm -f $(VENV)/lock-* && touch $@

@@ -1,0 +1,49 @@
+"""Serves one ASGI application on this machine only, and says where on standard output once it listens."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+ADDRESS = "127.0.0.1"
+
+
+class Loopback:
+    """A listening socket on a port of the system's choice, or on `port`. Nothing beyond this machine can reach it."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((ADDRESS, port))
+        self.url = f"http://{ADDRESS}:{self._socket.getsockname()[1]}"
+
+    def serve(self, application: Any, **announced: str) -> None:
+        """Serve until SIGTERM or SIGINT. The first line on standard output is JSON: `url`, and what is `announced`."""
+        trio.run(self._serve, application, announced)
+
+    async def _serve(self, application: Any, announced: dict[str, str]) -> None:
+        config = Config()
+        config.bind = [f"fd://{self._socket.fileno()}"]
+        config.errorlog = None
+        config.graceful_timeout = 0.5
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._run, application, config)
+            json.dump({"url": self.url, **announced}, sys.stdout)
+            print(flush=True)
+
+    @staticmethod
+    async def _run(application: Any, config: Config, *, task_status: trio.TaskStatus[Any]) -> None:
+        await serve(application, config, shutdown_trigger=_asked_to_stop, task_status=task_status)
+
+
+async def _asked_to_stop() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            return
