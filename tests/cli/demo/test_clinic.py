@@ -20,7 +20,7 @@ async def client(database):
 async def test_sql_comes_back_as_columns_and_rows(client):
     result = await client.call_tool("run_sql", {"sql": "SELECT count(*) AS n FROM patients"})
 
-    assert {"columns": ["n"], "rows": [{"n": population.PATIENTS}], "row_count": 1} == result.structured_content
+    assert result.structured_content == {"columns": ["n"], "rows": [{"n": population.PATIENTS}], "row_count": 1}
 
 
 async def test_a_broken_statement_is_told_to_the_model(client):
@@ -48,8 +48,8 @@ async def test_the_search_tells_how_far_it_is(client):
 
     result = await client.call_tool("search_patients", {"text": "Papadakis", "limit": 2}, progress_callback=note)
 
-    assert [(1, 2), (2, 2)] == told
-    assert 2 == result.structured_content["row_count"]
+    assert told == [(1, 2), (2, 2)]
+    assert result.structured_content["row_count"] == 2
 
 
 async def test_a_change_reaches_the_one_record_and_only_fields_that_may_change(client):
@@ -58,7 +58,7 @@ async def test_a_change_reaches_the_one_record_and_only_fields_that_may_change(c
     changed = await client.call_tool("update_patient", {"mrn": mrn, "field": "allergies", "value": "latex"})
     refused = await client.call_tool("update_patient", {"mrn": mrn, "field": "ssn", "value": "0"})
 
-    assert {"changed": 1} == changed.structured_content
+    assert changed.structured_content == {"changed": 1}
     assert refused.is_error
 
 

@@ -26,7 +26,7 @@ def test_a_token_says_who_acts_through_what_and_verifies_with_the_published_key(
 
     assert IDENTITIES["agent"].subject == claims["sub"]
     assert list(IDENTITIES["agent"].groups) == claims["groups"]
-    assert NOW == claims["iat"]
+    assert claims["iat"] == NOW
 
 
 def test_a_negative_lifetime_makes_a_token_that_has_expired():
@@ -39,9 +39,9 @@ def test_a_negative_lifetime_makes_a_token_that_has_expired():
 
 def test_two_issuers_never_share_a_key():
     ours, theirs = Issuer(URL), Issuer(URL)
+    (key,) = jwt.PyJWKSet.from_dict(ours.keys()).keys
 
     with pytest.raises(jwt.InvalidSignatureError):
-        (key,) = jwt.PyJWKSet.from_dict(ours.keys()).keys
         jwt.decode(theirs.mint(IDENTITIES["agent"], now=NOW), key, algorithms=["ES256"], audience=AUDIENCE)
 
 
@@ -58,9 +58,9 @@ async def test_it_answers_discovery_keys_and_tokens_over_http():
     token = await client.post("/token", form={"who": "officer"})
     nobody = await client.post("/token", form={"who": "root"})
 
-    assert URL == discovery["issuer"]
+    assert discovery["issuer"] == URL
     assert (await token.get_data(as_text=True)).count(".") == 2
-    assert 400 == nobody.status_code
+    assert nobody.status_code == 400
 
 
 def test_it_listens_on_loopback_only():
@@ -70,4 +70,4 @@ def test_it_listens_on_loopback_only():
         process.terminate()
 
     assert announced["url"].startswith("http://127.0.0.1:")
-    assert 0 == process.returncode
+    assert process.returncode == 0

@@ -42,8 +42,8 @@ def test_the_rows_fit_the_schema_and_each_belongs_to_a_patient():
         for table, rows in population.generate().tables.items():
             database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
-        assert [] == database.execute("PRAGMA foreign_key_check").fetchall()
-        assert (population.PATIENTS,) == database.execute("SELECT count(*) FROM patients").fetchone()
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert database.execute("SELECT count(*) FROM patients").fetchone() == (population.PATIENTS,)
 
 
 def test_the_values_to_look_for_name_every_patient():
