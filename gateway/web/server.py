@@ -8,36 +8,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import RawData
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, LifespanState
 
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """Deadlines in seconds and sizes in bytes of the HTTP server."""
-
-    drain_s: float = 50.0
-    """How long exchanges in flight may go on after the shutdown began. A held call lasts 45 s."""
-    keep_alive_s: float = 620.0
-    """Idle connections outlive the ingress' own limit (nginx and AWS 60 s, Google 600 s): no 502 races."""
-    head_s: float = 10.0
-    """From a request's first byte to the end of its headers: a slow-loris client gets no more."""
-    body_s: float = 30.0
-    """From the end of the headers to the end of the body."""
-    send_s: float = 30.0
-    """A client that takes no byte of its response for this long has gone."""
-    max_head: int = 32 * 1024
-    """Request line and headers; nginx' large_client_header_buffers are 4 x 8 KiB. A token with many groups fits."""
-    max_body: int = 4 * 1024 * 1024
-    """Request body as received; the endpoint may allow less."""
+from gateway.web.connection import Connection, report
+from gateway.web.connection import ServerSettings as ServerSettings
 
 
 def hypercorn_config(settings: ServerSettings) -> Config:
@@ -51,6 +35,51 @@ def hypercorn_config(settings: ServerSettings) -> Config:
     config.h11_max_incomplete_size = settings.max_head
     config.h2_max_header_list_size = settings.max_head
     return config
+
+
+class OtherProtocol(TCPServer):
+    """Hypercorn's own connection handler for a client whose first bytes were read already."""
+
+    first = b""
+
+    async def _read_data(self) -> None:
+        await self.protocol.handle(RawData(self.first))
+        await super()._read_data()
+
+
+class Worker:
+    """The connections of one process and what they share."""
+
+    def __init__(self, app: ASGIFramework, settings: ServerSettings) -> None:
+        self.app = ASGIWrapper(app)
+        self.settings = settings
+        self.config = hypercorn_config(settings)
+        self.context = WorkerContext(None)
+        self.state: LifespanState = {}
+        self._connections: set[Connection] = set()
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection until it closes."""
+        connection = Connection(self.app.app, self.settings, self.state, stream)
+        self._connections.add(connection)
+        try:
+            first = await connection.run()
+        except Exception as error:  # A bug in our own code closes the connection that met it, and no other.
+            report(error)
+            return
+        finally:
+            self._connections.discard(connection)
+        if first:
+            cleartext: Any = stream  # Hypercorn annotates TLS streams only and takes both.
+            other = OtherProtocol(self.app, self.config, self.context, self.state, cleartext)
+            other.first = first
+            await other.run()
+
+    async def drain(self) -> None:
+        """Close idle connections now, the others after the request that they serve."""
+        await self.context.terminated.set()
+        for connection in list(self._connections):
+            connection.drain()
 
 
 async def serve(
@@ -67,23 +96,20 @@ async def serve(
     `sockets` are listening; this process's copies are closed on return. `started()` is called once, when the app's
     lifespan is up and connections are accepted. Raises what the lifespan raises when it cannot start.
     """
-    config = hypercorn_config(settings)
-    wrapped = ASGIWrapper(app)
-    state: LifespanState = {}
-    lifespan = Lifespan(wrapped, config, state)
-    context = WorkerContext(None)
+    worker = Worker(app, settings)
+    lifespan = Lifespan(worker.app, worker.config, worker.state)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
-            handler = partial(TCPServer, wrapped, config, context, state)
             async with trio.open_nursery() as accepting:
-                accepting.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=connections))
+                accept = partial(trio.serve_listeners, worker.handle, listeners, handler_nursery=connections)
+                accepting.start_soon(accept)
                 started()
                 await shutdown()
                 accepting.cancel_scope.cancel()
-            await context.terminated.set()
+            await worker.drain()
             connections.cancel_scope.deadline = trio.current_time() + settings.drain_s
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()

@@ -1,0 +1,345 @@
+"""One HTTP/1.1 connection, lean: the app runs in the connection's own task and an ordinary response is one send.
+
+Takes the place of hypercorn's connection handler (why: docs/decisions/0007-lean-connection.md); a client that opens
+with HTTP/2's preface is handed to hypercorn's. Parsing and framing are in http1.py; here are the socket, the deadlines
+and ASGI's `receive` and `send`. Reads and writes go to the non-blocking descriptor itself: trio only waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from wsgiref.handlers import format_date_time
+
+import trio
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    HTTPScope,
+    LifespanState,
+)
+
+from gateway.web.http1 import Request, Requests, Response, refusal
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 64 * 1024
+"""One read; also how far a client may write ahead of its answers before we stop reading."""
+LINGER_S = 2.0
+LINGER_BYTES = 1024 * 1024
+"""After a last word we read on for a while: closing on unread bytes would reset the connection and lose that word."""
+PREFACE = b"PRI * HTTP/2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Deadlines in seconds and sizes in bytes of the HTTP server."""
+
+    drain_s: float = 50.0
+    """How long exchanges in flight may go on after the shutdown began. A held call lasts 45 s."""
+    keep_alive_s: float = 620.0
+    """Idle connections outlive the ingress' own limit (nginx and AWS 60 s, Google 600 s): no 502 races."""
+    head_s: float = 10.0
+    """From a request's first byte to the end of its headers: a slow-loris client gets no more."""
+    body_s: float = 30.0
+    """From when the app first waits for the body to the body's end."""
+    send_s: float = 30.0
+    """A client that takes no byte of its response for this long has gone."""
+    max_head: int = 32 * 1024
+    """Request line and headers; nginx' large_client_header_buffers are 4 x 8 KiB. A token with many groups fits."""
+    max_body: int = 4 * 1024 * 1024
+    """Request body as received; the endpoint may allow less."""
+
+
+class Gone(Exception):
+    """The client hung up, stalled or was refused: nothing more can be sent to it."""
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    return b"date: " + format_date_time(second).encode()
+
+
+def date_line() -> bytes:
+    """The Date header of a response that leaves now (RFC 9110 §6.6.1)."""
+    return _date(int(time.time()))
+
+
+class Connection:
+    """One client connection from accept to close."""
+
+    def __init__(
+        self, app: ASGIFramework, settings: ServerSettings, state: LifespanState, stream: trio.SocketStream
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.state = state
+        self.requests = Requests(settings.max_head, settings.max_body)
+        self.stash = bytearray()
+        """Bytes that arrived while a request was being answered: the next requests."""
+        self.draining = False
+        self.client = _address(stream.socket.getpeername())
+        self.server = _address(stream.socket.getsockname())
+        self._stream = stream
+        self._fd = stream.socket.fileno()
+        self._patience = trio.CancelScope()
+        self._reading = False
+        self._idle = False
+        self._opening: bytes | None = b""
+        """What the connection began with, until it is clear that it is not HTTP/2's preface."""
+        self._preface = b""
+
+    async def run(self) -> bytes:
+        """Serve until either side is done, then close. A client that spoke HTTP/2 stays open: its first bytes are
+        returned for somebody who speaks it. Otherwise returns nothing."""
+        try:
+            with self._patience:
+                self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
+                await self._serve()
+        except Gone:
+            pass
+        finally:
+            if not self._preface:
+                self._stream.socket.close()
+        return self._preface
+
+    def drain(self) -> None:
+        """Serve nothing that has not begun to arrive, and close after the request that is being served."""
+        self.draining = True
+        if self._idle:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the wait for the client's next bytes, if anyone waits."""
+        if self._reading:
+            trio.lowlevel.notify_closing(self._fd)
+
+    async def read(self) -> bytes:
+        """The client's next bytes; none if woken before there were any. Raises Gone at their end."""
+        self._reading = True
+        try:
+            await trio.lowlevel.wait_readable(self._fd)
+        except trio.ClosedResourceError:
+            pass  # wake(); what arrived until now still counts.
+        finally:
+            self._reading = False
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise Gone from error
+        if not data:
+            raise Gone
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send it all, at the client's pace. Raises Gone, also when the client takes nothing for `send_s`."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._fd, left) :]
+            except BlockingIOError:
+                with trio.move_on_after(self.settings.send_s) as patience:
+                    await trio.lowlevel.wait_writable(self._fd)
+                if patience.cancelled_caught:
+                    raise Gone from None
+            except OSError as error:
+                raise Gone from error
+
+    async def _serve(self) -> None:
+        requests = self.requests
+        going = True
+        while going:
+            if requests.ready:
+                self._patience.deadline = math.inf
+                cycle = Cycle(self, requests.ready.popleft())
+                going = await cycle.run()
+                self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
+            elif requests.refused is not None:
+                await self.refuse(requests.refused)
+                going = False
+            else:
+                going = await self._next_bytes()
+
+    async def _next_bytes(self) -> bool:
+        """Feed the parser; False when there is nothing more to wait for."""
+        if self.stash:
+            data = bytes(self.stash)
+            self.stash.clear()
+            await trio.lowlevel.checkpoint()  # A client that pipelines must not keep the others waiting.
+        elif self.draining and not self.requests.started:
+            return False
+        else:
+            self._idle = not self.requests.started
+            data = await self.read()
+            self._idle = False
+        fresh = not self.requests.started and bool(data)
+        if self._opening is not None and data:
+            self._opening = data = self._opening + data
+            if PREFACE.startswith(data[: len(PREFACE)]):
+                self._preface = data if len(data) >= len(PREFACE) else b""
+                return not self._preface
+            self._opening = None
+        self.requests.feed(data)
+        if fresh and not self.requests.ready:
+            self._patience.deadline = trio.current_time() + self.settings.head_s
+        return True
+
+    async def refuse(self, status: int) -> None:
+        """The last word on this connection. Raises Gone."""
+        await self.write(refusal(status, date_line()))
+        await self.linger()
+
+    async def linger(self) -> None:
+        """Let the client take what was sent before the connection closes, reading and dropping what it still sends."""
+        with trio.move_on_after(LINGER_S):
+            self._stream.socket.shutdown(trio.socket.SHUT_WR)
+            left = LINGER_BYTES
+            while left > 0:
+                left -= len(await self.read())
+        raise Gone
+
+
+class Cycle:
+    """One request and its response, as the app sees them through ASGI."""
+
+    __slots__ = ("_body_deadline", "_connection", "_delivered", "_gone", "_over", "_request", "_response")
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._response: Response | None = None
+        self._delivered = False
+        self._gone = False
+        self._over: trio.Event | None = None
+        self._body_deadline = 0.0
+
+    async def run(self) -> bool:
+        """Run the app on the request; whether the connection may serve another. Raises Gone."""
+        connection = self._connection
+        try:
+            await connection.app(self._scope(), self.receive, self.send)
+        except Exception as error:  # The app's bug ends this request, unanswered or cut short, and no other.
+            report(error)
+        except BaseExceptionGroup as group:
+            cancelled, faults = group.split(trio.Cancelled)
+            if faults is not None:
+                report(faults)
+            if cancelled is not None:
+                raise cancelled from None
+        response = self._response
+        if self._gone:
+            raise Gone
+        if response is None or not response.begun:
+            await connection.refuse(500)
+        elif not response.keep_alive and response.ended:
+            await connection.linger()
+        return response is not None and response.keep_alive and response.ended
+
+    def _scope(self) -> HTTPScope:
+        connection, request = self._connection, self._request
+        path, raw_path, query = request.path()
+        return {
+            "type": "http",
+            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": request.headers,
+            "client": connection.client,
+            "server": connection.server,
+            "state": ConnectionState(connection.state.copy()),
+            "extensions": {},
+        }
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """ASGI `receive`: the body as it arrives, then nothing until the client hangs up or the response ended."""
+        request = self._request
+        while not self._gone and not (self._response is not None and self._response.ended):
+            if request.chunks or (request.complete and not self._delivered):
+                self._delivered = request.complete
+                return {"type": "http.request", "body": request.take(), "more_body": not request.complete}
+            try:
+                await (self._watch() if request.complete else self._read_body())
+            except Gone:
+                self._gone = True
+        return {"type": "http.disconnect"}
+
+    async def _read_body(self) -> None:
+        """Wait for more of the body. Raises Gone, after a word to the client if the body cannot be accepted."""
+        connection = self._connection
+        if not self._body_deadline:
+            self._body_deadline = trio.current_time() + connection.settings.body_s
+            if self._request.expects_continue() and self._response is None:
+                await connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        with trio.move_on_at(self._body_deadline) as patience:
+            connection.requests.feed(await connection.read())
+        status = 408 if patience.cancelled_caught else connection.requests.refused
+        if status is not None and not self._request.complete:
+            if self._response is None or not self._response.begun:
+                await connection.refuse(status)
+            raise Gone
+
+    async def _watch(self) -> None:
+        """Wait until the client hangs up. Raises Gone when it does; what it sends meanwhile is kept."""
+        connection = self._connection
+        if len(connection.stash) < READ_BYTES:
+            connection.stash += await connection.read()
+        else:
+            self._over = trio.Event()
+            await self._over.wait()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """ASGI `send`. A client that has gone is not an error: the app learns of it from `receive`."""
+        response = self._response
+        if message["type"] == "http.response.start" and response is None:
+            self._response = Response(self._request, message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body" and response is not None and not response.ended:
+            more = message.get("more_body", False)
+            await self._send_body(response, bytes(message.get("body", b"")), more=more)
+        else:
+            raise RuntimeError(f"the app sent {message['type']} out of turn")
+
+    async def _send_body(self, response: Response, body: bytes, *, more: bool) -> None:
+        connection = self._connection
+        may_stay = self._request.keep_alive and self._request.complete and not connection.draining
+        data = response.format(body, date_line(), more=more, keep_alive=may_stay)
+        if self._gone:
+            return
+        try:
+            await connection.write(data)
+        except Gone:
+            self._gone = True
+        if more:
+            await trio.lowlevel.checkpoint()  # A stream must not keep the others waiting.
+        elif self._over is not None:
+            self._over.set()
+        else:
+            connection.wake()
+
+
+def report(error: BaseException) -> None:
+    """Log where an error was raised and of what type; never its text, which may quote a body."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    logger.error("request failed: %s at %s", type(error).__name__, where)
+    for cause in inner:
+        report(cause)
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    """Host and port of a socket name; a Unix socket has none."""
+    return (name[0], name[1]) if isinstance(name, tuple) else None
