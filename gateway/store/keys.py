@@ -1,0 +1,116 @@
+"""The gateway's secrets, and the directory that holds them.
+
+    log.key       Ed25519 seed that signs checkpoints        log.vkey   its public half, for auditors
+    kek-*.key     wrap the data keys of one month            pseudonym.key, session.key, mask.key   see `Keys`
+
+The directory is 0700 and every secret 0600; looser permissions are refused, with the command that mends them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import stat
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from gateway.core.errors import ConfigFault
+from gateway.core.evidence import note
+from gateway.core.evidence.note import Signer, Verifier
+from gateway.core.types import Principal
+from gateway.store.kms import KEY_SIZE, FileKms, Kms, read_key, write_key
+
+VKEY = "log.vkey"
+_SIGNER, _PSEUDONYM, _SESSION, _MASK = "log.key", "pseudonym.key", "session.key", "mask.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Everything secret that the gateway holds, by what it is for."""
+
+    signer: Signer = field(repr=False)
+    """Signs checkpoints; its name is the log's origin."""
+    kms: Kms = field(repr=False)
+    """Wraps the data keys that seal bodies."""
+    pseudonym: bytes = field(repr=False)
+    """HMAC key of the pseudonyms that leaves carry instead of people."""
+    session_seal: bytes = field(repr=False)
+    """AEAD key of what clients carry for us: `Mcp-Session-Id`, `requestState`, login cookies."""
+    mask_token: bytes = field(repr=False)
+    """HMAC key of the masking operator `token`."""
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self.signer.name
+
+    def actor(self, principal: Principal) -> str:
+        """The pseudonym of a principal: the same for the same issuer and subject, 32 hex digits."""
+        return self._pseudonym("actor", principal.issuer, principal.subject)
+
+    def session_key(self, key: str) -> str:
+        """The form in which a session's key is stored: keys are made of names, and names are not for a clear table."""
+        return self._pseudonym("session", key)
+
+    def _pseudonym(self, *parts: str) -> str:
+        # Each part goes in with its length, so that no two lists of parts become the same text.
+        text = "".join(f"{len(part)}:{part}" for part in parts)
+        return hmac.new(self.pseudonym, text.encode(), sha256).hexdigest()[:32]
+
+
+def generate(directory: Path, *, origin: str) -> Keys:
+    """Make a new set of keys in `directory`, for the log called `origin`. Raises ConfigFault if any is there already."""
+    try:
+        note.check_name(origin)
+    except ValueError as error:
+        raise ConfigFault(f"The origin {origin!r} cannot name a log: {error}.") from None
+    if (directory / _SIGNER).exists():
+        raise ConfigFault(f"{directory} already holds keys, and keys are never overwritten. Choose another directory.")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    for name in (_PSEUDONYM, _SESSION, _MASK):
+        write_key(directory / name, os.urandom(KEY_SIZE))
+    signer = Signer(origin, os.urandom(KEY_SIZE))
+    (directory / VKEY).write_text(signer.verifier.vkey + "\n")
+    write_key(directory / _SIGNER, signer.seed)
+    return load(directory)
+
+
+def load(directory: Path) -> Keys:
+    """The keys in `directory`. Raises ConfigFault when one is missing, unreadable, or readable by others."""
+    if not (directory / _SIGNER).is_file():
+        raise ConfigFault(f"{directory} holds no keys. Make them with `phigate init`, or restore your backup.")
+    _check_private(directory)
+    verifier = load_verifier(directory)
+    signer = Signer(verifier.name, read_key(directory / _SIGNER))
+    if signer.verifier != verifier:
+        raise ConfigFault(f"{directory / VKEY} is not the public half of {directory / _SIGNER}. Restore your backup.")
+    return Keys(
+        signer=signer,
+        kms=FileKms(directory),
+        pseudonym=read_key(directory / _PSEUDONYM),
+        session_seal=read_key(directory / _SESSION),
+        mask_token=read_key(directory / _MASK),
+    )
+
+
+def load_verifier(path: Path) -> Verifier:
+    """The log's public key from a vkey file, or from the keys directory that holds one. Raises ConfigFault."""
+    file = path / VKEY if path.is_dir() else path
+    try:
+        return note.parse_vkey(file.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        raise ConfigFault(f"{file} cannot be read. Name the log's vkey file with --key.") from None
+    except ValueError as error:
+        raise ConfigFault(f"{file} is no public key of a log: {error}.") from None
+
+
+def _check_private(directory: Path) -> None:
+    secrets = [path for path in directory.iterdir() if path.suffix == ".key"]
+    loose = [path for path in (directory, *secrets) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if loose:
+        raise ConfigFault(
+            f"Others may read {', '.join(str(path) for path in loose)}. "
+            f"Close it: chmod 700 {directory} && chmod 600 {directory}/*.key"
+        )

@@ -1,0 +1,55 @@
+"""The evidence store's tables, for SQLite.
+
+`leaf` and `body` are the evidence; triggers refuse to change them, which stops mistakes, not a superuser: that is what
+signed checkpoints kept elsewhere are for. All other tables are either derived from leaves (`session`, `open_exchange`)
+or checked against them (`head`, `checkpoint`), or hold what leaves name by digest (`bundle`) or key id (`dek`).
+"""
+
+from __future__ import annotations
+
+from gateway.store import projection
+
+APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
+VERSION = 1
+
+_EVIDENCE = (
+    "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL)",
+    "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, frontier BLOB NOT NULL)",
+    """CREATE TABLE leaf (
+        idx INTEGER PRIMARY KEY, type TEXT NOT NULL, session TEXT, exchange TEXT,
+        entry BLOB NOT NULL, hash BLOB NOT NULL)""",
+    "CREATE INDEX leaf_session ON leaf (session) WHERE session IS NOT NULL",
+    "CREATE INDEX leaf_exchange ON leaf (exchange) WHERE exchange IS NOT NULL",
+    # place = idx * 16 + position in the leaf's list of bodies: one B-tree that only ever grows at its end.
+    "CREATE TABLE body (place INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL, frontier BLOB NOT NULL, time TEXT NOT NULL)",
+    "CREATE TABLE dek (id TEXT PRIMARY KEY, kek TEXT NOT NULL, wrapped BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE session (
+        id TEXT PRIMARY KEY, key TEXT NOT NULL, opened INTEGER NOT NULL, last TEXT NOT NULL,
+        sseq INTEGER NOT NULL, prev BLOB NOT NULL, exchanges INTEGER NOT NULL, closed INTEGER) WITHOUT ROWID""",
+    "CREATE INDEX session_live ON session (key) WHERE closed IS NULL",
+    """CREATE TABLE open_exchange (
+        exchange TEXT PRIMARY KEY, writer TEXT NOT NULL, session TEXT, intent INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX open_exchange_writer ON open_exchange (writer)",
+    "CREATE TABLE bundle (digest TEXT PRIMARY KEY, data BLOB NOT NULL, archived TEXT NOT NULL)",
+    """CREATE TABLE tool (
+        upstream TEXT NOT NULL, name TEXT NOT NULL, pin TEXT NOT NULL, definition BLOB NOT NULL, seen TEXT NOT NULL,
+        PRIMARY KEY (upstream, name))""",
+)
+
+BODIES_LIMIT = 16
+"""Most bodies one leaf can have; see `body.place`."""
+
+
+def _guards(table: str) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, 'evidence is append-only: {table}'); END"
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+def statements() -> tuple[str, ...]:
+    """Everything that a new store is made with, in order."""
+    guards = tuple(guard for table in ("leaf", "body", "checkpoint", "bundle") for guard in _guards(table))
+    return (*_EVIDENCE, *guards, *projection.SCHEMA)

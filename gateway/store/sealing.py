@@ -1,0 +1,118 @@
+"""Sealing bodies: AES-256-GCM under a data key for each session, wrapped by a monthly key of the KMS.
+
+Nonces are random: after a restore a counter could repeat, which is fatal for GCM, and 2^32 seals under one key
+(SP 800-38D §8.3) are far beyond any session. The additional data binds a ciphertext to its log, key, leaf, type and
+name, so that it cannot be pasted elsewhere. The leaf commits to the key, because GCM alone does not.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.core.errors import EvidenceFault, InternalFault
+from gateway.core.evidence.leaf import BodyRef, Leaf
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.types import Digest
+from gateway.store.kms import KEY_SIZE, NONCE_SIZE, Kms
+from gateway.store.schema import BODIES_LIMIT
+
+_CACHED_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key, unwrapped."""
+
+    id: str
+    cipher: AESGCM = field(repr=False)
+    commitment: Digest
+
+    @staticmethod
+    def of(id: str, key: bytes) -> DataKey:
+        """The data key `key` under its id."""
+        return DataKey(id, AESGCM(key), Digest(sha256(b"evidence/kc/v1" + key).hexdigest()))
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record whose bodies are sealed, ready for its place in the log."""
+
+    record: Record
+    id: str
+    refs: tuple[BodyRef, ...]
+    bodies: tuple[bytes, ...] = field(repr=False)
+
+
+class Sealer:
+    """Seals and opens bodies; keeps the data keys in use. Belongs to one thread, like the connection it reads with."""
+
+    def __init__(self, origin: str, kms: Kms, writer: str) -> None:
+        self._origin = origin
+        self._kms = kms
+        self._writer = writer
+        self._keys: dict[str, DataKey] = {}
+
+    def new_key(self, connection: sqlite3.Connection, id: str, at: datetime) -> None:
+        """Make the data key `id` and store it wrapped, in the caller's transaction."""
+        key = os.urandom(KEY_SIZE)
+        kek = self._kms.current(at)
+        wrapped = self._kms.wrap(kek, key, self._dek_aad(id))
+        connection.execute("INSERT INTO dek VALUES (?, ?, ?)", (id, kek, wrapped))
+
+    def key(self, connection: sqlite3.Connection, id: str) -> DataKey:
+        """The data key `id`. Raises EvidenceFault when its wrapping key is gone, InternalFault when there is none."""
+        known = self._keys.get(id)
+        if known is not None:
+            return known
+        row = connection.execute("SELECT kek, wrapped FROM dek WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise InternalFault("A record names a session that was never opened.")
+        found = DataKey.of(id, self._kms.unwrap(row[0], row[1], self._dek_aad(id)))
+        if not connection.in_transaction:  # Inside one, the row may yet be rolled back.
+            if len(self._keys) >= _CACHED_LIMIT:
+                self._keys.clear()
+            self._keys[id] = found
+        return found
+
+    def seal(self, connection: sqlite3.Connection, record: Record, id: str) -> Sealed:
+        """`record` with its bodies sealed for the leaf `id`."""
+        if not record.bodies:
+            return Sealed(record, id, (), ())
+        if len(record.bodies) > BODIES_LIMIT:
+            raise InternalFault(f"A record has more than {BODIES_LIMIT} bodies.")
+        key = self.key(connection, record.session or self._writer)
+        refs, bodies = [], []
+        for name, data in record.bodies.items():
+            nonce = os.urandom(NONCE_SIZE)
+            sealed = nonce + key.cipher.encrypt(nonce, data, self._body_aad(key.id, id, record.type, name))
+            bodies.append(sealed)
+            digest = Digest(sha256(sealed).hexdigest())
+            refs.append(BodyRef(name, digest, len(sealed), key.id, key.commitment))
+        return Sealed(record, id, tuple(refs), tuple(bodies))
+
+    def unseal(self, connection: sqlite3.Connection, leaf: Leaf, ref: BodyRef, data: bytes) -> bytes:
+        """The plaintext of the body `ref` of `leaf`. Raises EvidenceFault when it is not what the leaf commits to."""
+        if sha256(data).hexdigest() != ref.sha256:
+            raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} was altered: it does not have its digest.")
+        key = self.key(connection, ref.dek)
+        if key.commitment != ref.commitment:
+            raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} was sealed by another key than its leaf says.")
+        try:
+            aad = self._body_aad(ref.dek, leaf.place.id, leaf.type, ref.name)
+            return key.cipher.decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], aad)
+        except (InvalidTag, ValueError):
+            raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} does not open: it was moved or altered.") from None
+
+    def _dek_aad(self, id: str) -> bytes:
+        return f"phigate/dek/v1\n{self._origin}\n{id}".encode()
+
+    def _body_aad(self, dek: str, leaf: str, kind: LeafType, name: str) -> bytes:
+        # None of the parts can hold a newline but the last, so no two lists of parts become the same text.
+        return f"phigate/body/v1\n{self._origin}\n{dek}\n{leaf}\n{kind.value}\n{name}".encode()
