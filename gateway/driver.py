@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Protocol, assert_never
 
 import orjson
@@ -106,35 +107,33 @@ class Driver:
     _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def drive(self, script: Script[Reply]) -> Reply:
-        """Run the script to its end and return its reply. Raises EvidenceFault when the end cannot be recorded."""
+        """Run the script to its end and return its reply. Raises EvidenceFault when the end cannot be recorded, and
+        InternalFault for a bug of ours, after which the exchange still has its outcome."""
         with trio.CancelScope(shield=True):
-            async with self._closing:
-                try:
-                    return await self._steps(script)
-                except EvidenceFault:
-                    raise
-                except Exception as bug:  # The script is dead of a bug of ours; what it began must still have its end.
-                    if not self._open:
-                        raise
-                    reply = replies.internal(self.call)
-                    ending = Ending(Status.FAILED, reply, why="internal")
+            try:
+                return await self._steps(script)
+            except EvidenceFault:
+                raise
+            except Exception as bug:  # The script is dead of it, but what it began must still have its one end.
+                if self._open:
+                    ending = Ending(Status.FAILED, replies.internal(self.call), why="internal")
                     await self.world.evidence.append(records.outcome(self.call, ending))
-                    raise InternalFault(f"exchange {self.call.exchange} failed in the gateway") from bug
+                raise InternalFault(f"exchange {self.call.exchange} failed in the gateway") from bug
+            finally:
+                await self._closing.aclose()
 
     async def _steps(self, script: Script[Reply]) -> Reply:
-        command = next(script)
+        resume: Callable[[], Command] = partial(next, script)
         while True:
             try:
-                answer = await self._perform(command)
-            except GatewayError as fault:
-                step = script.throw, fault
-            else:
-                step = script.send, answer
-            try:
-                command = step[0](step[1])
+                command = resume()
             except StopIteration as stop:
                 reply: Reply = stop.value
                 return reply
+            try:
+                resume = partial(script.send, await self._perform(command))
+            except GatewayError as fault:
+                resume = partial(script.throw, fault)
 
     async def _perform(self, command: Command) -> object:
         match command:
@@ -143,9 +142,9 @@ class Driver:
             case commands.Append(record):
                 return await self._append(record)
             case commands.Forward(message, detached):
-                return await self._forward(message, detached)
+                await self._forward(message, detached)
             case commands.Listen():
-                return await self._listen()
+                await self._listen()
             case commands.Receive():
                 return await self._receive()
             case commands.Inspect(value):
@@ -154,7 +153,7 @@ class Driver:
                 key = self.world.mask_key
                 return await self._compute(value, lambda: plan.apply(value, rules, key=key, schema=schema))
             case commands.Relay(data):
-                return await self.client.relay(data)
+                await self.client.relay(data)
             case commands.Present():
                 return not self.client.gone
             case commands.Hold(ask):
@@ -162,11 +161,12 @@ class Driver:
             case commands.Spend(approval, record):
                 return await self.world.approvals.spend(approval, record)
             case commands.Respond(message):
-                return await self._talk().respond(self.world.unseal_response(message))
+                await self._talk().respond(self.world.unseal_response(message))
             case commands.Learn(tools):
-                return await self.world.evidence.learn(self.call.upstream.name, tools)
+                await self.world.evidence.learn(self.call.upstream.name, tools)
             case _:
                 assert_never(command)
+        return None
 
     def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
         at = timestamp(self.world.now())

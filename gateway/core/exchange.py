@@ -51,11 +51,12 @@ def exchange(call: Call) -> Script[Reply]:
         return reply
     yield from append(records.intent(call, decided))  # Commit point 1.
     try:
-        grant = None
+        grant: Document | None = None
         if decided.decision.effect is Effect.REQUIRE_APPROVAL:
-            grant = yield from await_grant(call, decided)
-            if isinstance(grant, Reply):
-                return grant
+            granted = yield from await_grant(call, decided)
+            if isinstance(granted, Reply):
+                return granted
+            grant = granted
         if call.listens:
             return (yield from overhear(call))
         return (yield from carry(call, grant))

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from gateway.core.call import Call
 from gateway.core.commands import Resolution, Settled
-from gateway.core.errors import UpstreamFault
+from gateway.core.errors import ClientFault, GatewayError, UpstreamFault
 from gateway.core.policy.decision import Decision
 from gateway.core.protocol import jsonrpc, versions
-from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, RequestId, Response, Success
 from gateway.core.types import Document, Era, Json
 
 REFUSED = -32010
@@ -111,12 +111,12 @@ def spent(call: Call, resolution: Resolution) -> Reply:
     return _say(call, text, {"code": "approval_spent", "approval": resolution.approval})
 
 
-def fault(call: Call, problem: UpstreamFault) -> Reply:
+def fault(call: Call, cause: UpstreamFault) -> Reply:
     """The upstream failed; what is said is our own text, never the upstream's."""
     if not isinstance(call.message, Request):
-        return Reply(b"", 502)
-    text = f"Upstream {call.upstream.name} failed ({problem.kind}): {problem.detail}"
-    data: Document = {"code": f"upstream_{problem.kind}", "exchange": call.exchange}
+        return Reply(b"", 405 if call.listens and cause.kind == "status" else 502)
+    text = f"Upstream {call.upstream.name} failed ({cause.kind}): {cause.detail}"
+    data: Document = {"code": f"upstream_{cause.kind}", "exchange": call.exchange}
     return Reply.of(Failure(call.message.id, UPSTREAM_FAILED, text, data), call.era)
 
 
@@ -127,6 +127,27 @@ def internal(call: Call) -> Reply:
     text = f"The gateway failed on this call (exchange {call.exchange}); nothing of a result is returned."
     failure = Failure(call.message.id, INTERNAL, text, {"code": "internal", "exchange": call.exchange})
     return Reply.of(failure, call.era)
+
+
+def unrecorded(call: Call) -> Reply:
+    """Evidence could not be written, so nothing of what happened may be returned."""
+    if not isinstance(call.message, Request):
+        return Reply(b"", 503)
+    text = (
+        "The gateway cannot write its evidence log, so it returns nothing and takes no calls until it can. "
+        f"Whether this call ran is on record under exchange {call.exchange}. Ask your operator."
+    )
+    return Reply(jsonrpc.format(Failure(call.message.id, INTERNAL, text, {"code": "unrecorded"})), 503)
+
+
+def client_fault(fault: ClientFault, ident: RequestId | None) -> Reply:
+    """The client's message is not what MCP allows; `ident` is its id, where it could be read."""
+    return Reply(jsonrpc.format(Failure(ident, fault.code, fault.detail, fault.data)), fault.status)
+
+
+def problem(fault: GatewayError, code: int, status: int) -> Reply:
+    """A fault that belongs to no message."""
+    return Reply(jsonrpc.format(Failure(None, code, fault.detail)), status)
 
 
 def withheld(request: Request) -> Message:

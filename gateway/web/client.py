@@ -35,15 +35,14 @@ _JSON_HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-contr
 class HttpClient:
     """The waiting HTTP client, as the driver's `Client`."""
 
-    def __init__(
-        self, send: Send, *, headers: Callable[[], Headers], keepalive_s: float, progress: str | int | None
-    ) -> None:
+    def __init__(self, send: Send, *, keepalive_s: float = 15.0, progress: str | int | None = None) -> None:
         self._send = send
-        self._headers = headers
         self._keepalive_s = keepalive_s
         self._progress = progress
         self._streaming = False
         self._scopes: list[trio.CancelScope] = []
+        self.headers: Callable[[Reply | None], Headers] = _no_headers
+        """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
         self.gone = False
 
     async def watch(self, receive: Receive) -> None:
@@ -91,7 +90,7 @@ class HttpClient:
         """Start the stream before there is anything to say on it."""
         if not self._streaming:
             self._streaming = True
-            await self._write({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + self._headers()})
+            await self._write({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + self.headers(None)})
 
     async def finish(self, reply: Reply) -> None:
         """Send the reply, on the stream if one is open."""
@@ -99,7 +98,7 @@ class HttpClient:
             body = sse.event(reply.data) if reply.data else b""
             await self._write({"type": "http.response.body", "body": body, "more_body": False})
             return
-        headers = (_JSON_HEADERS if reply.data else []) + self._headers()
+        headers = (_JSON_HEADERS if reply.data else []) + self.headers(reply)
         headers.append((b"content-length", b"%d" % len(reply.data)))
         await self._write({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self._write({"type": "http.response.body", "body": reply.data, "more_body": False})
@@ -115,6 +114,10 @@ class HttpClient:
             await self._send(message)
         if stalled.cancelled_caught:
             self.leave()
+
+
+def _no_headers(_: Reply | None) -> Headers:
+    return []
 
 
 def _progress(token: str | int, waited: int, resolution: Resolution) -> bytes:

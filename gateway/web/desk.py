@@ -1,0 +1,61 @@
+"""What the endpoint works with: put together once by `service.py`, the same for every request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.errors import Unauthenticated
+from gateway.core.protocol.jsonrpc import Limits, Message
+from gateway.core.types import Document, ExchangeId, Principal, SessionId, Tool, UpstreamRef
+from gateway.driver import World
+from gateway.web.sealer import Sealer
+
+
+class Sessions(Protocol):
+    """The sessions of the evidence log, and the tools it has seen listed."""
+
+    async def session(
+        self, key: str, *, members: Document, bodies: Mapping[str, bytes], idle_s: float
+    ) -> SessionId: ...
+
+    def live(self, session: SessionId) -> bool: ...
+
+    async def close_session(self, session: SessionId, *, why: str) -> None: ...
+
+    def tool(self, upstream: str, name: str) -> Tool | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One upstream as clients reach it."""
+
+    ref: UpstreamRef
+    resource: str
+    """What a token must be for (RFC 8707), and what the challenge names (RFC 9728)."""
+    world: World
+    facts: Callable[[Message], Document]
+    greets: bool = False
+    """Whether a session's greeting must be kept, to introduce it to another process of a stdio upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the endpoint works with, whichever door is used."""
+
+    doors: Mapping[str, Door]
+    identify: Callable[[str | None, str], Awaitable[Principal]]
+    challenge: Callable[[Unauthenticated, str], str]
+    """WWW-Authenticate for a refusal at a resource."""
+    failed_login: Callable[[str, str], None]
+    """Notes a refused token: reason and upstream."""
+    actor: Callable[[Principal], str]
+    sessions: Sessions
+    sealer: Sealer
+    new_exchange: Callable[[], ExchangeId]
+    limits: Limits
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    keepalive_s: float = 15.0
+    session_idle_s: float = 1800.0

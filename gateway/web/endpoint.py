@@ -1,0 +1,106 @@
+"""`/mcp/<upstream>`: the front of MCP's Streamable HTTP, as raw ASGI.
+
+Raw, because every message takes this road and a web framework would cost more than all the rest (docs/decisions).
+Here it is settled who calls, from where and for which upstream; `visit.py` takes it from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.core import replies
+from gateway.core.errors import (
+    ClientFault,
+    ClientGone,
+    EvidenceFault,
+    GatewayError,
+    IdentityUnavailable,
+    Unauthenticated,
+)
+from gateway.core.protocol.jsonrpc import INVALID_REQUEST
+from gateway.core.replies import Reply
+from gateway.web.client import Headers, HttpClient, Receive, Send
+from gateway.web.desk import Desk, Door
+from gateway.web.inbound import Inbound
+from gateway.web.visit import Visit
+
+PREFIX = "/mcp/"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """The ASGI application behind `/mcp/`."""
+
+    desk: Desk
+    clients: set[HttpClient] = field(default_factory=set)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one HTTP request (ASGI 3, `http` scope)."""
+        request = Inbound.of(scope)
+        try:
+            await self._serve(request, receive, send)
+        except ClientGone:
+            return  # It hung up before there was anything to decide.
+        except GatewayError as fault:
+            reply, headers = self._explain(fault, request)
+            client = HttpClient(send)
+            client.headers = lambda _: headers
+            await client.finish(reply)
+
+    def leave_all(self) -> None:
+        """The drain is over: end what is still held or streaming, on record."""
+        for client in list(self.clients):
+            client.leave()
+
+    async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:
+        self._check_source(request)
+        door = self._door(request)
+        if b"access_token" in request.query:
+            detail = "Tokens are not taken from the URL (OAuth 2.1 §5.2): send an Authorization header."
+            raise ClientFault(detail, code=INVALID_REQUEST)
+        principal = await self.desk.identify(request.header(b"authorization"), door.resource)
+        visit = Visit(self.desk, door, principal, request, send, self.clients)
+        match request.method:
+            case "POST":
+                await visit.post(receive)
+            case "GET":
+                await visit.get(receive)
+            case "DELETE":
+                await visit.delete()
+            case _:
+                raise ClientFault("Use POST, GET or DELETE here.", code=INVALID_REQUEST, status=405)
+
+    def _door(self, request: Inbound) -> Door:
+        door = self.desk.doors.get(request.path.removeprefix(PREFIX))
+        if door is None:
+            raise ClientFault("There is no such upstream here. Check the URL.", code=INVALID_REQUEST, status=404)
+        return door
+
+    def _check_source(self, request: Inbound) -> None:
+        """Host and Origin must be ours: a page elsewhere must not reach us through a browser (DNS rebinding)."""
+        host, origin = request.header(b"host"), request.header(b"origin")
+        if host is None or host.lower() not in self.desk.hosts:
+            detail = "This Host is not served here. Use the gateway's own address, or add it to allowed_hosts."
+            raise ClientFault(detail, code=INVALID_REQUEST, status=403)
+        if origin is not None and origin.lower() not in self.desk.origins:
+            raise ClientFault("This Origin may not call the gateway.", code=INVALID_REQUEST, status=403)
+
+    def _explain(self, fault: GatewayError, request: Inbound) -> tuple[Reply, Headers]:
+        """The answer to a fault that came before there was an exchange."""
+        match fault:
+            case ClientFault():
+                return replies.client_fault(fault, None), []
+            case Unauthenticated():
+                door = self._door(request)
+                self.desk.failed_login(fault.reason, door.ref.name)
+                challenge = self.desk.challenge(fault, door.resource).encode()
+                return replies.problem(fault, replies.REFUSED, 401), [(b"www-authenticate", challenge)]
+            case IdentityUnavailable() | EvidenceFault():
+                return replies.problem(fault, replies.INTERNAL, 503), [(b"retry-after", b"5")]
+            case _:
+                logger.error("a request failed before its exchange: %s", type(fault).__name__)
+                return replies.problem(fault, replies.INTERNAL, 500), []

@@ -1,0 +1,57 @@
+"""An HTTP request as the raw ASGI endpoint sees it: headers looked up by name, bodies read under a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.core.errors import ClientFault, ClientGone
+from gateway.core.protocol.jsonrpc import INVALID_REQUEST
+from gateway.web.client import Headers, Receive
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Method, path and headers of one request; header names in lower case, as ASGI gives them."""
+
+    method: str
+    path: str
+    query: bytes = field(repr=False)
+    headers: Headers = field(repr=False)
+
+    @staticmethod
+    def of(scope: dict[str, Any]) -> Inbound:
+        """The request that an ASGI `http` scope describes."""
+        return Inbound(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]))
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header that may be given once. Raises ClientFault when it is given twice."""
+        values = [value for key, value in self.headers if key == name]
+        if len(values) > 1:
+            raise ClientFault(f"The {name.decode()} header is given twice. Send it once.", code=INVALID_REQUEST)
+        return values[0].decode("latin-1") if values else None
+
+    def accepts(self, kind: str) -> bool:
+        """Whether the Accept header takes `kind` (RFC 9110 §12.5.1; quality values are not weighed)."""
+        main = kind.partition("/")[0]
+        offers = ",".join(value.decode("latin-1") for key, value in self.headers if key == b"accept")
+        named = {offer.partition(";")[0].strip().lower() for offer in offers.split(",")}
+        return bool(named & {kind, f"{main}/*", "*/*"})
+
+
+async def read_body(receive: Receive, *, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes. Raises ClientFault 413, or ClientGone when it never ends."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone("the client hung up while sending its message")
+        chunk: bytes = event.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            detail = f"The message is larger than the {limit} bytes this gateway accepts. Send less at a time."
+            raise ClientFault(detail, code=INVALID_REQUEST, status=413)
+        chunks.append(chunk)
+        if not event.get("more_body", False):
+            return b"".join(chunks)

@@ -1,0 +1,66 @@
+"""What the gateway hands to the other side and believes when it comes back: session ids and the ids of upstream requests.
+
+Both are sealed with one key that all workers share, so no worker needs to remember what another one gave out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from gateway.core.errors import InternalFault
+from gateway.core.protocol import session, token
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
+from gateway.core.protocol.session import Ticket
+from gateway.core.types import Document
+
+SESSION_S = 7 * 24 * 3600
+"""A legacy session id is good for a week at most; idle sessions end long before."""
+REQUEST_S = 3600
+"""How long a client may take to answer an upstream's request (an elicitation waits for a person)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals and unseals under the gateway's key. What does not unseal is None: forged, foreign or too old."""
+
+    key: bytes = field(repr=False)
+    now: Callable[[], datetime]
+
+    def session_id(self, ticket: Ticket) -> str:
+        """The `Mcp-Session-Id` for a ticket."""
+        return self._seal(ticket.document(), "session", SESSION_S)
+
+    def ticket(self, session_id: str) -> Ticket | None:
+        """The ticket behind an `Mcp-Session-Id`."""
+        document = self._unseal(session_id, "session")
+        return session.of(document) if document is not None else None
+
+    def request(self, request: Request) -> Request:
+        """An upstream's request with an id that only this gateway can have made."""
+        return replace(request, id=self._seal({"id": request.id, "method": request.method}, "request", REQUEST_S))
+
+    def response(self, message: Response) -> tuple[Response, str] | None:
+        """A client's response with the id that the upstream knows, and the method it answers."""
+        document = self._unseal(message.id, "request") if isinstance(message.id, str) else None
+        match document:
+            case {"id": str() | int() as ident, "method": str(method)}:
+                return replace(message, id=ident), method
+        return None
+
+    def own_response(self, message: Message) -> Message:
+        """The gateway's own answer to an upstream's request, readdressed like a client's."""
+        opened = self.response(message) if isinstance(message, Success | Failure) else None
+        if opened is None:
+            raise InternalFault("the gateway answered a request that no upstream made")
+        return opened[0]
+
+    def _seal(self, document: Document, purpose: str, lifetime_s: int) -> str:
+        expires = int(self.now().timestamp()) + lifetime_s
+        nonce = os.urandom(token.NONCE_BYTES)
+        return token.seal(document, key=self.key, nonce=nonce, purpose=purpose, expires=expires)
+
+    def _unseal(self, text: str, purpose: str) -> Document | None:
+        return token.unseal(text, key=self.key, purpose=purpose, now=int(self.now().timestamp()))

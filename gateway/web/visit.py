@@ -1,0 +1,230 @@
+"""One HTTP request at one door, from bytes to a Call and from the Reply to bytes.
+
+Everything that can be wrong with a message is found here; from the Call on, types are believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+import trio
+
+from gateway.core import replies
+from gateway.core.call import LISTEN, Call
+from gateway.core.errors import ClientFault, EvidenceFault, InternalFault
+from gateway.core.evidence.canonical import encode
+from gateway.core.exchange import exchange
+from gateway.core.policy import input as policy_input
+from gateway.core.protocol import jsonrpc, mcp, versions
+from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Request, Success
+from gateway.core.protocol.session import Ticket
+from gateway.core.replies import Reply
+from gateway.core.types import Document, Era, ExchangeId, Principal, Tool
+from gateway.driver import Driver
+from gateway.upstream.base import Link
+from gateway.web.client import Headers, HttpClient, Receive, Send
+from gateway.web.desk import Desk, Door
+from gateway.web.inbound import Inbound, read_body
+
+JUSTIFICATION = "phigate/justification"
+"""Member of a request's `_meta` in which a client says why it needs the call; reviewers see it."""
+SESSION_HEADER = b"mcp-session-id"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Visit:
+    """One HTTP request whose principal and door are known."""
+
+    desk: Desk
+    door: Door
+    principal: Principal
+    request: Inbound
+    send: Send
+    clients: set[HttpClient]
+    """Everybody who is being served, so that a drain can end it; this visit is in there while it lasts."""
+    _exchange: ExchangeId = field(init=False)
+    _actor: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._exchange = self.desk.new_exchange()
+        self._actor = self.desk.actor(self.principal)
+
+    async def post(self, receive: Receive) -> None:
+        """A client's message (MCP 2025-11-25 and 2026-07-28, Transports: Sending Messages to the Server)."""
+        self._check_media()
+        data = await read_body(receive, limit=self.desk.limits.max_bytes)
+        message = jsonrpc.parse(data, self.desk.limits)
+        try:
+            era, version = versions.identify(self.request.headers, message)
+            link = await self._link(message, era, version)
+            message, answers = self._unsealed(message)
+        except ClientFault as fault:
+            reply = replies.client_fault(fault, message.id if isinstance(message, Request) else None)
+            await HttpClient(self.send).finish(reply)
+            return
+        await self._perform(self._call(message, link, answers), link, receive)
+
+    async def get(self, receive: Receive) -> None:
+        """A legacy client listens for what the upstream says outside any call."""
+        if not self.request.accepts("text/event-stream"):
+            raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
+        link = self._link_of(self._ticket())
+        await self._perform(self._call(LISTEN, link, ""), link, receive)
+
+    async def delete(self) -> None:
+        """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
+        ticket = self._ticket()
+        await self.desk.sessions.close_session(ticket.session, why="client")
+        await self.door.world.upstream.end(self._link_of(ticket))
+        await HttpClient(self.send).finish(Reply(b"", 204))
+
+    def _check_media(self) -> None:
+        kind = (self.request.header(b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise ClientFault("Send the message as application/json.", code=INVALID_REQUEST, status=415)
+        if not (self.request.accepts("application/json") and self.request.accepts("text/event-stream")):
+            detail = "Accept both application/json and text/event-stream: either may be the answer."
+            raise ClientFault(detail, code=INVALID_REQUEST, status=406)
+
+    async def _link(self, message: Message, era: Era, version: str) -> Link:
+        """The session that this message belongs to, opened on record if it is the first."""
+        if era is Era.LEGACY and not _greets(message):
+            return self._link_of(self._ticket())
+        # A modern client has no session of its own: what it does until it falls idle is one (design 4.7).
+        legacy = era is Era.LEGACY
+        key = self._exchange if legacy else _digest(self._actor, self.principal.client, self.door.ref.name)
+        members: Document = {
+            "actor": self._actor,
+            "upstream": self.door.ref.name,
+            "era": era.value,
+            "version": version,
+        }
+        session = await self.desk.sessions.session(
+            key,
+            members=members,
+            bodies={"principal": encode(policy_input.principal_document(self.principal))},
+            idle_s=self.desk.session_idle_s,
+        )
+        greeting = message.params if legacy and self.door.greets and isinstance(message, Request) else None
+        return Link(session, era, version, greeting=greeting)
+
+    def _ticket(self) -> Ticket:
+        """The legacy session that the client names. Whatever is wrong with it, the session does not exist for it."""
+        text = self.request.header(SESSION_HEADER)
+        if text is None:
+            detail = "The Mcp-Session-Id header is missing. Send `initialize` first and repeat the id it returns."
+            raise ClientFault(detail, code=INVALID_REQUEST)
+        ticket = self.desk.sealer.ticket(text)
+        mine = ticket is not None and ticket.upstream == self.door.ref.name and ticket.actor == self._actor
+        if ticket is None or not mine or not self.desk.sessions.live(ticket.session):
+            raise ClientFault("This session does not exist or has ended. Send `initialize`.", code=-32001, status=404)
+        return ticket
+
+    def _link_of(self, ticket: Ticket) -> Link:
+        return Link(ticket.session, Era.LEGACY, ticket.version, ticket.upstream_session, ticket.greeting)
+
+    def _unsealed(self, message: Message) -> tuple[Message, str]:
+        """A response under the id that the upstream gave its request, and that request's method."""
+        if not isinstance(message, Success | Failure):
+            return message, ""
+        opened = self.desk.sealer.response(message)
+        if opened is None:
+            raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
+        return opened
+
+    def _call(self, message: Message, link: Link, answers: str) -> Call:
+        meta = mcp.meta(message)
+        why = meta.get(JUSTIFICATION)
+        return Call(
+            exchange=self._exchange,
+            session=link.session,
+            actor=self._actor,
+            era=link.era,
+            version=link.version,
+            principal=self.principal,
+            upstream=self.door.ref,
+            message=message,
+            tool=self._tool(message),
+            facts=self.door.facts(message),
+            answers=answers,
+            justification=why if isinstance(why, str) else "",
+        )
+
+    def _tool(self, message: Message) -> Tool | None:
+        if not isinstance(message, Request) or message.method != "tools/call":
+            return None
+        return self.desk.sessions.tool(self.door.ref.name, policy_input.name_of(message))
+
+    async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
+        driver = Driver(call, self.door.world, link, client := self._client(call))
+        client.headers = self._greeting_headers(call, link, driver)
+        self.clients.add(client)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.watch, receive)
+                reply = await _driven(driver, call)
+                await client.finish(reply)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.clients.discard(client)
+
+    def _client(self, call: Call) -> HttpClient:
+        progress = mcp.progress_token(call.message)
+        return HttpClient(self.send, keepalive_s=self.desk.keepalive_s, progress=progress)
+
+    def _greeting_headers(self, call: Call, link: Link, driver: Driver) -> Callable[[Reply | None], Headers]:
+        """The session id, made when the response starts: only then is it known what the upstream answered."""
+
+        def headers(reply: Reply | None) -> Headers:
+            if not (_greets(call.message) and link.era is Era.LEGACY) or driver.conversation is None:
+                return []
+            version = _negotiated(reply)
+            if reply is not None and version is None:
+                return []  # The upstream, or policy, said no: there is no session.
+            ticket = Ticket(
+                link.session,
+                self.door.ref.name,
+                self._actor,
+                version or link.version,
+                driver.conversation.upstream_session,
+                link.greeting,
+            )
+            return [(SESSION_HEADER, self.desk.sealer.session_id(ticket).encode())]
+
+        return headers
+
+
+async def _driven(driver: Driver, call: Call) -> Reply:
+    """The reply of the exchange, or what may be said when it could not be brought to its end."""
+    try:
+        return await driver.drive(exchange(call))
+    except EvidenceFault:
+        logger.error("exchange %s: evidence could not be written", call.exchange)
+        return replies.unrecorded(call)
+    except InternalFault as fault:
+        logger.error("exchange %s: %s", call.exchange, type(fault.__cause__ or fault).__name__)
+        return replies.internal(call)
+
+
+def _greets(message: Message) -> bool:
+    return isinstance(message, Request) and message.method == mcp.INITIALIZE
+
+
+def _negotiated(reply: Reply | None) -> str | None:
+    """The protocol version that the upstream agreed to, if the reply is its agreement."""
+    document = orjson.loads(reply.data) if reply is not None and reply.data else {}
+    match document:
+        case {"result": {"protocolVersion": str(version)}}:
+            return version
+    return None
+
+
+def _digest(*parts: str) -> str:
+    """One key for several texts, none of which can run into the next."""
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
