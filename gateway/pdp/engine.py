@@ -1,0 +1,153 @@
+"""The policy decision point: one Rego engine, asked one question at a time, that always answers.
+
+The only file that imports regorus. What it guards against is listed in docs/policies.md ("The engine"): Rust panics
+are no `Exception`, an undefined rule comes back as a bare word, and `set_input` with a Python object can kill the
+process, so input goes in as the very JSON text that evidence keeps. An engine belongs to the thread that built it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
+
+import orjson
+
+from gateway.core.commands import Decided
+from gateway.core.errors import PolicyFault
+from gateway.core.policy import decision
+from gateway.core.policy.bundle import Bundle, Source
+from gateway.core.policy.decision import Decision, Entrypoint
+from gateway.core.types import Digest, Document, Json
+
+# Before the import: with backtraces on, regorus captures one for each internal error it recovers from, which doubles
+# the cost of a decision and puts stack traces into its error texts.
+os.environ["RUST_BACKTRACE"] = "0"
+os.environ["RUST_LIB_BACKTRACE"] = "0"
+import regorus
+
+DEADLINE_S = 0.25
+"""A decision that took longer is a denial: nobody can tell a slow policy from one that is being abused."""
+
+_UNDEFINED = "<undefined>"
+_CANONICAL = orjson.OPT_SORT_KEYS
+
+
+class Rego(Protocol):
+    """What we use of `regorus.Engine`."""
+
+    def add_policy(self, path: str, rego: str) -> str: ...
+    def add_data_json(self, data: str) -> None: ...
+    def set_input_json(self, input: str) -> None: ...
+    def eval_rule_as_json(self, rule: str) -> str: ...
+    def eval_query_as_json(self, query: str) -> str: ...
+    def get_ast_as_json(self) -> str: ...
+    def set_gather_prints(self, b: bool) -> None: ...
+    def take_prints(self) -> list[str]: ...
+
+
+def load(sources: tuple[Source, ...], data: Document) -> Rego:
+    """An engine with these sources and base data. Raises PolicyFault with regorus's own file:line:column."""
+    engine = cast(Rego, regorus.Engine())
+    try:
+        for source in sources:
+            engine.add_policy(source.path, source.text)
+        engine.add_data_json(orjson.dumps(data).decode())
+    except BaseException as fault:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
+        raise PolicyFault(reraise(fault)) from None
+    return engine
+
+
+def reraise(fault: BaseException) -> str:
+    """The text of an engine's error or panic; whatever else was caught with it is raised on."""
+    if isinstance(fault, RuntimeError) or type(fault).__name__ == "PanicException":
+        return str(fault).strip()
+    raise fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the engine gave: the decision read from it, its canonical JSON, and what went wrong on the way."""
+
+    decision: Decision
+    text: bytes = field(default=b"", repr=False)
+    fault: str = field(default="", repr=False)
+    """Why there is no usable answer; an engine's error can quote its input, so this is as sealed as the event."""
+
+
+class Pdp:
+    """Decides with one bundle, on the thread that made it."""
+
+    def __init__(self, bundle: Bundle, *, deadline_s: float = DEADLINE_S) -> None:
+        """Load `bundle` and answer every entrypoint once, so that the first real call does not pay for compilation.
+
+        Raises PolicyFault when the bundle does not parse.
+        """
+        self.bundle: Digest = bundle.digest
+        self.revision: str = bundle.manifest.revision
+        self._deadline_ns = int(deadline_s * 1e9)
+        self._bundles = orjson.dumps({bundle.name: {"revision": self.revision}})
+        self._engine = load(bundle.sources, bundle.data)
+        self._rules = {entrypoint: "data." + entrypoint.value.replace("/", ".") for entrypoint in Entrypoint}
+        for entrypoint in Entrypoint:
+            self._evaluate(entrypoint, b"{}")
+
+    def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided:
+        """Ask the entrypoint about `document`, at the time `at` (RFC 3339). Always answers, at worst with a denial."""
+        began = time.perf_counter_ns()
+        try:
+            asked = orjson.dumps({**document, "time": at}, option=_CANONICAL)
+        except (TypeError, RecursionError):  # A lone surrogate, an integer beyond 64 bits, too deep: none has a text.
+            unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
+            return self._decided(entrypoint, _Answer(unreadable), b"null", at, began)
+        answer = self._evaluate(entrypoint, asked)
+        if time.perf_counter_ns() - began > self._deadline_ns:
+            slow = decision.deny("policy_slow", "The policy took longer than it may; nothing is allowed that way.")
+            answer = replace(answer, decision=slow, fault="slower than its deadline")
+        return self._decided(entrypoint, answer, asked, at, began)
+
+    def answer(self, entrypoint: Entrypoint, asked: bytes) -> bytes:
+        """The canonical JSON that the entrypoint answers to a recorded input; empty when it gives no answer.
+
+        This is what replay compares: the same bundle and input give the same bytes.
+        """
+        return self._evaluate(entrypoint, asked).text
+
+    def _evaluate(self, entrypoint: Entrypoint, asked: bytes) -> _Answer:
+        try:
+            self._engine.set_input_json(asked.decode())
+            text = self._engine.eval_rule_as_json(self._rules[entrypoint])
+        except BaseException as fault:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
+            error = decision.deny("policy_error", "The policy failed while deciding.", rule=entrypoint.value)
+            return _Answer(error, fault=reraise(fault))
+        try:
+            result: Json = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            malformed = decision.deny("policy_malformed", "The policy's answer is not JSON.", rule=entrypoint.value)
+            return _Answer(malformed, fault="not JSON")
+        if result == _UNDEFINED:
+            undefined = decision.deny("policy_undefined", "The policy gave no answer.", rule=entrypoint.value)
+            return _Answer(undefined, fault="undefined")
+        return _Answer(decision.decode(entrypoint, result), orjson.dumps(result, option=_CANONICAL))
+
+    def _decided(self, entrypoint: Entrypoint, answer: _Answer, asked: bytes, at: str, began: int) -> Decided:
+        """The decision with its event, in the field names of OPA's decision log (EventV1)."""
+        event = b"".join(
+            (
+                b'{"bundles":' + self._bundles,
+                b',"decision_id":"' + str(uuid.uuid4()).encode() + b'"',
+                b',"error":' + orjson.dumps(_error(answer)) if answer.fault else b"",
+                b',"input":' + asked,
+                b',"metrics":{"timer_rego_query_eval_ns":%d}' % (time.perf_counter_ns() - began),
+                b',"nd_builtin_cache":{},"path":"' + entrypoint.value.encode() + b'"',
+                b',"result":' + answer.text if answer.text else b"",
+                b',"timestamp":' + orjson.dumps(at) + b"}",
+            )
+        )
+        return Decided(answer.decision, event, self.bundle)
+
+
+def _error(answer: _Answer) -> Document:
+    return {"code": answer.decision.reasons[0].code, "message": answer.fault}

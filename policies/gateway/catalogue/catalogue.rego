@@ -1,0 +1,30 @@
+# METADATA
+# title: Catalogue
+# description: Which of the tools, resources and prompts that an upstream lists the client is shown.
+package gateway.catalogue
+
+# METADATA
+# entrypoint: true
+default decision := {
+	"effect": "deny",
+	"reasons": [{"code": "no_rule_allows", "message": "No rule allows this.", "rule": "gateway.catalogue"}],
+}
+
+decision := {"effect": "allow", "visible": visible} if data.gateway.roles.terms
+
+kind := {
+	"tools": "tool",
+	"prompts": "prompt",
+	"resources": "resource",
+	"resourceTemplates": "resource",
+}[input.catalogue.kind]
+
+# What policy would refuse whatever its arguments is not offered; the call is decided all the same.
+visible := [] if {
+	data.gateway.grants.holds_phi
+	not data.gateway.roles.terms.phi
+} else := [item.name |
+	some item in input.catalogue.items
+	data.gateway.grants.named(data.gateway.grants.granted[kind], item.name)
+	not data.gateway.settings.tools[input.upstream.name][item.name] == "deny"
+]

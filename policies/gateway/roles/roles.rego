@@ -1,0 +1,18 @@
+# METADATA
+# title: Roles
+# description: >-
+#   The role a principal acts in: the first in `settings.precedence` that one of its groups gives. Nobody acts in two
+#   roles at once, so that the rights of one never join the clear text of another.
+package gateway.roles
+
+default name := ""
+
+name := [role | some role in data.gateway.settings.precedence; role in held][0]
+
+held contains role if {
+	some group in input.principal.groups
+	role := data.gateway.settings.groups[group]
+}
+
+# Undefined for a principal without a role, which no rule then allows anything.
+terms := data.gateway.settings.roles[name]
