@@ -20,7 +20,7 @@ import trio
 from gateway.core import commands, records, replies
 from gateway.core.call import Call
 from gateway.core.commands import Command, Decided, Resolution, Script, Settled
-from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault
+from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, SessionEnded
 from gateway.core.evidence.record import Record
 from gateway.core.masking import plan, profile
 from gateway.core.policy.approval import Ask
@@ -111,8 +111,8 @@ class Driver:
         InternalFault for a bug of ours, after which the exchange still has its outcome."""
         with trio.CancelScope(shield=True):
             try:
-                return await self._steps(script)
-            except EvidenceFault:
+                reply = await self._steps(script)
+            except (EvidenceFault, SessionEnded):
                 raise
             except Exception as bug:  # The script is dead of it, but what it began must still have its one end.
                 if self._open:
@@ -121,6 +121,7 @@ class Driver:
                 raise InternalFault(f"exchange {self.call.exchange} failed in the gateway") from bug
             finally:
                 await self._closing.aclose()
+        return reply
 
     async def _steps(self, script: Script[Reply]) -> Reply:
         resume: Callable[[], Command] = partial(next, script)

@@ -13,7 +13,7 @@ LISTEN = Notification("(listen)")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the exchange is about. `facts` is what policy may know beside the message itself (parsed SQL and the like)."""
+    """What the exchange is about. `facts` is what policy may know beside it: parsed SQL and the like."""
 
     exchange: ExchangeId
     session: SessionId

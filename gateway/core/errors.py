@@ -42,6 +42,10 @@ class Unauthenticated(GatewayError):
         self.reason = reason
 
 
+class SessionEnded(GatewayError):
+    """The legacy session that the client names has ended, or never was: 404, and the client may begin another."""
+
+
 class IdentityUnavailable(GatewayError):
     """The identity provider cannot be asked and what is cached has expired: refuse with 503, never guess."""
 

@@ -156,7 +156,7 @@ def withheld(request: Request) -> Message:
 
 
 def promised_schema(call: Call, response: Response) -> Document | None:
-    """The `outputSchema` that the tool advertised, when `response` is a result bound by it (MCP, Tools: Output Schema)."""
+    """The `outputSchema` that the tool advertised, when it binds `response` (MCP, Tools: Output Schema)."""
     if call.tool is None or not isinstance(response, Success) or not isinstance(response.result, dict):
         return None
     if "structuredContent" not in response.result or response.result.get("isError") is True:

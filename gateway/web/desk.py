@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,15 +16,17 @@ from gateway.web.sealer import Sealer
 class Sessions(Protocol):
     """The sessions of the evidence log, and the tools it has seen listed."""
 
-    async def session(
-        self, key: str, *, members: Document, bodies: Mapping[str, bytes], idle_s: float
-    ) -> SessionId: ...
-
-    def live(self, session: SessionId) -> bool: ...
+    async def session(self, key: str, *, members: Document, idle_s: float) -> SessionId: ...
 
     async def close_session(self, session: SessionId, *, why: str) -> None: ...
 
-    def tool(self, upstream: str, name: str) -> Tool | None: ...
+    async def tool(self, upstream: str, name: str) -> Tool | None: ...
+
+
+class Identify(Protocol):
+    """Who sends a request: see `identity.issuers.Issuers.identify`."""
+
+    async def __call__(self, authorization: str | None, *, resource: str, query: bytes) -> Principal: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class Desk:
     """What the endpoint works with, whichever door is used."""
 
     doors: Mapping[str, Door]
-    identify: Callable[[str | None, str], Awaitable[Principal]]
-    challenge: Callable[[Unauthenticated, str], str]
-    """WWW-Authenticate for a refusal at a resource."""
+    identify: Identify
+    challenge: Callable[[Unauthenticated, str], tuple[int, str]]
+    """HTTP status and WWW-Authenticate of a refusal at a resource."""
     failed_login: Callable[[str, str], None]
     """Notes a refused token: reason and upstream."""
     actor: Callable[[Principal], str]

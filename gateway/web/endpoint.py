@@ -17,6 +17,7 @@ from gateway.core.errors import (
     EvidenceFault,
     GatewayError,
     IdentityUnavailable,
+    SessionEnded,
     Unauthenticated,
 )
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST
@@ -27,6 +28,8 @@ from gateway.web.inbound import Inbound
 from gateway.web.visit import Visit
 
 PREFIX = "/mcp/"
+NO_SESSION = -32001
+"""What the official SDKs' servers say with 404 for a session they do not know."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +62,8 @@ class Endpoint:
     async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:
         self._check_source(request)
         door = self._door(request)
-        if b"access_token" in request.query:
-            detail = "Tokens are not taken from the URL (OAuth 2.1 §5.2): send an Authorization header."
-            raise ClientFault(detail, code=INVALID_REQUEST)
-        principal = await self.desk.identify(request.header(b"authorization"), door.resource)
+        token = request.header(b"authorization")
+        principal = await self.desk.identify(token, resource=door.resource, query=request.query)
         visit = Visit(self.desk, door, principal, request, send, self.clients)
         match request.method:
             case "POST":
@@ -97,8 +98,10 @@ class Endpoint:
             case Unauthenticated():
                 door = self._door(request)
                 self.desk.failed_login(fault.reason, door.ref.name)
-                challenge = self.desk.challenge(fault, door.resource).encode()
-                return replies.problem(fault, replies.REFUSED, 401), [(b"www-authenticate", challenge)]
+                status, challenge = self.desk.challenge(fault, door.resource)
+                return replies.problem(fault, replies.REFUSED, status), [(b"www-authenticate", challenge.encode())]
+            case SessionEnded():
+                return replies.problem(fault, NO_SESSION, 404), []
             case IdentityUnavailable() | EvidenceFault():
                 return replies.problem(fault, replies.INTERNAL, 503), [(b"retry-after", b"5")]
             case _:

@@ -15,8 +15,7 @@ import trio
 
 from gateway.core import replies
 from gateway.core.call import LISTEN, Call
-from gateway.core.errors import ClientFault, EvidenceFault, InternalFault
-from gateway.core.evidence.canonical import encode
+from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol import jsonrpc, mcp, versions
@@ -68,14 +67,14 @@ class Visit:
             reply = replies.client_fault(fault, message.id if isinstance(message, Request) else None)
             await HttpClient(self.send).finish(reply)
             return
-        await self._perform(self._call(message, link, answers), link, receive)
+        await self._perform(await self._call(message, link, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstream says outside any call."""
         if not self.request.accepts("text/event-stream"):
             raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
         link = self._link_of(self._ticket())
-        await self._perform(self._call(LISTEN, link, ""), link, receive)
+        await self._perform(await self._call(LISTEN, link, ""), link, receive)
 
     async def delete(self) -> None:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
@@ -108,7 +107,6 @@ class Visit:
         session = await self.desk.sessions.session(
             key,
             members=members,
-            bodies={"principal": encode(policy_input.principal_document(self.principal))},
             idle_s=self.desk.session_idle_s,
         )
         greeting = message.params if legacy and self.door.greets and isinstance(message, Request) else None
@@ -122,8 +120,8 @@ class Visit:
             raise ClientFault(detail, code=INVALID_REQUEST)
         ticket = self.desk.sealer.ticket(text)
         mine = ticket is not None and ticket.upstream == self.door.ref.name and ticket.actor == self._actor
-        if ticket is None or not mine or not self.desk.sessions.live(ticket.session):
-            raise ClientFault("This session does not exist or has ended. Send `initialize`.", code=-32001, status=404)
+        if ticket is None or not mine:
+            raise SessionEnded("This session does not exist here. Send `initialize`.")
         return ticket
 
     def _link_of(self, ticket: Ticket) -> Link:
@@ -138,7 +136,7 @@ class Visit:
             raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
         return opened
 
-    def _call(self, message: Message, link: Link, answers: str) -> Call:
+    async def _call(self, message: Message, link: Link, answers: str) -> Call:
         meta = mcp.meta(message)
         why = meta.get(JUSTIFICATION)
         return Call(
@@ -150,16 +148,16 @@ class Visit:
             principal=self.principal,
             upstream=self.door.ref,
             message=message,
-            tool=self._tool(message),
+            tool=await self._tool(message),
             facts=self.door.facts(message),
             answers=answers,
             justification=why if isinstance(why, str) else "",
         )
 
-    def _tool(self, message: Message) -> Tool | None:
+    async def _tool(self, message: Message) -> Tool | None:
         if not isinstance(message, Request) or message.method != "tools/call":
             return None
-        return self.desk.sessions.tool(self.door.ref.name, policy_input.name_of(message))
+        return await self.desk.sessions.tool(self.door.ref.name, policy_input.name_of(message))
 
     async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
         driver = Driver(call, self.door.world, link, client := self._client(call))
