@@ -1,0 +1,123 @@
+"""How the demo looks: headings, short sentences, real JSON, one column of text that fits a README."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 100
+_INDENT = "  "
+_MASKED = ("[REDACTED", "***", "[SSN", "null")
+
+
+@dataclass(slots=True)
+class Screen:
+    """Writes the story to a console, at most 100 columns wide."""
+
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+    _step: int = 0
+
+    def __post_init__(self) -> None:
+        self.console.width = min(WIDTH, self.console.width) if self.console.is_terminal else WIDTH
+
+    def title(self, text: str, *lines: str) -> None:
+        """The head of the story."""
+        self._print(Text(text, style="bold"))
+        for line in lines:
+            self.say(line)
+        self.gap()
+
+    @contextmanager
+    def starting(self, name: str, about: str) -> Iterator[None]:
+        """Progress of a part that is being started."""
+        with self.console.status(f"starting {name} …") if self.console.is_terminal else _nothing():
+            yield
+        self._print(Text.assemble((f"{_INDENT}✔ ", "green"), (f"{name:<9}", "bold"), about))
+
+    def heading(self, text: str) -> None:
+        """The next step of the story."""
+        self._step += 1
+        self.gap()
+        line = f"{self._step}. {text} "
+        self._print(Text(line + "─" * (self.console.width - len(line)), style="bold cyan"))
+
+    def say(self, text: str) -> None:
+        """A sentence or two."""
+        for line in textwrap.wrap(text, self.console.width - len(_INDENT)):
+            self._print(Text(_INDENT + line))
+
+    def asks(self, who: str, tool: str, argument: str) -> None:
+        """What an agent sends."""
+        self._print(Text.assemble((f"{_INDENT}{who} → {tool}  ", "bold"), (argument, "italic")))
+
+    def verdict(self, effect: str, text: str, style: str) -> None:
+        """What the gateway decided, in one word, and why."""
+        lead = f"{_INDENT}gateway → "
+        first, *rest = textwrap.wrap(f"{effect} · {text}", self.console.width - len(lead)) or [effect]
+        self._print(Text.assemble((lead, "bold"), (first[: len(effect)], f"bold {style}"), first[len(effect) :]))
+        for line in rest:
+            self._print(Text(" " * len(lead) + line))
+
+    def command(self, text: str) -> None:
+        """A command that the reader could type; never broken over lines, so that it can be copied."""
+        self.console.print(Text(f"{_INDENT}$ {text}", style="yellow"), soft_wrap=True)
+
+    def output(self, text: str) -> None:
+        """What a command printed."""
+        for line in text.rstrip().splitlines():
+            self.console.print(Text(f"{_INDENT}{line}", style="dim"), soft_wrap=True)
+
+    def json(self, value: object, *, more: str = "") -> None:
+        """A value as JSON, one member a line; `more` says what was left out."""
+        for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines():
+            self._print(_coloured(f"{_INDENT}{_INDENT}{line}"))
+        if more:
+            self._print(Text(f"{_INDENT}{_INDENT}{more}", style="dim"))
+
+    def rows(self, rows: list[object], *, show: int) -> None:
+        """The first rows of a result, one a line, and how many more there are."""
+        for row in rows[:show]:
+            self._print(_coloured(f"{_INDENT}{_INDENT}{json.dumps(row, ensure_ascii=False)}"))
+        if len(rows) > show:
+            self._print(Text(f"{_INDENT}{_INDENT}… and {len(rows) - show} more rows", style="dim"))
+
+    def beside(self, left: tuple[str, object], right: tuple[str, object]) -> None:
+        """Two JSON values side by side, each under its caption."""
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(ratio=1)
+        grid.add_column(ratio=1)
+        grid.add_row(Text(left[0], style="dim underline"), Text(right[0], style="dim underline"))
+        pairs = zip(_lines(left[1]), _lines(right[1]), strict=False)
+        for before, after in pairs:
+            grid.add_row(Text(before), Text(after, style="" if before == after else "magenta"))
+        self.console.print(grid, style="none")
+
+    def gap(self) -> None:
+        self.console.print()
+
+    def _print(self, text: Text) -> None:
+        self.console.print(text)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _lines(value: object) -> list[str]:
+    return json.dumps(value, indent=2, ensure_ascii=False).splitlines()
+
+
+def _coloured(line: str) -> Text:
+    """The line with what was masked in it standing out."""
+    text = Text(line)
+    for mark in _MASKED:
+        text.highlight_words([mark], "magenta")
+    return text
