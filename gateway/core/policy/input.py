@@ -101,11 +101,19 @@ def _tool(tool: Tool | None) -> Json:
     return {"name": tool.name, "pin": tool.pin, "annotations": tool.definition.get("annotations", {})}
 
 
+def _asks(result: Json) -> list[Json]:
+    """What a result wants of the client before it is one (MCP 2026-07-28, `inputRequests`): the methods, sorted."""
+    asked = (result.get("inputRequests") or {}) if isinstance(result, dict) else {}
+    requests = asked.values() if isinstance(asked, dict) else [asked]
+    methods = (item.get("method") if isinstance(item, dict) else None for item in requests)
+    return [*sorted({method if isinstance(method, str) else "(malformed)" for method in methods})]
+
+
 def _result(message: Message) -> Document:
     match message:
         case Success(result=result):
             failed = isinstance(result, dict) and result.get("isError") is True
-            return {"kind": "success", "method": "", "is_error": failed}
+            return {"kind": "success", "method": "", "is_error": failed, "asks": _asks(result)}
         case Failure(code=code):
             return {"kind": "error", "method": "", "is_error": True, "code": code}
         case Request(method=method):

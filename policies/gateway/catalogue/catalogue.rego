@@ -21,8 +21,7 @@ kind := {
 
 # What policy would refuse whatever its arguments is not offered; the call is decided all the same.
 visible := [] if {
-	data.gateway.grants.holds_phi
-	not data.gateway.roles.terms.phi
+	not data.gateway.grants.phi_permitted
 } else := [item.name |
 	some item in input.catalogue.items
 	data.gateway.grants.named(data.gateway.grants.granted[kind], item.name)

@@ -1,47 +1,74 @@
 # METADATA
 # title: Grants
 # description: >-
-#   Whether a role may use a method, and the tool, resource or prompt it names. Protocol methods are open to every role;
-#   a method that `settings.methods` does not know is open to none.
+#   Whether the principal's role may use a method, and the tool, resource or prompt it names. Protocol methods are open
+#   to every role; a method that `settings.methods` does not know is open to none.
 package gateway.grants
 
-kind := data.gateway.settings.methods[input.message.method]
+default verdict := "deny"
 
-# A grant that names the upstream replaces the one for `*`; they are not added up.
-granted := grant if grant := data.gateway.roles.terms.upstreams[input.upstream.name]
-
-else := data.gateway.roles.terms.upstreams["*"]
-
-default permitted := false
-
-permitted if {
+verdict := "allow" if {
 	data.gateway.grants.kind == "protocol"
 	data.gateway.roles.terms
+} else := "allow" if {
+	named(data.gateway.grants.granted[data.gateway.grants.kind], input.message.name)
+	phi_permitted
 }
 
-permitted if named(data.gateway.grants.granted[data.gateway.grants.kind], input.message.name)
+# An answer to what the upstream asked has that request's method; it may pass where the question may.
+kind := "protocol" if {
+	input.message.kind == "response"
+	input.message.method in data.gateway.settings.from_upstream.requests
+} else := data.gateway.settings.methods[input.message.method] if {
+	input.message.kind != "response"
+}
+
+# A grant that names the upstream replaces the one for `*`; they are not added up.
+granted := grant if {
+	grant := data.gateway.roles.terms.upstreams[input.upstream.name]
+} else := data.gateway.roles.terms.upstreams["*"]
 
 named(patterns, name) if {
 	"*" in patterns
 	name != ""
-}
-
-else if name in patterns
-
-else if {
+} else if {
+	name in patterns
+} else if {
 	some pattern in patterns
 	glob.match(pattern, null, name)
 }
 
 # An upstream holds PHI unless its label says that it does not.
-default holds_phi := true
+default phi_permitted := false
 
-holds_phi := false if input.upstream.labels.phi == false
+phi_permitted if {
+	data.gateway.roles.terms.phi == true
+} else if {
+	input.upstream.labels.phi == false
+}
 
-default reaches_phi := false
+reasons contains {
+	"code": "no_role",
+	"message": "None of your groups has a role here. Ask whoever administers the policy for one.",
+	"rule": "gateway.grants",
+} if {
+	not data.gateway.roles.terms
+}
 
-reaches_phi if {
-	data.gateway.grants.kind != "protocol"
-	data.gateway.grants.holds_phi
-	not data.gateway.roles.terms.phi
+reasons contains {
+	"code": "phi_upstream",
+	"message": "Your role may not reach protected health information, and this upstream holds it.",
+	"rule": "gateway.grants",
+} if {
+	data.gateway.roles.terms
+	not phi_permitted
+}
+
+reasons contains {
+	"code": "not_granted",
+	"message": "Your role may not use this method, tool, resource or prompt.",
+	"rule": "gateway.grants",
+} if {
+	data.gateway.roles.terms
+	phi_permitted
 }

@@ -5,14 +5,14 @@
 #   roles at once, so that the rights of one never join the clear text of another.
 package gateway.roles
 
-default name := ""
-
-name := [role | some role in data.gateway.settings.precedence; role in held][0]
-
-held contains role if {
+held := [role |
 	some group in input.principal.groups
 	role := data.gateway.settings.groups[group]
-}
+]
+
+name := held[0] if count(held) == 1
+
+else := [role | some role in data.gateway.settings.precedence; role in held][0]
 
 # Undefined for a principal without a role, which no rule then allows anything.
-terms := data.gateway.settings.roles[name]
+terms := data.gateway.settings.roles[data.gateway.roles.name]

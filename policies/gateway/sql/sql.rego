@@ -2,12 +2,24 @@
 # title: SQL guard
 # description: >-
 #   What the statements of a call do, from `input.facts.sql`. SQL that was not understood, that changes a schema or that
-#   writes to every row of a table is refused; a read that no key and no limit bounds is a bulk select.
+#   writes to every row of a table is refused; a read that no key and no small limit bounds needs an approval.
 package gateway.sql
 
-default present := false
+default verdict := "deny"
 
-present if input.facts.sql
+verdict := "allow" if {
+	not input.facts.sql
+} else := "allow" if {
+	understood
+	every statement in input.facts.sql.statements {
+		bounded(statement)
+	}
+} else := "require_approval" if {
+	understood
+	every statement in input.facts.sql.statements {
+		reads_or_bounded(statement)
+	}
+}
 
 default understood := false
 
@@ -16,42 +28,81 @@ understood if {
 	count(input.facts.sql.statements) > 0
 }
 
-access := "write" if {
-	some statement in input.facts.sql.statements
-	not statement.kind in data.gateway.settings.sql.reads
-}
-
-else := "read" if data.gateway.sql.understood
-
-# Kinds beyond reads and writes: DDL, PRAGMA, ATTACH, GRANT, transaction control and whatever else a dialect has.
-default ordinary := false
-
-ordinary if {
+# Undefined where there is no SQL, or none that was understood.
+access := "read" if {
+	understood
 	every statement in input.facts.sql.statements {
-		ordinary_kind(statement.kind)
+		statement.kind in data.gateway.settings.sql.reads
 	}
+} else := "write" if {
+	input.facts.sql
 }
 
-ordinary_kind(kind) if kind in data.gateway.settings.sql.reads
-
-else if kind in data.gateway.settings.sql.writes
-
-default bounded := false
-
-bounded if {
-	every statement in input.facts.sql.statements {
-		bounded_statement(statement)
-	}
-}
-
-bounded_statement(statement) if statement.keyed == true
-
-else if statement.kind == "insert"
-
-else if statement.aggregate == true
-
-else if {
+# Only the kinds in settings are bounded at all: DDL, PRAGMA, ATTACH, GRANT and the like never are.
+bounded(statement) if {
+	statement.keyed == true
+	ordinary(statement)
+} else if {
+	statement.aggregate == true
+	statement.kind in data.gateway.settings.sql.reads
+} else if {
+	statement.kind == "insert"
+	statement.kind in data.gateway.settings.sql.writes
+} else if {
+	statement.kind in data.gateway.settings.sql.reads
 	is_number(statement.limit)
 	statement.limit <= data.gateway.roles.terms.rows
+}
+
+ordinary(statement) if {
 	statement.kind in data.gateway.settings.sql.reads
+} else if {
+	statement.kind in data.gateway.settings.sql.writes
+}
+
+reads_or_bounded(statement) if {
+	bounded(statement)
+} else if {
+	statement.kind in data.gateway.settings.sql.reads
+}
+
+reasons contains {
+	"code": "sql_not_understood",
+	"message": "This SQL could not be read with certainty. Write it plainer, one standard statement at a time.",
+	"rule": "gateway.sql",
+} if {
+	input.facts.sql
+	not understood
+}
+
+reasons contains {
+	"code": "sql_schema_change",
+	"message": "Only statements that read, insert, update or delete rows may run; this does something else.",
+	"rule": "gateway.sql",
+} if {
+	understood
+	some statement in input.facts.sql.statements
+	not ordinary(statement)
+}
+
+reasons contains {
+	"code": "sql_unbounded_write",
+	"message": "This would change every row of a table. Say which rows, with a key in WHERE.",
+	"rule": "gateway.sql",
+} if {
+	understood
+	some statement in input.facts.sql.statements
+	statement.kind in data.gateway.settings.sql.writes
+	not bounded(statement)
+}
+
+reasons contains {
+	"code": "bulk_select",
+	"message": "This reads many records at once: no key and no small LIMIT says which.",
+	"rule": "gateway.sql",
+} if {
+	understood
+	some statement in input.facts.sql.statements
+	statement.kind in data.gateway.settings.sql.reads
+	not bounded(statement)
 }

@@ -5,12 +5,40 @@
 #   (`settings.tools`), then the upstream's own `readOnlyHint`. A tool that nobody vouches for writes.
 package gateway.tools
 
+default verdict := "deny"
+
+verdict := "allow" if {
+	data.gateway.grants.kind != "tool"
+} else := "allow" if {
+	access == "read"
+} else := data.gateway.roles.terms.writes if {
+	access == "write"
+}
+
 default access := "write"
 
-access := "write" if data.gateway.sql.access == "write"
+access := "write" if {
+	data.gateway.sql.access == "write"
+} else := said if {
+	said := data.gateway.settings.tools[input.upstream.name][input.message.name]
+} else := "read" if {
+	data.gateway.sql.access == "read"
+} else := "read" if {
+	input.tool.annotations.readOnlyHint == true
+}
 
-else := said if said := data.gateway.settings.tools[input.upstream.name][input.message.name]
+reasons contains {
+	"code": "write",
+	"message": "This may change records: your role may not do that, or not without a reviewer's approval.",
+	"rule": "gateway.tools",
+} if {
+	access == "write"
+}
 
-else := "read" if data.gateway.sql.access == "read"
-
-else := "read" if input.tool.annotations.readOnlyHint == true
+reasons contains {
+	"code": "tool_denied",
+	"message": "Nobody may call this tool through the gateway.",
+	"rule": "gateway.tools",
+} if {
+	not access in ["read", "write"]
+}
