@@ -15,6 +15,7 @@ from gateway.core import records, replies
 from gateway.core.call import Call
 from gateway.core.commands import (
     Decided,
+    Resolution,
     Script,
     Settled,
     append,
@@ -39,7 +40,7 @@ from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply, promised_schema
-from gateway.core.types import Document, Era
+from gateway.core.types import Era
 
 
 def exchange(call: Call) -> Script[Reply]:
@@ -51,7 +52,7 @@ def exchange(call: Call) -> Script[Reply]:
         return reply
     yield from append(records.intent(call, decided))  # Commit point 1.
     try:
-        grant: Document | None = None
+        grant: Resolution | None = None
         if decided.decision.effect is Effect.REQUIRE_APPROVAL:
             granted = yield from await_grant(call, decided)
             if isinstance(granted, Reply):
@@ -70,7 +71,7 @@ def exchange(call: Call) -> Script[Reply]:
         return (yield from close(call, Ending(Status.ABANDONED, Reply.nothing(), why="client_gone")))
 
 
-def await_grant(call: Call, decided: Decided) -> Script[Document | Reply]:
+def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
     """Hold the call for its reviewers: the grant that was spent on it, or the reply that says why there is none."""
     held = yield from hold(approval.ask(call, decided.decision))
     if held.state is not Settled.GRANTED:
@@ -83,10 +84,10 @@ def await_grant(call: Call, decided: Decided) -> Script[Document | Reply]:
         return (yield from close(call, Ending(Status.REFUSED, reply, decided=(again,), approval=held.approval)))
     if not (yield from spend(held.approval, records.spent(call, held.approval, again))):
         return (yield from close(call, Ending(Status.REFUSED, replies.spent(call, held), approval=held.approval)))
-    return held.detail
+    return held
 
 
-def carry(call: Call, grant: Document | None) -> Script[Reply]:
+def carry(call: Call, grant: Resolution | None) -> Script[Reply]:
     """Forward the message and bring back all that comes of it, message by message."""
     # A legacy client that drops its connection has not cancelled (MCP 2025-11-25, Cancellation), and an approved call
     # runs once whether or not its client waited: both are brought to their end.
@@ -131,12 +132,13 @@ def pass_on(call: Call, message: Message) -> Script[None]:
         yield from respond(replies.withheld(message))
 
 
-def answer(call: Call, message: Response, grant: Document | None) -> Script[Reply]:
+def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Reply]:
     """Turn the upstream's response into the reply: filtered, decided, masked and recorded, in this order."""
     seen, listed = yield from filter_catalogue(call, message)
     body = jsonrpc.body(seen)
     profile = yield from inspect(body)
-    decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, seen, profile, approval=grant))
+    terms = grant.detail if grant is not None else None
+    decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, seen, profile, approval=terms))
     decisions = (*listed, decided)
     if decided.decision.effect is not Effect.ALLOW:
         # The upstream has run and its result may not leave: it is recorded as withheld and goes no further.
@@ -152,7 +154,8 @@ def answer(call: Call, message: Response, grant: Document | None) -> Script[Repl
     status = Status.REPLIED
     if not (yield from present()):
         status = Status.ABANDONED if grant is None else Status.KEPT
-    ending = Ending(status, reply, decided=decisions, upstream=message, manifest=masked.manifest)
+    released_by = grant.approval if grant is not None else None
+    ending = Ending(status, reply, decisions, message, masked.manifest, released_by)
     return (yield from close(call, ending))
 
 

@@ -167,7 +167,8 @@ def promised_schema(call: Call, response: Response) -> Document | None:
 
 def _kept(call: Call, recorded: Json) -> Reply:
     """The reply that was recorded while the client was away, under the retry's own request id."""
-    assert isinstance(call.message, Request)
+    if not isinstance(call.message, Request):
+        return Reply.accepted()
     return Reply.of(jsonrpc.readdress(recorded, call.message.id), call.era)
 
 

@@ -51,7 +51,7 @@ class HttpClient:
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
-            # Cancelled while the exchange still runs means that the server is going down: the client is as good as gone.
+            # Cancelled while the exchange still runs: the server is going down, and its clients with it.
             self.leave()
 
     def leave(self) -> None:
@@ -90,7 +90,8 @@ class HttpClient:
         """Start the stream before there is anything to say on it."""
         if not self._streaming:
             self._streaming = True
-            await self._write({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + self.headers(None)})
+            headers = _STREAM_HEADERS + self.headers(None)
+            await self._write({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def finish(self, reply: Reply) -> None:
         """Send the reply, on the stream if one is open."""

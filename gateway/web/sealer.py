@@ -1,4 +1,4 @@
-"""What the gateway hands to the other side and believes when it comes back: session ids and the ids of upstream requests.
+"""What the gateway hands out and believes when it comes back: session ids, and the ids of upstream requests.
 
 Both are sealed with one key that all workers share, so no worker needs to remember what another one gave out.
 """

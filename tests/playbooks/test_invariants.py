@@ -1,0 +1,233 @@
+"""The invariants of an exchange, whatever the world does (docs/architecture.md).
+
+Hypothesis plays the world: it answers each command with anything that command can be answered with, or with any fault
+that performing it can raise, in any order and number, and a client that may be gone at any time. What must hold is then
+read off the trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from gateway.core import commands
+from gateway.core.call import LISTEN, Call
+from gateway.core.commands import Command, Resolution, Settled
+from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, MaskFault, UpstreamFault
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.exchange import exchange
+from gateway.core.masking.plan import Masked
+from gateway.core.masking.profile import Profile
+from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Reason
+from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
+from gateway.core.replies import Reply
+from gateway.core.types import ApprovalId, Era, LeafIndex
+from tests.playbooks.playbook import call, decided
+
+SECRET = "078-05-1120"
+"""Stands in everything that an upstream sends, and in nothing that a mask lets through."""
+
+DECISIONS = st.sampled_from(
+    [
+        decided(Decision(Effect.ALLOW, visible=frozenset({"t"}))),
+        decided(Decision(Effect.DENY, (Reason("no", "no"),))),
+        decided(Decision(Effect.REQUIRE_APPROVAL, approval=ApprovalTerms(("g",)))),
+    ]
+)
+UPSTREAM_SAYS = st.sampled_from(
+    [
+        Notification("notifications/progress", {"message": SECRET}),
+        Notification("made/up", {"x": SECRET}),
+        Request("u", "sampling/createMessage", {"x": SECRET}),
+        Success(7, {"content": [{"type": "text", "text": SECRET}]}),
+        Success(7, {"tools": [{"name": "t", "description": SECRET}, {"name": SECRET}]}),
+        Failure(7, -32000, SECRET, {"x": SECRET}),
+        None,
+    ]
+)
+CALLS = st.builds(
+    call,
+    st.sampled_from(
+        [
+            Request(7, "tools/call", {"name": "t", "arguments": {"q": "1"}}),
+            Request(7, "tools/list"),
+            Request(7, "made/up"),
+            Notification("notifications/initialized"),
+            Success("u", {"role": "assistant"}),
+            LISTEN,
+        ]
+    ),
+    era=st.sampled_from(Era),
+)
+
+
+@dataclass
+class Trace:
+    """What happened, in order: commands that succeeded, and records that are durable."""
+
+    steps: list[Command] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    spent: bool = False
+    effects: list[Effect] = field(default_factory=list)
+
+    def of(self, kind: type[Command]) -> list[Command]:
+        return [step for step in self.steps if isinstance(step, kind)]
+
+    def ends(self) -> list[Record]:
+        return [record for record in self.records if record.type is LeafType.EXCHANGE_OUTCOME]
+
+
+class World:
+    """Answers commands as hypothesis pleases."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self._data = data
+        self.trace = Trace()
+        self._messages = 0
+
+    def perform(self, command: Command) -> object:
+        answer = self._answer(command)
+        self.trace.steps.append(command)
+        if isinstance(command, commands.Append | commands.Spend) and answer is not False:
+            self.trace.records.append(command.record)
+        return answer
+
+    def _answer(self, command: Command) -> object:
+        draw = self._data.draw
+        match command:
+            case commands.Decide():
+                chosen = draw(DECISIONS)
+                self.trace.effects.append(chosen.decision.effect)
+                return chosen
+            case commands.Append():
+                return self._or_fault(LeafIndex(0), EvidenceFault("full"), rarely=True)
+            case commands.Spend():
+                self.trace.spent = bool(self._or_fault(draw(st.booleans()), EvidenceFault("full"), rarely=True))
+                return self.trace.spent
+            case commands.Hold():
+                reply = {"jsonrpc": "2.0", "id": 1, "result": {}}
+                state = draw(st.sampled_from(Settled))
+                return self._or_fault(Resolution(ApprovalId("a"), state, {}, reply), ClientGone("gone"))
+            case commands.Forward() | commands.Listen() | commands.Respond():
+                return self._or_fault(None, UpstreamFault("broke", kind="closed"), rarely=True)
+            case commands.Receive():
+                self._messages += 1
+                said = draw(UPSTREAM_SAYS) if self._messages < 6 else None
+                return self._or_fault(
+                    said, ClientGone("gone"), UpstreamFault("broke", kind="timeout"), InternalFault("bug"), rarely=True
+                )
+            case commands.Inspect():
+                return self._or_fault(Profile(), InternalFault("bug"), rarely=True)
+            case commands.Mask():
+                return self._or_fault(Masked({"masked": True}, {"counts": {"SSN": 1}}), MaskFault("no"))
+            case commands.Present():
+                return draw(st.booleans())
+            case _:
+                return None
+
+    def _or_fault(self, answer: object, *faults: GatewayError, rarely: bool = False) -> object:
+        if self._data.draw(st.integers(0, 9 if rarely else 2)) == 0:
+            raise self._data.draw(st.sampled_from(faults))
+        return answer
+
+
+def play(about: Call, world: World) -> Reply | None:
+    """Run the exchange against the world; None when it ended in EvidenceFault."""
+    script = exchange(about)
+    try:
+        command = next(script)
+        while True:
+            try:
+                answer = world.perform(command)
+            except GatewayError as fault:
+                command = script.throw(fault)
+            else:
+                command = script.send(answer)
+    except StopIteration as stop:
+        reply: Reply = stop.value
+        return reply
+    except EvidenceFault:
+        return None
+    except InternalFault:
+        # A bug while a refused exchange is being recorded: the driver answers it, and nothing was forwarded.
+        return None
+
+
+@given(CALLS, st.data())
+def test_nothing_is_forwarded_before_its_intent_is_durable(about: Call, data: st.DataObject) -> None:
+    """Invariant 1."""
+    world = World(data)
+    play(about, world)
+    for position, step in enumerate(world.trace.steps):
+        if isinstance(step, commands.Forward | commands.Listen):
+            before = [s.record.type for s in world.trace.steps[:position] if isinstance(s, commands.Append)]
+            assert LeafType.EXCHANGE_INTENT in before
+            event("forwarded")
+
+
+@given(CALLS, st.data())
+def test_no_byte_is_returned_that_is_not_durable_first(about: Call, data: st.DataObject) -> None:
+    """Invariants 2 and 5: the reply is the bytes of the last record, and each relayed message of the one before it."""
+    world = World(data)
+    reply = play(about, world)
+    if reply is not None and reply.data:
+        assert world.trace.records[-1].bodies["response"] == reply.data
+    for position, step in enumerate(world.trace.steps):
+        if isinstance(step, commands.Relay):
+            previous = world.trace.steps[position - 1]
+            assert isinstance(previous, commands.Append)
+            assert previous.record.bodies["message"] == step.data
+
+
+@given(CALLS, st.data())
+def test_what_policy_does_not_allow_is_not_forwarded(about: Call, data: st.DataObject) -> None:
+    """Invariant 3."""
+    world = World(data)
+    play(about, world)
+    if world.trace.of(commands.Forward) or world.trace.of(commands.Listen):
+        first = world.trace.effects[0]
+        assert first is Effect.ALLOW or (first is Effect.REQUIRE_APPROVAL and world.trace.spent)
+
+
+@given(CALLS, st.data())
+def test_each_exchange_that_began_ends_exactly_once(about: Call, data: st.DataObject) -> None:
+    """Invariant 4: one outcome for each intent, whatever fails; only evidence that cannot be written leaves none."""
+    world = World(data)
+    reply = play(about, world)
+    began = [record for record in world.trace.records if record.type is LeafType.EXCHANGE_INTENT]
+    assert len(world.trace.of(commands.Forward)) <= 1
+    assert len(world.trace.ends()) <= 1
+    if reply is not None:
+        refused = [record for record in world.trace.records if record.type is LeafType.EXCHANGE_REFUSED]
+        assert len(world.trace.ends()) == len(began)
+        assert len(began) + len(refused) == 1
+
+
+@given(CALLS, st.data())
+def test_nothing_of_the_upstream_leaves_unmasked_or_stays_in_the_clear(about: Call, data: st.DataObject) -> None:
+    """Invariants 5 and 9."""
+    world = World(data)
+    reply = play(about, world)
+    secret = SECRET.encode()
+    assert reply is None or secret not in reply.data
+    assert all(secret not in step.data for step in world.trace.steps if isinstance(step, commands.Relay))
+    for record in world.trace.records:
+        assert secret not in orjson.dumps(record.members)
+        assert SECRET not in repr(record)
+        assert all(secret not in body for body in record.bodies.values())
+
+
+@given(CALLS, st.data())
+def test_a_call_that_needs_approval_is_forwarded_only_after_a_grant_is_spent(about: Call, data: st.DataObject) -> None:
+    """Invariant 6."""
+    world = World(data)
+    play(about, world)
+    steps = world.trace.steps
+    forwards = [i for i, step in enumerate(steps) if isinstance(step, commands.Forward)]
+    if forwards and world.trace.effects[0] is Effect.REQUIRE_APPROVAL:
+        spends = [i for i, step in enumerate(steps) if isinstance(step, commands.Spend)]
+        assert spends
+        assert spends[-1] < forwards[0]

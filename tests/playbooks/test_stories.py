@@ -1,0 +1,375 @@
+"""The stories of one call, each from its first question to its reply."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from gateway.core.call import LISTEN
+from gateway.core.commands import (
+    Append,
+    Forward,
+    Hold,
+    Inspect,
+    Learn,
+    Listen,
+    Mask,
+    Present,
+    Receive,
+    Relay,
+    Resolution,
+    Respond,
+    Settled,
+    Spend,
+)
+from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
+from gateway.core.evidence.record import LeafType
+from gateway.core.masking.plan import Masked
+from gateway.core.masking.profile import Profile
+from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Selector
+from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
+from gateway.core.types import ApprovalId, Era
+from tests.playbooks.playbook import Playbook, allow, ask_first, call, decided, deny, result
+
+SSN = MaskRule(Selector("class", "SSN"), Operator("redact"))
+APPROVAL = ApprovalId("0198-approval")
+GRANT = {"id": APPROVAL, "grants": 1}
+
+
+def test_an_allowed_call_is_on_record_before_it_is_forwarded_and_its_reply_before_it_is_sent() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT, effect="allow", method="tools/call", tool="read_patient")
+    play.expects(Forward)
+    play.expects(Receive, result("fine"))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked({"content": []}))
+    play.expects(Present, True)
+    outcome = play.records(LeafType.EXCHANGE_OUTCOME, status="replied", effect="allow")
+    reply = play.ends()
+
+    assert outcome.bodies["response"] == reply.data
+
+
+def test_a_denied_call_never_reaches_the_upstream() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, deny("not_on_this_ward"))
+    refused = play.records(LeafType.EXCHANGE_REFUSED, effect="deny", reasons=["not_on_this_ward"])
+    reply = play.ends()
+
+    told = orjson.loads(reply.data)
+    assert told["result"]["isError"] is True
+    assert "not on this ward" in told["result"]["content"][0]["text"]
+    assert refused.bodies["response"] == reply.data
+
+
+def test_a_denied_request_that_is_no_tool_call_gets_a_json_rpc_error() -> None:
+    play = Playbook(call(Request("a", "resources/read", {"uri": "file:///x"}), tool=None))
+    play.decides(Entrypoint.CALL, deny())
+    play.records(LeafType.EXCHANGE_REFUSED, method="resources/read")
+
+    assert orjson.loads(play.ends().data)["error"]["code"] == -32010
+
+
+def test_only_masked_bytes_leave_and_the_evidence_holds_exactly_those() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, result("SSN 123-45-6789"))
+    play.expects(Inspect, Profile({"classes": {"SSN": 1}}))
+    play.decides(Entrypoint.RESULT, allow(SSN))
+    masked = Masked({"content": [{"type": "text", "text": "SSN [SSN]"}]}, {"counts": {"SSN": 1}})
+    assert play.expects(Mask, masked).plan == (SSN,)
+    play.expects(Present, True)
+    outcome = play.records(LeafType.EXCHANGE_OUTCOME, status="replied", masked={"SSN": 1})
+    reply = play.ends()
+
+    assert b"123-45-6789" not in reply.data
+    assert outcome.bodies["response"] == reply.data
+    assert all(b"123-45-6789" not in body for body in outcome.bodies.values())
+
+
+def test_a_mask_that_cannot_be_carried_out_keeps_the_whole_result_in() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, result("SSN 123-45-6789"))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow(SSN))
+    play.faults(Mask, MaskFault("the schema forbids it"))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="withheld", why="unmaskable")
+
+    assert b"123-45-6789" not in play.ends().data
+
+
+@pytest.mark.parametrize("answer", [deny("too_many_rows"), ask_first()])
+def test_a_result_that_policy_does_not_plainly_allow_is_withheld(answer: object) -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, result("secret"))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, answer)  # type: ignore[arg-type] # parametrised
+    play.records(LeafType.EXCHANGE_OUTCOME, status="withheld")
+
+    assert b"secret" not in play.ends().data
+
+
+def test_a_granted_call_is_decided_again_spent_and_then_forwarded_once() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT, effect="require_approval")
+    play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
+    assert play.decides(Entrypoint.CALL, allow()).input["approval"] == GRANT
+    assert play.expects(Spend, True).record.type is LeafType.APPROVAL_RESOLVED
+    assert play.expects(Forward).detached is True
+    play.expects(Receive, result())
+    play.expects(Inspect, Profile())
+    assert play.decides(Entrypoint.RESULT, allow()).input["approval"] == GRANT
+    play.expects(Mask, Masked({}))
+    play.expects(Present, True)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
+    play.ends()
+
+
+def test_a_grant_that_policy_has_come_to_deny_is_not_used() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
+    play.decides(Entrypoint.CALL, deny())
+    play.records(LeafType.EXCHANGE_OUTCOME, status="refused", approval=APPROVAL)
+    play.ends()
+
+
+def test_a_grant_that_another_exchange_spent_releases_nothing() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
+    play.decides(Entrypoint.CALL, allow())
+    play.expects(Spend, False)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="refused", approval=APPROVAL)
+
+    assert b"approval_spent" in play.ends().data
+
+
+@pytest.mark.parametrize(
+    "state", [Settled.PENDING, Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED], ids=lambda state: state.value
+)
+def test_a_hold_without_a_grant_ends_in_a_tool_error_that_names_the_approval(state: Settled) -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, state))
+    play.records(LeafType.EXCHANGE_OUTCOME, status=state.value, approval=APPROVAL)
+
+    told = orjson.loads(play.ends().data)
+    assert told["result"]["isError"] is True
+    assert APPROVAL in told["result"]["content"][0]["text"]
+
+
+def test_a_retry_is_given_the_reply_that_was_kept_for_it_under_its_own_id() -> None:
+    kept = {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, Settled.KEPT, reply=kept))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="joined", approval=APPROVAL)
+
+    assert orjson.loads(play.ends().data) == {**kept, "id": 7}
+
+
+def test_an_approved_call_whose_client_has_gone_keeps_its_reply_for_the_retry() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
+    play.decides(Entrypoint.CALL, allow())
+    play.expects(Spend, True)
+    play.expects(Forward)
+    play.expects(Receive, result())
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked({}))
+    play.expects(Present, False)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="kept", approval=APPROVAL)
+    play.ends()
+
+
+def test_a_client_that_hangs_up_while_held_leaves_its_approval_open_and_its_exchange_ended() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.faults(Hold, ClientGone("gone"))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="abandoned", why="client_gone")
+
+    assert play.ends().data == b""
+
+
+def test_a_modern_client_that_hangs_up_after_the_forward_still_gets_its_outcome_on_record() -> None:
+    play = Playbook(call(era=Era.MODERN, version="2026-07-28"))
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    assert play.expects(Forward).detached is False
+    play.faults(Receive, ClientGone("gone"))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="abandoned")
+    play.ends()
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "timeout", "closed", "malformed", "oversize", "status"])
+def test_an_upstream_that_fails_is_an_error_that_says_so_and_an_outcome(kind: str) -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.faults(Receive, UpstreamFault("it broke", kind=kind))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="failed", why=kind)
+
+    assert orjson.loads(play.ends().data)["error"]["data"]["code"] == f"upstream_{kind}"
+
+
+def test_evidence_that_cannot_be_written_before_the_forward_stops_the_exchange() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.faults(Append, EvidenceFault("disk full"))
+
+    with pytest.raises(EvidenceFault):
+        play.ends()
+
+
+def test_evidence_that_cannot_be_written_after_the_forward_keeps_the_reply_in() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, result())
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked({}))
+    play.expects(Present, True)
+    play.faults(Append, EvidenceFault("disk full"))
+
+    with pytest.raises(EvidenceFault):
+        play.ends()
+
+
+def test_a_bug_of_ours_after_the_forward_is_an_internal_error_with_an_outcome() -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.faults(Receive, InternalFault("a bug"))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="failed", why="internal")
+
+    assert orjson.loads(play.ends().data)["error"]["code"] == -32603
+
+
+def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_is_relayed() -> None:
+    progress = Notification("notifications/progress", {"progressToken": 1, "progress": 1, "message": "Ada Doe"})
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, progress)
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow(SSN))
+    play.expects(Mask, Masked({"progressToken": 1, "progress": 1, "message": "[NAME]"}, {"counts": {"NAME": 1}}))
+    recorded = play.records(LeafType.EXCHANGE_MESSAGE, method="notifications/progress", status="relayed")
+    relayed = play.expects(Relay)
+
+    assert recorded.bodies["message"] == relayed.data
+    assert b"Ada" not in relayed.data
+
+
+@pytest.mark.parametrize("how", ["denied", "unmaskable"])
+def test_a_request_from_upstream_that_may_not_reach_the_client_is_answered_in_its_stead(how: str) -> None:
+    sampling = Request("s-1", "sampling/createMessage", {"messages": []})
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, sampling)
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, deny() if how == "denied" else allow())
+    if how == "unmaskable":
+        play.faults(Mask, MaskFault("no"))
+    play.records(LeafType.EXCHANGE_MESSAGE, method="sampling/createMessage", status="withheld")
+    answer = play.expects(Respond).message
+
+    assert isinstance(answer, Failure)
+    assert answer.id == "s-1"
+
+
+def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
+    tools = [{"name": "read_patient", "inputSchema": {"$defs": {}}}, {"name": "drop_all"}, {"nameless": True}]
+    play = Playbook(call(Request(7, "tools/list"), tool=None))
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT, method="tools/list")
+    play.expects(Forward)
+    play.expects(Receive, Success(7, {"tools": tools, "nextCursor": "c"}))
+    assert play.expects(Learn).tools == tuple(tools[:2])
+    only = decided(Decision(Effect.ALLOW, visible=frozenset({"read_patient", "never_listed"})))
+    play.decides(Entrypoint.CATALOGUE, only)
+    seen = play.expects(Inspect, Profile()).value
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked(seen))
+    play.expects(Present, True)
+    outcome = play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
+
+    assert seen == {"tools": tools[:1], "nextCursor": "c"}
+    assert {"decision", "catalogue"} <= outcome.bodies.keys()
+    assert orjson.loads(play.ends().data)["result"] == seen
+
+
+def test_a_listing_that_policy_denies_shows_nothing() -> None:
+    play = Playbook(call(Request(7, "tools/list"), tool=None))
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, Success(7, {"tools": [{"name": "read_patient"}]}))
+    play.expects(Learn)
+    play.decides(Entrypoint.CATALOGUE, deny())
+
+    assert play.expects(Inspect, Profile()).value == {"tools": []}
+
+
+def test_a_notification_that_the_upstream_accepted_is_accepted() -> None:
+    play = Playbook(call(Notification("notifications/initialized"), tool=None))
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, None)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="accepted")
+
+    assert play.ends().status == 202
+
+
+def test_the_stream_outside_any_call_is_decided_opened_and_ended_like_a_call() -> None:
+    play = Playbook(call(LISTEN, tool=None))
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT, method="(listen)")
+    play.expects(Listen)
+    play.expects(Receive, Notification("notifications/tools/list_changed"))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked({}))
+    play.records(LeafType.EXCHANGE_MESSAGE)
+    play.expects(Relay)
+    play.expects(Receive, None)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="ended")
+    play.ends()
+
+
+def test_no_leaf_member_can_carry_what_a_client_made_up() -> None:
+    forged = Request("x", "Ada Doe 123-45-6789", {"name": "Ada Doe 123-45-6789"})
+    play = Playbook(call(forged, tool=None))
+    play.decides(Entrypoint.CALL, deny("Ada Doe 123-45-6789"))
+    record = play.records(LeafType.EXCHANGE_REFUSED)
+
+    assert b"123-45-6789" not in orjson.dumps(record.members)
+    assert "123-45-6789" not in repr(record)
