@@ -66,7 +66,7 @@ def generate(directory: Path, *, origin: str) -> Keys:
     except ValueError as error:
         raise ConfigFault(f"The origin {origin!r} cannot name a log: {error}.") from None
     if (directory / _SIGNER).exists():
-        raise ConfigFault(f"{directory} already holds keys, and keys are never overwritten. Choose another directory.")
+        raise ConfigFault(f"{directory} already holds keys, and keys are never overwritten. Choose another.")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     for name in (_PSEUDONYM, _SESSION, _MASK):

@@ -71,7 +71,7 @@ class FileKms:
         if kek not in self._ciphers:
             path = self._path(kek)
             if not path.exists():
-                raise EvidenceFault(f"The wrapping key {kek} is not here (shredded?): its bodies are unreadable, intact.")
+                raise EvidenceFault(f"The wrapping key {kek} is gone (shredded?): its bodies are unreadable, intact.")
             self._ciphers[kek] = AESGCM(read_key(path))
         return self._ciphers[kek]
 
@@ -105,7 +105,7 @@ def write_private(path: Path, data: bytes, *, exists_ok: bool = False) -> None:
             os.link(aside, path)  # Unlike rename, fails when somebody else was first.
         except FileExistsError:
             if not exists_ok:
-                raise ConfigFault(f"{path} exists already, and a key is never overwritten. Choose another place.") from None
+                raise ConfigFault(f"{path} exists, and keys are never overwritten. Choose another place.") from None
     finally:
         aside.unlink()
     directory = os.open(path.parent, os.O_RDONLY)

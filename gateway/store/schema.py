@@ -22,7 +22,8 @@ _EVIDENCE = (
     "CREATE INDEX leaf_exchange ON leaf (exchange) WHERE exchange IS NOT NULL",
     # place = idx * 16 + position in the leaf's list of bodies: one B-tree that only ever grows at its end.
     "CREATE TABLE body (place INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL, frontier BLOB NOT NULL, time TEXT NOT NULL)",
+    """CREATE TABLE checkpoint (
+        size INTEGER PRIMARY KEY, note TEXT NOT NULL, frontier BLOB NOT NULL, time TEXT NOT NULL)""",
     "CREATE TABLE dek (id TEXT PRIMARY KEY, kek TEXT NOT NULL, wrapped BLOB NOT NULL) WITHOUT ROWID",
     """CREATE TABLE session (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, opened INTEGER NOT NULL, last TEXT NOT NULL,

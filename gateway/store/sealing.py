@@ -66,6 +66,11 @@ class Sealer:
         wrapped = self._kms.wrap(kek, key, self._dek_aad(id))
         connection.execute("INSERT INTO dek VALUES (?, ?, ?)", (id, kek, wrapped))
 
+    def make_writer_key(self, connection: sqlite3.Connection, at: datetime) -> None:
+        """Make the key for records outside any session, unless this writer has it already."""
+        if connection.execute("SELECT 1 FROM dek WHERE id = ?", (self._writer,)).fetchone() is None:
+            self.new_key(connection, self._writer, at)
+
     def key(self, connection: sqlite3.Connection, id: str) -> DataKey:
         """The data key `id`. Raises EvidenceFault when its wrapping key is gone, InternalFault when there is none."""
         known = self._keys.get(id)
@@ -108,7 +113,8 @@ class Sealer:
             aad = self._body_aad(ref.dek, leaf.place.id, leaf.type, ref.name)
             return key.cipher.decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], aad)
         except (InvalidTag, ValueError):
-            raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} does not open: it was moved or altered.") from None
+            where = f"Body `{ref.name}` of leaf {leaf.index}"
+            raise EvidenceFault(f"{where} does not open: it was moved or altered.") from None
 
     def _dek_aad(self, id: str) -> bytes:
         return f"phigate/dek/v1\n{self._origin}\n{id}".encode()

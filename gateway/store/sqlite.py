@@ -11,7 +11,7 @@ from gateway.core.errors import EvidenceFault
 from gateway.store import schema
 
 BUSY_MS = 2_000
-"""How long a writer waits for another process's transaction. Those last milliseconds; seconds mean somebody holds it."""
+"""How long a writer waits for another's transaction. Those last milliseconds; seconds mean that somebody holds it."""
 
 
 @contextmanager
@@ -34,7 +34,8 @@ def fault(doing: str, error: Exception) -> EvidenceFault:
         advice = "check the path, and that this user may write the file and its directory"
     else:
         advice = "keep the file as it is and run `phigate evidence verify` on a copy"
-    return EvidenceFault(f"The evidence store failed while {doing}: {text}. Nothing is served until it works: {advice}.")
+    what = f"The evidence store failed while {doing}: {text}."
+    return EvidenceFault(f"{what} Nothing is served until it works: {advice}.")
 
 
 def connect(path: Path) -> sqlite3.Connection:

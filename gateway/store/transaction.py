@@ -19,10 +19,14 @@ from gateway.core.evidence.note import Signer
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionId
 from gateway.store import projection
+from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
 
 _BEGINS = frozenset({LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_REFUSED})
 _ENDS = frozenset({LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_UNKNOWN})
+_INSERT_BODIES = tuple(
+    f"INSERT INTO body VALUES {', '.join(['(?, ?, ?)'] * count)}" for count in range(BODIES_LIMIT + 1)
+)
 
 
 def timestamp(at: datetime) -> str:
@@ -70,19 +74,24 @@ class Transaction:
         place = Place(index, sealed.id, self.now, sseq, None if prev is None else Digest(prev.hex()))
         entry = leaf.format(record, place, sealed.refs)
         digest = merkle.leaf_hash(entry)
+        self._track(record, index)
+        # From here on only SQLite and the projection can fail; `Writer._perform` relies on it.
         execute = self.connection.execute
         execute(
             "INSERT INTO leaf VALUES (?, ?, ?, ?, ?, ?)",
             (index, record.type.value, record.session, record.exchange, entry, digest),
         )
-        for position, (ref, data) in enumerate(zip(sealed.refs, sealed.bodies, strict=True)):
-            execute("INSERT INTO body VALUES (?, ?, ?)", (index * 16 + position, ref.name, data))
+        if sealed.refs:
+            rows = zip(
+                range(index * BODIES_LIMIT, (index + 1) * BODIES_LIMIT), sealed.refs, sealed.bodies, strict=False
+            )
+            values = [value for place, ref, data in rows for value in (place, ref.name, data)]
+            execute(_INSERT_BODIES[len(sealed.refs)], values)
         if sseq is not None:
             execute(
                 "UPDATE session SET sseq = ?, prev = ?, exchanges = ?, last = ? WHERE id = ?",
                 (sseq + 1, digest, exchanges, self.now, record.session),
             )
-        self._track(record, index)
         self.frontier = merkle.append(self.size, self.frontier, digest)
         self.size += 1
         if record.approval is not None:
@@ -129,8 +138,10 @@ class Transaction:
 
     def publish(self, signer: Signer) -> None:
         """Sign a checkpoint of the log as it is, unless there is one."""
-        newest = self.connection.execute("SELECT max(size) FROM checkpoint").fetchone()[0]
-        if self.size == (newest or 0):
+        newest = self.connection.execute("SELECT max(size) FROM checkpoint").fetchone()[0] or 0
+        if self.size < newest:
+            raise EvidenceFault(f"The log has {self.size} leaves but {newest} were signed: it was rolled back.")
+        if self.size == newest:
             return
         signed = checkpoint.sign(Checkpoint(signer.name, self.size, merkle.root(self.frontier)), signer)
         row = (self.size, signed, merkle.pack(self.frontier), self.now)
@@ -181,7 +192,7 @@ def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:
 
 def read_body(connection: sqlite3.Connection, of: Leaf, position: int) -> bytes | None:
     """The ciphertext of the body at `position` of a leaf's list, None when it is not stored."""
-    row = connection.execute("SELECT data FROM body WHERE place = ?", (of.index * 16 + position,)).fetchone()
+    row = connection.execute("SELECT data FROM body WHERE place = ?", (of.index * BODIES_LIMIT + position,)).fetchone()
     return None if row is None else bytes(row[0])
 
 

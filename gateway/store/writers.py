@@ -38,10 +38,9 @@ def enlist(database: Path, writer: str) -> int:
         raise EvidenceFault(f"The writer's lock beside {database} cannot be made: {error.strerror}.") from error
 
 
-def discharge(database: Path, writer: str, descriptor: int) -> None:
-    """Let go of this writer's lock, when it has left nothing open."""
+def retire(database: Path, writer: str) -> None:
+    """Take a writer that has left nothing open off the list; its descriptor is closed afterwards."""
     (directory_of(database) / writer).unlink(missing_ok=True)
-    os.close(descriptor)
 
 
 def bury(transaction: Transaction, database: Path, self: str) -> int:

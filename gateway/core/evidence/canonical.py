@@ -19,7 +19,8 @@ def encode(value: Json) -> bytes:
     """`value` as canonical JSON bytes.
 
     RFC 8785 leaves integers beyond ±(2^53 - 1) to I-JSON; they are written in full here, so that two different integers
-    never become the same bytes. Raises ValueError for what JSON cannot say: NaN, infinities, lone surrogates, other types.
+    never become the same bytes. Raises ValueError for what JSON cannot say: NaN, infinities, lone surrogates, and
+    values of other types.
     """
     if _plain(value):
         try:
@@ -38,18 +39,18 @@ def encode(value: Json) -> bytes:
 def _plain(value: object) -> bool:
     """Whether orjson's sorted output is already canonical: no float, no wide integer, keys that sort alike as bytes."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
-        return True
-    if kind is int:
-        return -_SAFE <= value <= _SAFE  # type: ignore[operator]  # `kind is int` does not narrow `object`.
     if kind is dict:
-        for key, member in value.items():  # type: ignore[attr-defined]  # as above
-            if type(key) is not str or not key.isascii() or not _plain(member):
+        members: dict[object, object] = value  # type: ignore[assignment]  # `kind is dict` does not narrow `object`.
+        for key, member in members.items():
+            if type(key) is not str or not key.isascii() or (type(member) is not str and not _plain(member)):
                 return False
         return True
     if kind is list:
-        return all(_plain(member) for member in value)  # type: ignore[attr-defined]  # as above
-    return False
+        items: list[object] = value  # type: ignore[assignment]  # as above
+        return all(type(item) is str or _plain(item) for item in items)
+    if kind is int:
+        return -_SAFE <= value <= _SAFE  # type: ignore[operator]  # as above
+    return kind is str or value is None or kind is bool
 
 
 def _write(value: object, out: list[str]) -> None:

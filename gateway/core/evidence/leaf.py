@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import cast
 
 import orjson
 
@@ -99,10 +98,7 @@ def format(record: Record, place: Place, bodies: tuple[BodyRef, ...]) -> bytes:
     if record.approval is not None:
         document["approval"] = record.approval
     if bodies:
-        document["bodies"] = [
-            {"name": ref.name, "ct": ref.sha256, "len": ref.length, "alg": "A256GCM", "dek": ref.dek, "kc": ref.commitment}
-            for ref in bodies
-        ]
+        document["bodies"] = [_describe(ref) for ref in bodies]
     entry = canonical.encode(document)
     if len(entry) > LIMIT:
         raise ValueError(f"a leaf of {len(entry)} bytes is larger than the limit of {LIMIT}")
@@ -110,7 +106,7 @@ def format(record: Record, place: Place, bodies: tuple[BodyRef, ...]) -> bytes:
 
 
 def parse(entry: bytes) -> Leaf:
-    """The leaf that `entry` holds. Raises ValueError, in words for an auditor, for anything that `format` cannot write."""
+    """The leaf in `entry`. Raises ValueError, in words for an auditor, for anything that `format` cannot write."""
     if len(entry) > LIMIT:
         raise ValueError("larger than a leaf may be")
     try:
@@ -142,6 +138,17 @@ def parse(entry: bytes) -> Leaf:
         bodies=_bodies(document.get("bodies", [])),
         entry=entry,
     )
+
+
+def _describe(ref: BodyRef) -> Json:
+    return {
+        "name": ref.name,
+        "ct": ref.sha256,
+        "len": ref.length,
+        "alg": "A256GCM",
+        "dek": ref.dek,
+        "kc": ref.commitment,
+    }
 
 
 def _place(document: Document, *, in_session: bool) -> Place:
@@ -195,4 +202,4 @@ def _count(document: Document, name: str) -> int:
     value = document[name]
     if type(value) is not int or value < 0:
         raise ValueError(f"`{name}` is not a count")
-    return cast(int, value)
+    return value

@@ -51,7 +51,7 @@ def pack(frontier: Frontier) -> bytes:
 
 
 def unpack(size: int, data: bytes) -> Frontier:
-    """The frontier of a tree of `size` leaves. Raises ValueError when `data` does not have one hash for each bit set."""
+    """The frontier of a tree of `size` leaves. Raises ValueError unless `data` has one hash for each bit set."""
     if len(data) != HASH_SIZE * size.bit_count():
         raise ValueError("the frontier does not belong to a tree of this size")
     return tuple(data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE))

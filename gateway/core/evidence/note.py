@@ -89,7 +89,7 @@ class Note:
 
 
 def check_name(name: str) -> str:
-    """`name` if a key may have it. Raises ValueError: it must not be empty nor hold spaces, `+` or control characters."""
+    """`name`, if a key may have it. Raises ValueError when it is empty or holds spaces, `+` or control characters."""
     if not name or "+" in name or any(sign.isspace() or unicodedata.category(sign) == "Cc" for sign in name):
         raise ValueError("a key name must not be empty and holds no spaces, no `+` and no control characters")
     return name

@@ -1,0 +1,274 @@
+"""The thread that writes the log: one transaction, and one fsync, for all the jobs that have gathered.
+
+It knows nothing of trio: it takes jobs from a queue and hands each finished group to `deliver`. Failure has one
+consequence, here: every job of the group gets EvidenceFault, the connection is dropped, and nothing but a job that
+`heals` is tried until one of those has committed, on a fresh connection and after the log was checked again. Whether
+the failed group was kept is unknown, so exchanges in it that turn out to be open are ended as unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import trio
+
+from gateway.core.errors import EvidenceFault, GatewayError, InternalFault
+from gateway.core.evidence.record import Record
+from gateway.core.types import ExchangeId, SessionId
+from gateway.store import sqlite, startup
+from gateway.store.keys import Keys
+from gateway.store.sealing import Sealed, Sealer
+from gateway.store.transaction import Transaction, uuid7
+
+Connect = Callable[[Path], sqlite3.Connection]
+
+GROUP_LIMIT = 256
+"""Most jobs in one transaction: enough to share an fsync, few enough that the first need not wait for long."""
+CHECKPOINT_S = 1.0
+"""A log that grew is signed within this time."""
+_NEVER = float("-inf")
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One thing to do in the writer thread: exactly one of `record`, `work` and `read`."""
+
+    record: Record | None = None
+    """Append this; by far the most jobs do. It is sealed before the write lock is taken."""
+    work: Callable[[Transaction], object] | None = None
+    read: Callable[[sqlite3.Connection], object] | None = None
+    """Reads only, and runs outside any transaction."""
+    heals: bool = False
+    """Is tried although the log has failed, and ends the failure when it is durable."""
+    done: trio.Event = field(default_factory=trio.Event)
+    result: object = None
+    error: Exception | None = None
+    sealed: Sealed | None = None
+    touched: frozenset[ExchangeId] = frozenset()
+
+
+class Writer:
+    """The thread's state. `queue`, `orphans`, `failed` and `busy_since` are shared with the thread of the callers."""
+
+    def __init__(
+        self,
+        path: Path,
+        keys: Keys,
+        *,
+        now: Callable[[], datetime],
+        connect: Connect,
+        deliver: Callable[[list[Job]], None],
+    ) -> None:
+        self.id = uuid7(now())
+        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.orphans: set[ExchangeId] = set()
+        """Exchanges whose callers were told that nothing is on record; they are ended where something is."""
+        self.failed: str | None = None
+        self.busy_since: float | None = None
+        self._path, self._keys, self._now, self._connect, self._deliver = path, keys, now, connect, deliver
+        self._sealer = Sealer(keys.origin, keys.kms, self.id)
+        self._connection: sqlite3.Connection | None = None
+        self._checked = False
+        self._size = 0
+        self._signed_at = _NEVER
+        self._unsigned = False
+
+    def run(self) -> None:
+        """Work until None is taken from the queue."""
+        stopping = False
+        while not stopping:
+            jobs, stopping = self._gather()
+            self.busy_since = time.monotonic()
+            self._work(jobs)
+            self.busy_since = None
+            if jobs:
+                self._deliver(jobs)
+        self._disconnect()
+
+    def _gather(self) -> tuple[list[Job], bool]:
+        """Wait for a job, or until a checkpoint is due; take all that have gathered. True: no more will come."""
+        jobs: list[Job] = []
+        try:
+            job = self.queue.get(timeout=self._patience())
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == GROUP_LIMIT:
+                    return jobs, False
+                job = self.queue.get_nowait()
+        except Empty:
+            return jobs, False
+        return jobs, True
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do without being asked; None: never."""
+        if self.failed is not None or not (self._unsigned or self.orphans):
+            return None
+        return max(0.0, self._signed_at + CHECKPOINT_S - time.monotonic())
+
+    def _work(self, jobs: list[Job]) -> None:
+        """Do a group of jobs: afterwards each has its result, durable, or its error."""
+        writing = [job for job in jobs if self._prepare(job)]
+        if not writing and self._patience() != 0.0:
+            return
+        try:
+            connection = self._open()
+            self._group(connection, writing)
+        except Exception as error:
+            # Whatever failed leaves open what of the group was kept, so all of it counts as not durable: fail closed.
+            self._fail(writing, error)
+
+    def _prepare(self, job: Job) -> bool:
+        """Do what needs no lock: reads, and sealing. False when the job is finished with that."""
+        try:
+            if self.failed is not None and not job.heals:
+                raise EvidenceFault(self.failed)
+            if job.read is not None:
+                job.result = job.read(self._open())
+                return False
+            if job.record is not None:
+                job.sealed = self._sealer.seal(self._open(), job.record, uuid7(self._now()))
+        except sqlite3.Error as error:
+            self._fail([job], error)
+            return False
+        except Exception as error:  # Told to the job's caller, who takes it for "not on record".
+            self._refuse(job, error)
+            return False
+        return True
+
+    def _group(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        begin(connection)
+        transaction = Transaction(connection, self._sealer, self.id, self._now())
+        self._check(transaction)
+        for job in jobs:
+            self._perform(transaction, job)
+        healing = any(job.heals and job.error is None for job in jobs)
+        due = healing or time.monotonic() - self._signed_at >= CHECKPOINT_S
+        ended = self._end_orphans(transaction) if due else frozenset()
+        if due:
+            transaction.publish(self._keys.signer)
+        transaction.finish()
+        connection.execute("COMMIT")  # Commit point: what the jobs wrote is durable after this line.
+        self._checked = True
+        self._size = transaction.size
+        self._unsigned = not due
+        self.orphans -= ended
+        if due:
+            self._signed_at = time.monotonic()
+        if healing:
+            self.failed = None
+
+    def _check(self, transaction: Transaction) -> None:
+        if transaction.size < self._size:
+            raise EvidenceFault(
+                f"The evidence log has shrunk from {self._size} leaves to {transaction.size}: it was rolled back or "
+                "replaced while in use. Stop the gateway and restore the newest copy."
+            )
+        if not self._checked:
+            startup.check_log(transaction.connection, self._keys.signer.verifier)
+            self._sealer.make_writer_key(transaction.connection, transaction.at)
+
+    def _perform(self, transaction: Transaction, job: Job) -> None:
+        """Run one job. SQLite's own errors go up and fail the group; others fail the job, of which nothing is kept."""
+        transaction.touched.clear()
+        if job.sealed is not None and job.sealed.record.approval is None:
+            try:
+                job.result = transaction.place(job.sealed)
+            except (GatewayError, ValueError) as error:  # Raised before anything was written: see `Transaction.place`.
+                self._refuse(job, error)
+            return
+        connection, size, frontier = transaction.connection, transaction.size, transaction.frontier
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = transaction.place(job.sealed) if job.sealed else job.work and job.work(transaction)
+            job.touched = frozenset(transaction.touched)
+        except Exception as error:  # Told to the job's caller.
+            job.touched = frozenset(transaction.touched)
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise
+            self._refuse(job, error)
+            connection.execute("ROLLBACK TO job")
+            transaction.size, transaction.frontier = size, frontier
+        connection.execute("RELEASE job")
+
+    def _end_orphans(self, transaction: Transaction) -> frozenset[ExchangeId]:
+        orphans = frozenset(self.orphans)
+        for exchange in sorted(orphans):
+            query = "SELECT session, intent FROM open_exchange WHERE exchange = ?"
+            row = transaction.connection.execute(query, (exchange,)).fetchone()
+            if row is not None:
+                transaction.unknown(exchange, None if row[0] is None else SessionId(row[0]), row[1], "not_recorded")
+        return orphans
+
+    def _refuse(self, job: Job, error: Exception) -> None:
+        """Give one job its error, in our words."""
+        match error:
+            case GatewayError():
+                job.error = error
+            case sqlite3.IntegrityError():
+                job.error = EvidenceFault(f"The evidence store refused a change by its own rules: {error}.")
+            case _:
+                # The text of a foreign error may hold anything; its type is enough to find it by.
+                job.error = InternalFault(f"A record could not be written ({type(error).__name__}).")
+        self._orphan(job)
+
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        """The group failed: nobody is told that anything was kept, and the log stops until it is healed."""
+        match error:
+            case EvidenceFault():
+                fault = error
+            case sqlite3.Error():
+                fault = sqlite.fault("writing", error)
+            case _:
+                fault = EvidenceFault(f"The evidence log failed by a fault of its own ({type(error).__name__}).")
+        self.failed = fault.detail
+        for job in jobs:
+            job.error = job.error or EvidenceFault(fault.detail)
+            self._orphan(job)
+        self._disconnect()
+
+    def _orphan(self, job: Job) -> None:
+        if job.record is not None and job.record.exchange is not None:
+            self.orphans.add(job.record.exchange)
+        self.orphans |= job.touched
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = self._connect(self._path)
+            sqlite.create_or_check(connection, self._keys.origin)
+            self._connection, self._checked = connection, False
+        return self._connection
+
+    def _disconnect(self) -> None:
+        """Drop the connection, which rolls back what is open on it; a fresh one sees what was kept."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # It is not used again, and its failure has been told.
+                connection.close()
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock, waiting as long as `sqlite.BUSY_MS`. Raises sqlite3.OperationalError when that is over.
+
+    SQLite's own waiting sleeps up to 100 ms at a time. Groups of other processes last a millisecond or two, so asking
+    that often keeps turns short and fair.
+    """
+    deadline = time.monotonic() + sqlite.BUSY_MS / 1000
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.001)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={sqlite.BUSY_MS}")
