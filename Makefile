@@ -11,7 +11,7 @@ DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
 DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports policy bench soak bundle locks clean
+.PHONY: help demo test check format lint types imports policy bench soak bundle docs locks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it lef
 
 bundle: $(DEV) ## build policies/ into bundles/
 	@$(BIN)/phigate bundle build policies -o bundles
+
+docs: $(DEV) ## write anew what the documents quote: the commands' help and the demo's output
+	@$(BIN)/python tests/test_docs.py
 
 locks: ## resolve the locks anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --group dev -o locks/dev.lock $(UVFLAGS)
