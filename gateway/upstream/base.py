@@ -2,12 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from gateway.core.protocol.jsonrpc import Message
+from gateway.core.protocol.jsonrpc import Limits, Message
 from gateway.core.types import Document, Era, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long an upstream may take, in seconds."""
+
+    connect_s: float = 5.0
+    """Name look-up, TCP and TLS together; for stdio, from the start of the process to its answer to the greeting."""
+    idle_s: float = 60.0
+    """Longest silence while an answer is awaited, from the last byte sent to the first received and between bytes."""
+    call_s: float = 300.0
+    """From sending a message to the whole of its answer. Standing streams (GET, subscriptions/listen) have no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much an upstream may send, and how much of it is kept open."""
+
+    message: Limits = field(default_factory=lambda: Limits(max_bytes=16 * 1024 * 1024, max_depth=128))
+    """One message; over Streamable HTTP also one whole JSON body or one event."""
+    max_header_bytes: int = 64 * 1024  # nginx takes 32 KiB, Node 16 KiB, HAProxy 16 KiB.
+    max_connections: int = 512
+    """HTTP: connections in use at once; stdio: processes."""
+    keepalive_s: float = 30.0
+    """HTTP: how long an unused connection is kept. Shorter than the upstream's own, or it may close as we send."""
+    process_idle_s: float = 600.0
+    """stdio: how long a process that nobody talks to is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """An upstream that speaks Streamable HTTP."""
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with each request: the gateway's own credentials. The client's never go upstream."""
+    ca_file: Path | None = None
+    """PEM certificates to trust instead of the system's."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class StdioSettings:
+    """An upstream that is a program, run once for each session."""
+
+    name: str
+    command: tuple[str, ...]
+    """The program and its arguments; no shell reads them."""
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All that the program's environment holds."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +80,8 @@ class Link:
     """Legacy Streamable HTTP: the `Mcp-Session-Id` that the upstream gave at `initialize`."""
     greeting: Document | None = field(default=None, repr=False)
     """Legacy stdio: the client's `initialize` params, to greet a fresh process in whichever worker needs one."""
+    mirrored: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Modern Streamable HTTP: the `Mcp-Param-*` headers of this message, as `core.protocol.mirrored` let them pass."""
 
 
 class Conversation(Protocol):
@@ -35,10 +94,13 @@ class Conversation(Protocol):
     """The session id that the upstream has just assigned, after the response to `initialize` was received."""
 
     async def send(self, message: Message) -> None:
-        """Send the client's message. Called once, first."""
+        """Send the client's message. Called once, first. Does not wait for anything to come back."""
 
     async def receive(self) -> Message | None:
-        """The next message for this one: notifications and requests, then the response; None: accepted, no reply."""
+        """The next message for this one: notifications and requests, then the response; None: accepted, no reply.
+
+        On a standing stream (`listen`) None means that the upstream has ended it.
+        """
 
     async def respond(self, message: Message) -> None:
         """Answer a request that the upstream made in this conversation."""

@@ -42,15 +42,13 @@ class Version:
     streamable_http: bool = True
     """Whether the revision defines Streamable HTTP. 2024-11-05 does not, but a stdio upstream may have chosen it, and
     then its clients name it here like any other."""
-    header: bool = True
-    """Whether clients name the version in `MCP-Protocol-Version` on each HTTP request."""
 
 
 VERSIONS = {
     version.name: version
     for version in (
-        Version("2024-11-05", Era.LEGACY, streamable_http=False, header=False),
-        Version("2025-03-26", Era.LEGACY, header=False),
+        Version("2024-11-05", Era.LEGACY, streamable_http=False),
+        Version("2025-03-26", Era.LEGACY),
         Version("2025-06-18", Era.LEGACY),
         Version("2025-11-25", Era.LEGACY),
         Version("2026-07-28", Era.MODERN),

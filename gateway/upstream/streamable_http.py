@@ -1,0 +1,317 @@
+"""An upstream over Streamable HTTP, in both eras: one POST a message, answered by JSON or by an event stream.
+
+Sources: MCP 2026-07-28 Streamable HTTP; MCP 2025-11-25 Transports. The client's own credentials never get here.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections import deque
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import urljoin, urlsplit
+
+import trio
+
+from gateway.core.errors import InternalFault, UpstreamFault
+from gateway.core.protocol import jsonrpc, mcp, sse, versions
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
+from gateway.core.types import Era
+from gateway.upstream.base import Conversation, HttpSettings, Link
+from gateway.upstream.http1 import Clock, Exchange, Origin, Pool
+
+_REDIRECTS = 3
+_LINGER_S = 0.01
+"""How long the end of an event stream is waited for once the response is there, to keep the connection."""
+_ERROR_BYTES = 64 * 1024
+
+
+class StreamableHttp:
+    """One configured HTTP upstream. Holds connections and nothing else, so it serves any number of sessions."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.name = settings.name
+        self.settings = settings
+        url = urlsplit(settings.url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise InternalFault(f"the URL of upstream {settings.name} should have been checked by the configuration")
+        tls = ssl.create_default_context(cafile=settings.ca_file) if url.scheme == "https" else None
+        port = url.port or (443 if tls else 80)
+        self.pool = Pool(Origin(url.hostname, port, tls), settings.deadlines, settings.bounds)
+        self.target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        own = [("Host", url.netloc.rpartition("@")[2]), *settings.headers.items()]
+        self._own_headers = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in own)
+
+    def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
+        """See `Upstream`. Leaving early closes the connection, which in the modern era is the cancellation."""
+        return _Post(self, link)
+
+    def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
+        """See `Upstream`."""
+        return _Get(self, link)
+
+    async def end(self, link: Link) -> None:
+        """See `Upstream`. An upstream that does not let clients end sessions (405) or has forgotten it is no fault."""
+        if link.upstream_session is None:
+            return
+        exchange = await self.pool.exchange(Clock(self.settings.deadlines.idle_s))
+        try:
+            await exchange.send(self.head(b"DELETE", self.target, link) + b"\r\n")
+            await exchange.begin()
+            if exchange.status >= 400 and exchange.status not in (404, 405):
+                raise _unexpected(exchange.status)
+        finally:
+            exchange.release()
+
+    async def aclose(self) -> None:
+        """See `Upstream`."""
+        self.pool.close()
+
+    def head(self, method: bytes, target: str, link: Link, message: Message | None = None) -> bytes:
+        """Request line and headers, without the empty line that ends them."""
+        lines = [b"%s %s HTTP/1.1\r\n" % (method, target.encode()), self._own_headers]
+        if link.upstream_session is not None and not _initializes(message):
+            lines.append(f"Mcp-Session-Id: {link.upstream_session}\r\n".encode())
+        if not _initializes(message):
+            lines.append(f"MCP-Protocol-Version: {link.version}\r\n".encode())
+        if link.era is Era.MODERN and isinstance(message, Request | Notification):
+            mirrored = [("Mcp-Method", versions.encode_header(message.method)), *link.mirrored]
+            name = mcp.name(message)
+            if name is not None:
+                mirrored.append(("Mcp-Name", versions.encode_header(name)))
+            lines.extend(f"{key}: {value}\r\n".encode("latin-1") for key, value in mirrored)
+        return b"".join(lines)
+
+
+class _Post:
+    """One message posted, and what comes back for it."""
+
+    def __init__(self, upstream: StreamableHttp, link: Link) -> None:
+        self.upstream_session: str | None = None
+        self._upstream = upstream
+        self._link = link
+        self._message: Message | None = None
+        self._clock = Clock(upstream.settings.deadlines.idle_s)
+        self._exchange: Exchange | None = None
+        self._events: sse.Decoder | None = None
+        self._waiting: deque[Message] = deque()
+        self._answered = False
+
+    async def send(self, message: Message) -> None:
+        """See `Conversation`."""
+        self._message = message
+        if isinstance(message, Request) and message.method == mcp.LISTEN:
+            self._clock.idle_s = math.inf
+        else:
+            self._clock.until = trio.current_time() + self._upstream.settings.deadlines.call_s
+        await self._request(self._upstream.target)
+
+    async def receive(self) -> Message | None:
+        """See `Conversation`."""
+        if self._events is None and not self._answered:
+            exchange = await self._headers()
+            if exchange.status == 200 and _media_type(exchange) == b"text/event-stream":
+                self._take_session(exchange)
+                self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
+            else:
+                return await self._whole(exchange)
+        return await self._next()
+
+    async def respond(self, message: Message) -> None:
+        """See `Conversation`. The answer travels in a POST of its own (2025-11-25, Sending Messages)."""
+        async with self._upstream.converse(self._link) as other:
+            await other.send(message)
+            await other.receive()
+
+    async def __aenter__(self) -> Conversation:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the connection be used again if the answer has been read to its end, close it otherwise."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        try:
+            if self._answered and not exchange.ended:
+                with trio.move_on_after(_LINGER_S):
+                    while await exchange.read():
+                        pass
+        except UpstreamFault:
+            pass  # The answer was complete; how the connection ends after it concerns nobody.
+        finally:
+            exchange.release()
+
+    async def _request(self, target: str) -> None:
+        message = self._message
+        assert message is not None
+        data = jsonrpc.format(message)
+        head = self._upstream.head(b"POST", target, self._link, message)
+        fixed = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+        self._exchange = await self._upstream.pool.exchange(self._clock)
+        await self._exchange.send(b"%s%sContent-Length: %d\r\n\r\n%s" % (head, fixed, len(data), data))
+
+    async def _headers(self) -> Exchange:
+        """The exchange once its headers are there, after redirects within the origin that keep method and body."""
+        for _ in range(_REDIRECTS + 1):
+            exchange = self._exchange
+            assert exchange is not None
+            await exchange.begin()
+            if exchange.status not in (307, 308):
+                return exchange
+            target = _same_origin(self._upstream.settings.url, exchange.header(b"location").decode("latin-1"))
+            self._exchange = None
+            exchange.release()
+            await self._request(target)
+        raise UpstreamFault("it redirects in a circle", kind="status")
+
+    async def _whole(self, exchange: Exchange) -> Message | None:
+        """The one message of an answer that is no stream; None where it accepted a message that has no reply."""
+        status, link = exchange.status, self._link
+        if status == 404 and link.upstream_session is not None and link.era is Era.LEGACY:
+            raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
+        request = self._message if isinstance(self._message, Request) else None
+        if request is None:
+            if 200 <= status < 300:
+                await self._body(exchange)  # To keep the connection; 202 has none.
+                self._answered = True
+                return None
+            raise _unexpected(status)
+        if _media_type(exchange) != b"application/json":
+            raise (
+                _unexpected(status)
+                if status != 200
+                else UpstreamFault("it answered with neither JSON nor an event stream", kind="malformed")
+            )
+        try:
+            message = jsonrpc.parse_upstream(await self._body(exchange), self._upstream.settings.bounds.message)
+        except UpstreamFault as fault:
+            raise fault if status == 200 else _unexpected(status) from None
+        return self._final(request, message, status, exchange)
+
+    def _final(self, request: Request, message: Message, status: int, exchange: Exchange) -> Message:
+        if status != 200:
+            # A JSON-RPC error says it better than the status; its id may be missing (2025-11-25, Sending Messages).
+            if not isinstance(message, Failure) or message.id not in (None, request.id):
+                raise _unexpected(status)
+            message = Failure(request.id, message.code, message.message, message.data)
+        self._take_session(exchange)
+        return self._answer(request, message)
+
+    async def _next(self) -> Message | None:
+        """The next message of the event stream."""
+        exchange, events = self._exchange, self._events
+        assert exchange is not None
+        assert events is not None
+        while not self._waiting:
+            data = await exchange.read()
+            if not data:
+                return self._at_end()
+            for event in events.feed(data):
+                if event.data and event.type == "message":
+                    limits = self._upstream.settings.bounds.message
+                    self._waiting.append(jsonrpc.parse_upstream(event.data, limits))
+        return self._check(self._waiting.popleft())
+
+    def _at_end(self) -> Message | None:
+        raise UpstreamFault("it ended the stream before its answer", kind="closed")
+
+    def _check(self, message: Message) -> Message:
+        """The message, if it is one that may come on this stream."""
+        if isinstance(message, Request) and self._link.era is Era.MODERN:
+            raise UpstreamFault("it sent a request of its own, which this protocol version forbids", kind="malformed")
+        if isinstance(message, Success | Failure):
+            if not isinstance(self._message, Request):
+                raise UpstreamFault("it answered a message that asks for no answer", kind="malformed")
+            return self._answer(self._message, message)
+        return message
+
+    def _answer(self, request: Request, message: Message) -> Message:
+        if not isinstance(message, Success | Failure) or not _same_id(message.id, request.id):
+            raise UpstreamFault("its answer is not for the request that it was sent", kind="malformed")
+        self._answered = True
+        return message
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        limit = self._upstream.settings.bounds.message.max_bytes if exchange.status == 200 else _ERROR_BYTES
+        declared = exchange.header(b"content-length")
+        parts: list[bytes] = []
+        size = 0
+        if exchange.header(b"content-encoding") not in (b"", b"identity"):
+            raise UpstreamFault("it compressed its answer without being asked to", kind="malformed")
+        while max(size, int(declared or 0)) <= limit:  # llhttp has checked that it is a number.
+            data = await exchange.read()
+            if not data:
+                return b"".join(parts)
+            parts.append(data)
+            size += len(data)
+        raise UpstreamFault(f"its answer is larger than {limit} bytes", kind="oversize")
+
+    def _take_session(self, exchange: Exchange) -> None:
+        """Keep the session id that the response to `initialize` assigns (2025-11-25, Session Management)."""
+        if not _initializes(self._message):
+            return
+        value = exchange.header(b"mcp-session-id")
+        if value:
+            if not all(0x21 <= byte <= 0x7E for byte in value):
+                raise UpstreamFault("its session id is not visible ASCII", kind="malformed")
+            self.upstream_session = value.decode()
+
+
+class _Get(_Post):
+    """The legacy stream for what the upstream sends outside any call (2025-11-25, Listening for Messages)."""
+
+    def __init__(self, upstream: StreamableHttp, link: Link) -> None:
+        super().__init__(upstream, link)
+
+    async def receive(self) -> Message | None:
+        """See `Conversation`."""
+        if self._events is None:
+            await self._open()
+        return await self._next()
+
+    async def _open(self) -> None:
+        upstream = self._upstream
+        head = upstream.head(b"GET", upstream.target, self._link)
+        self._exchange = exchange = await upstream.pool.exchange(self._clock)
+        await exchange.send(head + b"Accept: text/event-stream\r\n\r\n")
+        await exchange.begin()
+        if exchange.status == 404 and self._link.upstream_session is not None:
+            raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
+        if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":
+            raise _unexpected(exchange.status)
+        self._clock.idle_s = math.inf  # It may be silent for as long as it has nothing to say.
+        self._events = sse.Decoder(upstream.settings.bounds.message.max_bytes)
+
+    def _at_end(self) -> Message | None:
+        return None
+
+
+def _initializes(message: Message | None) -> bool:
+    return isinstance(message, Request) and message.method == mcp.INITIALIZE
+
+
+def _media_type(exchange: Exchange) -> bytes:
+    return exchange.header(b"content-type").partition(b";")[0].strip().lower()
+
+
+def _same_id(one: jsonrpc.RequestId | None, other: jsonrpc.RequestId) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _same_origin(url: str, location: str) -> str:
+    """The target that a redirect leads to. Raises UpstreamFault if it leads elsewhere: credentials would follow it."""
+    here, there = urlsplit(url), urlsplit(urljoin(url, location))
+    if not location or (here.scheme, here.netloc) != (there.scheme, there.netloc):
+        raise UpstreamFault("it redirects to another origin, where its credentials must not go", kind="status")
+    return (there.path or "/") + (f"?{there.query}" if there.query else "")
+
+
+def _unexpected(status: int) -> UpstreamFault:
+    hint = {
+        401: ": check the credentials configured for it",
+        403: ": check the credentials configured for it",
+        404: ": check the path of its URL",
+        405: ": it does not offer this",
+        429: ": it asks for fewer requests",
+    }
+    return UpstreamFault(f"it answered HTTP {status}{hint.get(status, '')}", kind="status")
