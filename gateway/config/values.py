@@ -202,8 +202,12 @@ def algorithms(value: Any) -> tuple[str, ...]:
 
 
 def claim_path(value: Any) -> tuple[str, ...]:
-    """A claim, or the path to one: "groups", "realm_access.roles"; an array when a name itself has dots."""
-    steps = tuple(text(item) for item in value) if isinstance(value, list) else tuple(text(value).split("."))
+    """A claim, or the path to one: "groups", "realm_access.roles"; an array, or a URL, when a name itself has dots."""
+    if isinstance(value, list):
+        steps = tuple(text(item) for item in value)
+    else:
+        claim = text(value)
+        steps = (claim,) if "://" in claim else tuple(claim.split("."))
     if not steps or len(steps) > 8 or not all(steps):
         raise Wrong("is not the path to a claim", 'for example "groups" or "realm_access.roles"')
     return steps

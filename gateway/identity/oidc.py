@@ -100,10 +100,17 @@ async def _get(http: httpx2.AsyncClient, issuer: IssuerConfig, url: str) -> byte
         if response.status_code != 200:
             return None
         data = bytearray()
-        async for chunk in response.aiter_raw():  # Raw: a compressed bomb stays as small as it was sent.
-            data += chunk
-            if len(data) > MAX_DOCUMENT_BYTES:
-                raise _unavailable(issuer, f"sent more than {MAX_DOCUMENT_BYTES} bytes")
+        try:
+            async for chunk in response.aiter_raw():  # Raw: a compressed bomb stays as small as it was sent.
+                data += chunk
+                if len(data) > MAX_DOCUMENT_BYTES:
+                    # The next read then fails and unwinds the library's generators; leaving the loop would not.
+                    await response.aclose()
+        except httpx2.HTTPError:
+            if len(data) <= MAX_DOCUMENT_BYTES:
+                raise
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise _unavailable(issuer, f"sent more than {MAX_DOCUMENT_BYTES} bytes")
         return bytes(data)
 
 

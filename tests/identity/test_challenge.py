@@ -1,0 +1,51 @@
+"""What a client without a usable token is told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gateway.identity.challenge import challenge, metadata, metadata_url
+from gateway.identity.reasons import Reason, refused
+
+RESOURCE = "https://gateway.example/mcp/ehr"
+METADATA = "https://gateway.example/.well-known/oauth-protected-resource/mcp/ehr"
+
+
+def test_the_metadata_stands_between_host_and_path():
+    assert metadata_url(RESOURCE) == METADATA
+
+
+def test_the_metadata_names_the_resource_its_issuers_and_the_header_as_the_only_way():
+    assert metadata(RESOURCE, ["https://idp.example"]) == {
+        "resource": RESOURCE,
+        "authorization_servers": ["https://idp.example"],
+        "bearer_methods_supported": ["header"],
+    }
+
+
+def test_a_request_without_a_token_is_challenged_without_an_error():
+    assert challenge(refused(Reason.MISSING), RESOURCE) == (401, f'Bearer resource_metadata="{METADATA}"')
+
+
+def test_a_refused_token_is_told_why_in_a_constant_sentence():
+    status, value = challenge(refused(Reason.EXPIRED), RESOURCE)
+    assert status == 401
+    assert value.startswith('Bearer error="invalid_token", error_description="the token has expired')
+    assert value.endswith(f'resource_metadata="{METADATA}"')
+
+
+def test_a_token_in_the_url_is_a_bad_request():
+    status, value = challenge(refused(Reason.IN_URL), RESOURCE)
+    assert status == 400
+    assert 'error="invalid_request"' in value
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_sentence_that_fits_into_the_header(reason):
+    fault = refused(reason)
+    assert fault.reason == reason.value
+    # RFC 6750 §3: error_description is %x20-21 / %x23-5B / %x5D-7E.
+    assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", fault.detail)
+    assert re.fullmatch(r"[a-z_]+", fault.reason)
