@@ -71,3 +71,12 @@ def test_it_listens_on_loopback_only():
 
     assert announced["url"].startswith("http://127.0.0.1:")
     assert process.returncode == 0
+
+
+def test_nothing_that_serves_loads_the_issuer():
+    program = (
+        "import sys; from gateway.cli.main import parser; parser(); import gateway.service; "
+        "sys.exit('gateway.cli.demo.issuer' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,70 @@
+"""The house rules that no linter knows: sizes, the mirror of core in its tests, and what core may not ask for."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = sorted((ROOT / "gateway").rglob("*.py"))
+CORE = [file for file in SOURCE if (ROOT / "gateway" / "core") in file.parents]
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def name(file):
+    return str(file.relative_to(ROOT))
+
+
+def test_no_file_is_longer_than_can_be_read_at_once():
+    assert [name(file) for file in SOURCE if len(file.read_text().splitlines()) > LONGEST_FILE] == []
+
+
+def test_no_function_is_longer_than_a_page():
+    assert [found for file in SOURCE for found in long_functions(file)] == []
+
+
+def long_functions(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node) is not None
+            first = node.body[min(documented, len(node.body) - 1)].lineno
+            if (node.end_lineno or first) - first >= LONGEST_FUNCTION:
+                yield f"{name(file)}: {node.name}"
+
+
+def test_every_module_of_core_is_tested_by_the_file_that_mirrors_it():
+    tests = ROOT / "tests"
+    mirrors = {file: tests / file.relative_to(ROOT / "gateway").with_name(f"test_{file.name}") for file in CORE}
+    # A module of definitions only has nothing to test; the enforcement is tested by its playbooks.
+    behaving = {file for file in CORE if has_behaviour(file)} - {ROOT / "gateway" / "core" / "exchange.py"}
+
+    assert [name(file) for file in sorted(behaving) if not mirrors[file].exists()] == []
+
+
+def has_behaviour(file):
+    branches = ast.If | ast.For | ast.While | ast.Match | ast.Try
+    return any(isinstance(node, branches) for node in ast.walk(ast.parse(file.read_text())))
+
+
+def test_core_never_asks_what_time_it_is():
+    asked = [
+        f"{name(file)}:{node.lineno}"
+        for file in CORE
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
+    ]
+
+    assert asked == []
+
+
+def test_nothing_is_left_to_do_later():
+    words = ("TO" + "DO", "FIX" + "ME", "XX" + "X")
+
+    assert [name(file) for file in SOURCE if any(word in file.read_text() for word in words)] == []
+
+
+def test_no_test_replaces_what_it_tests():
+    files = [file for file in (ROOT / "tests").rglob("*.py") if "node_modules" not in file.parts]
+    mocks = "unittest" + ".mock"
+
+    assert [name(file) for file in files if mocks in file.read_text()] == []
