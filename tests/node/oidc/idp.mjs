@@ -1,0 +1,93 @@
+// A real OpenID Connect provider on loopback for the identity tests: every login succeeds, every consent is given.
+//
+// Prints {"issuer": …} when it listens. Reads commands from standard input, one a line, and answers each with a line:
+//   rotate   new signing keys, and the old ones are no longer published
+// Ends when standard input does, so that it cannot outlive the test run.
+import { createServer } from 'node:http';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import Provider from 'oidc-provider';
+
+const GROUPS = ['clinicians', 'cardiology'];
+
+const signingKeys = () => ({
+  keys: [
+    { ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), alg: 'RS256' },
+    { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }), alg: 'ES256' },
+  ].map((key) => ({ ...key, kid: randomUUID(), use: 'sig' })),
+});
+
+const configuration = () => ({
+  jwks: signingKeys(),
+  clients: [
+    {
+      client_id: 'agent',
+      client_secret: 'agent-secret',
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+    },
+    {
+      client_id: 'desktop',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code'],
+      redirect_uris: ['http://127.0.0.1:9/callback'],
+      response_types: ['code'],
+      application_type: 'native',
+    },
+  ],
+  cookies: { keys: ['synthetic'] },
+  ttl: { AccessToken: 600, ClientCredentials: 600 },
+  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+  // RFC 9068 asks a token of an agent on its own behalf to name that agent as its subject; the provider leaves it out.
+  extraTokenClaims: (ctx, token) => ({
+    groups: GROUPS,
+    realm_access: { roles: ['nurse'] },
+    ...(token.kind === 'ClientCredentials' ? { sub: token.clientId } : {}),
+  }),
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: (ctx, client, oneOf) => oneOf,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (ctx, resource) => ({
+        scope: 'mcp',
+        audience: resource,
+        accessTokenFormat: 'jwt',
+        jwt: { sign: { alg: resource.endsWith('/es256') ? 'ES256' : 'RS256' } },
+      }),
+    },
+  },
+  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+});
+
+async function interact(provider, request, response) {
+  const { params, session, grantId } = await provider.interactionDetails(request, response);
+  const accountId = session?.accountId ?? 'alice';
+  const grant = grantId ? await provider.Grant.find(grantId) : new provider.Grant({ accountId, clientId: params.client_id });
+  grant.addOIDCScope('openid');
+  grant.addResourceScope(params.resource, 'mcp');
+  const consent = { grantId: await grant.save() };
+  await provider.interactionFinished(request, response, { login: { accountId }, consent });
+}
+
+const server = createServer();
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  let provider = new Provider(issuer, configuration());
+  server.on('request', (request, response) => {
+    const handled = request.url.startsWith('/interaction/')
+      ? interact(provider, request, response)
+      : provider.callback()(request, response);
+    Promise.resolve(handled).catch((error) => response.writeHead(500).end(String(error)));
+  });
+  createInterface({ input: process.stdin })
+    .on('line', (line) => {
+      if (line === 'rotate') provider = new Provider(issuer, configuration());
+      console.log(JSON.stringify({ done: line }));
+    })
+    .on('close', () => process.exit(0));
+  console.log(JSON.stringify({ issuer }));
+});
