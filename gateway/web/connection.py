@@ -158,10 +158,9 @@ class Connection:
         requests = self.requests
         going = True
         while going:
-            if requests.ready:
+            if requests.ready and (requests.ready[0].complete or requests.refused is None):
                 self._patience.deadline = math.inf
-                cycle = Cycle(self, requests.ready.popleft())
-                going = await cycle.run()
+                going = await Cycle(self, requests.ready.popleft()).run()
                 self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
             elif requests.refused is not None:
                 await self.refuse(requests.refused)
@@ -181,17 +180,25 @@ class Connection:
             self._idle = not self.requests.started
             data = await self.read()
             self._idle = False
-        fresh = not self.requests.started and bool(data)
-        if self._opening is not None and data:
-            self._opening = data = self._opening + data
-            if PREFACE.startswith(data[: len(PREFACE)]):
-                self._preface = data if len(data) >= len(PREFACE) else b""
-                return not self._preface
-            self._opening = None
+        if not data:
+            return True
+        fresh = not self.requests.started and not self._opening
+        if self._opening is not None:
+            data = self._open_with(self._opening + data)
         self.requests.feed(data)
         if fresh and not self.requests.ready:
             self._patience.deadline = trio.current_time() + self.settings.head_s
-        return True
+        return not self._preface
+
+    def _open_with(self, data: bytes) -> bytes:
+        """The connection began with `data`: what of it is HTTP/1.1, as far as that is known yet."""
+        if not PREFACE.startswith(data[: len(PREFACE)]):
+            self._opening = None
+            return data
+        self._opening = data
+        if len(data) >= len(PREFACE):
+            self._preface = data
+        return b""
 
     async def refuse(self, status: int) -> None:
         """The last word on this connection. Raises Gone."""
@@ -211,7 +218,7 @@ class Connection:
 class Cycle:
     """One request and its response, as the app sees them through ASGI."""
 
-    __slots__ = ("_body_deadline", "_connection", "_delivered", "_gone", "_over", "_request", "_response")
+    __slots__ = ("_body_deadline", "_connection", "_delivered", "_gone", "_over", "_refused", "_request", "_response")
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self._connection = connection
@@ -219,30 +226,41 @@ class Cycle:
         self._response: Response | None = None
         self._delivered = False
         self._gone = False
+        self._refused = False
         self._over: trio.Event | None = None
         self._body_deadline = 0.0
 
     async def run(self) -> bool:
         """Run the app on the request; whether the connection may serve another. Raises Gone."""
-        connection = self._connection
+        sound = await self._run_app()
+        connection, response = self._connection, self._response
+        if self._refused:
+            await connection.linger()
+        if self._gone:
+            raise Gone
+        if response is None or not response.begun:
+            await connection.refuse(500)
+        elif not response.ended:
+            raise Gone  # Closing is the only way to tell the client that this was not all.
+        elif not response.keep_alive:
+            await connection.linger()
+        return sound
+
+    async def _run_app(self) -> bool:
+        """Whether the app came to its end by itself."""
         try:
-            await connection.app(self._scope(), self.receive, self.send)
+            await self._connection.app(self._scope(), self.receive, self.send)
         except Exception as error:  # The app's bug ends this request, unanswered or cut short, and no other.
             report(error)
+            return False
         except BaseExceptionGroup as group:
             cancelled, faults = group.split(trio.Cancelled)
             if faults is not None:
                 report(faults)
             if cancelled is not None:
                 raise cancelled from None
-        response = self._response
-        if self._gone:
-            raise Gone
-        if response is None or not response.begun:
-            await connection.refuse(500)
-        elif not response.keep_alive and response.ended:
-            await connection.linger()
-        return response is not None and response.keep_alive and response.ended
+            return False
+        return True
 
     def _scope(self) -> HTTPScope:
         connection, request = self._connection, self._request
@@ -285,11 +303,12 @@ class Cycle:
             if self._request.expects_continue() and self._response is None:
                 await connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         with trio.move_on_at(self._body_deadline) as patience:
-            connection.requests.feed(await connection.read())
+            connection.requests.feed(await connection.read())  # Cancelled, it has taken no byte.
         status = 408 if patience.cancelled_caught else connection.requests.refused
         if status is not None and not self._request.complete:
             if self._response is None or not self._response.begun:
-                await connection.refuse(status)
+                self._refused = True
+                await connection.write(refusal(status, date_line()))
             raise Gone
 
     async def _watch(self) -> None:

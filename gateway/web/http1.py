@@ -241,6 +241,8 @@ class Response:
         `date` is the line of the Date header; `keep_alive`, whether the connection may stay open: asked of the first
         piece only. Raises ValueError when the body is longer than its content-length.
         """
+        if self._remaining is not None and len(body) > self._remaining and not self._bodiless:
+            raise ValueError("a response body is longer than its content-length")
         head = b"" if self.begun else self._head(body, date, more=more, keep_alive=keep_alive)
         self.ended = not more
         if self._bodiless:
@@ -250,8 +252,6 @@ class Response:
             return head + piece + (b"" if more else b"0\r\n\r\n")
         if self._remaining is not None:
             self._remaining -= len(body)
-            if self._remaining < 0:
-                raise ValueError("a response body is longer than its content-length")
             if self.ended and self._remaining:
                 self.keep_alive = False  # Only closing tells a client that still waits for the rest.
         return head + body
