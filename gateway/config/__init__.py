@@ -144,7 +144,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     config = Config(
         file=path,
         gateway=gateway,
-        evidence=_evidence(top.table("evidence"), base, gateway),
+        evidence=_evidence(top.table("evidence"), base),
         policy=_policy(top.table("policy"), base),
         issuers=_issuers(top, loopback=values.is_loopback(gateway.host)),
         upstreams=_upstreams(top, base, environ),
@@ -181,15 +181,21 @@ def _gateway(table: Table) -> GatewayConfig:
     return config
 
 
-def _evidence(table: Table, base: Path, gateway: GatewayConfig) -> EvidenceConfig:
+def _evidence(table: Table, base: Path) -> EvidenceConfig:
+    directory = table.take("keys", outside.path(base), base / "keys")
+    named, faults = outside.keys(directory)
+    for what, fix in faults:
+        table.fault("keys", what, fix)
+    origin = table.take("origin", values.log_origin, named)
+    if named and origin != named:
+        # Another name would begin a second log in the same file, which no auditor could join to the first.
+        table.fault("origin", f"is not the name that the keys were made for ({named})", f'write origin = "{named}"')
     config = EvidenceConfig(
         store=table.take("store", outside.new_file(base), base / "evidence.db"),
-        keys=table.take("keys", outside.path(base), base / "keys"),
-        origin=table.take("origin", values.log_origin, f"{values.host_of(gateway.public_url)}/phigate"),
+        keys=directory,
+        origin=origin,
         session_idle_s=table.take("session_idle_s", values.seconds(1, 86_400), 1800.0),
     )
-    for what, fix in outside.loose_keys(config.keys):
-        table.fault("keys", what, fix)
     table.finish()
     return config
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from gateway.config import values
 from gateway.config.table import Wrong, shown
+from gateway.core.errors import ConfigFault
+from gateway.store import keys as store_keys
 
 BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What every stdio upstream gets of the gateway's environment: nothing here is a secret."""
@@ -73,19 +75,27 @@ def bundle(base: Path) -> Callable[[Any], Path]:
     return decode
 
 
-def loose_keys(directory: Path) -> Iterator[tuple[str, str]]:
-    """What is wrong with a key directory as such, and the command that mends it; the keys themselves are not read."""
+def keys(directory: Path) -> tuple[str, list[tuple[str, str]]]:
+    """The name of the log that a key directory is for (empty when unknown), and every fault of it with its fix."""
     if not directory.is_dir():
-        yield f"is not a directory ({directory})", "make keys with `phigate init`, or correct the path"
-        return
+        return "", [(f"is not a directory ({directory})", "make keys with `phigate init`, or correct the path")]
     try:
-        for found in (directory, *sorted(directory.iterdir())):
-            mode = found.stat().st_mode
-            if stat.S_IMODE(mode) & 0o077:
-                wanted = "700" if stat.S_ISDIR(mode) else "600"
-                yield f"can be read by other users of this machine ({found})", f"chmod {wanted} {found}"
+        faults = list(_loose(directory))
     except OSError as error:
-        yield f"cannot be read ({error.strerror})", f"run phigate as the owner of {directory}"
+        return "", [(f"cannot be read ({error.strerror})", f"run phigate as the owner of {directory}")]
+    try:
+        return store_keys.load_verifier(directory).name, faults
+    except ConfigFault:
+        return "", [*faults, (f"holds no keys ({directory})", "make keys with `phigate init`, or restore your backup")]
+
+
+def _loose(directory: Path) -> Iterator[tuple[str, str]]:
+    """Which of the secrets other users of the machine may read, and the command that mends it."""
+    for found in (directory, *sorted(directory.glob("*.key"))):
+        mode = found.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            wanted = "700" if stat.S_ISDIR(mode) else "600"
+            yield f"can be read by other users of this machine ({found})", f"chmod {wanted} {found}"
 
 
 def command(base: Path, environ: Mapping[str, str]) -> Callable[[Any], str]:
