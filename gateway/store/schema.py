@@ -19,7 +19,6 @@ _EVIDENCE = (
         idx INTEGER PRIMARY KEY, type TEXT NOT NULL, session TEXT, exchange TEXT,
         entry BLOB NOT NULL, hash BLOB NOT NULL)""",
     "CREATE INDEX leaf_session ON leaf (session) WHERE session IS NOT NULL",
-    "CREATE INDEX leaf_exchange ON leaf (exchange) WHERE exchange IS NOT NULL",
     # place = idx * 16 + position in the leaf's list of bodies: one B-tree that only ever grows at its end.
     "CREATE TABLE body (place INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL)",
     """CREATE TABLE checkpoint (
@@ -31,7 +30,6 @@ _EVIDENCE = (
     "CREATE INDEX session_live ON session (key) WHERE closed IS NULL",
     """CREATE TABLE open_exchange (
         exchange TEXT PRIMARY KEY, writer TEXT NOT NULL, session TEXT, intent INTEGER NOT NULL) WITHOUT ROWID""",
-    "CREATE INDEX open_exchange_writer ON open_exchange (writer)",
     "CREATE TABLE bundle (digest TEXT PRIMARY KEY, data BLOB NOT NULL, archived TEXT NOT NULL)",
     """CREATE TABLE tool (
         upstream TEXT NOT NULL, name TEXT NOT NULL, pin TEXT NOT NULL, definition BLOB NOT NULL, seen TEXT NOT NULL,

@@ -93,10 +93,11 @@ class Sealer:
         if len(record.bodies) > BODIES_LIMIT:
             raise InternalFault(f"A record has more than {BODIES_LIMIT} bodies.")
         key = self.key(connection, record.session or self._writer)
+        place = self._body_aad(key.id, id, record.type)
         refs, bodies = [], []
         for name, data in record.bodies.items():
             nonce = os.urandom(NONCE_SIZE)
-            sealed = nonce + key.cipher.encrypt(nonce, data, self._body_aad(key.id, id, record.type, name))
+            sealed = nonce + key.cipher.encrypt(nonce, data, place + name.encode())
             bodies.append(sealed)
             digest = Digest(sha256(sealed).hexdigest())
             refs.append(BodyRef(name, digest, len(sealed), key.id, key.commitment))
@@ -110,7 +111,7 @@ class Sealer:
         if key.commitment != ref.commitment:
             raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} was sealed by another key than its leaf says.")
         try:
-            aad = self._body_aad(ref.dek, leaf.place.id, leaf.type, ref.name)
+            aad = self._body_aad(ref.dek, leaf.place.id, leaf.type) + ref.name.encode()
             return key.cipher.decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], aad)
         except (InvalidTag, ValueError):
             where = f"Body `{ref.name}` of leaf {leaf.index}"
@@ -119,6 +120,6 @@ class Sealer:
     def _dek_aad(self, id: str) -> bytes:
         return f"phigate/dek/v1\n{self._origin}\n{id}".encode()
 
-    def _body_aad(self, dek: str, leaf: str, kind: LeafType, name: str) -> bytes:
-        # None of the parts can hold a newline but the last, so no two lists of parts become the same text.
-        return f"phigate/body/v1\n{self._origin}\n{dek}\n{leaf}\n{kind.value}\n{name}".encode()
+    def _body_aad(self, dek: str, leaf: str, kind: LeafType) -> bytes:
+        # The body's name follows. Only it could hold a newline, so no two lists of parts become the same text.
+        return f"phigate/body/v1\n{self._origin}\n{dek}\n{leaf}\n{kind.value}\n".encode()
