@@ -25,5 +25,10 @@ visible := [] if {
 } else := [item.name |
 	some item in input.catalogue.items
 	data.gateway.grants.named(data.gateway.grants.granted[kind], item.name)
-	not data.gateway.settings.tools[input.upstream.name][item.name] == "deny"
+	not item.name in withdrawn
+]
+
+withdrawn := [tool |
+	some tool, access in data.gateway.settings.tools[input.upstream.name]
+	access == "deny"
 ]
