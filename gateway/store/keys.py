@@ -60,7 +60,7 @@ class Keys:
 
 
 def generate(directory: Path, *, origin: str) -> Keys:
-    raise ConfigFault(f"{directory} holds keys already, and keys are never overwritten. Choose another.")
+    """Make new keys in `directory`, for the log called `origin`. Raises ConfigFault if any is there already."""
     try:
         note.check_name(origin)
     except ValueError as error:
