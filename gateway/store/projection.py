@@ -1,15 +1,160 @@
-"""Approvals as a table that the evidence log keeps in step: changed in the transaction that appends the leaf."""
+"""Approvals as tables that the evidence log keeps in step: changed in the transaction that appends the leaf.
+
+`approval` has one row for each question, `approval_vote` one for each vote. They hold states, times and the positions
+of leaves; what was asked and who said what is read from the sealed bodies of those leaves. A row is therefore only
+believed as far as the leaves bear it out: `approval_log.load`.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from gateway.core.evidence.record import Record
-from gateway.core.types import LeafIndex
+from gateway.core.errors import EvidenceFault
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.policy.approval import Approval, State
+from gateway.core.policy.approval_bodies import format_time, parse_time
+from gateway.core.types import ApprovalId, ExchangeId, LeafIndex
 
-SCHEMA: tuple[str, ...] = ()
+KEPT_S = 3_600
+"""How long, after its grant was used, a call's kept reply waits for the retry; later the same call is asked anew."""
+
+SCHEMA: tuple[str, ...] = (
+    # binding: keyed, because the plain digest of a call would confirm a guess at the identifiers in its arguments.
+    """CREATE TABLE approval (
+        id TEXT PRIMARY KEY, binding TEXT NOT NULL, state TEXT NOT NULL, leaf INTEGER NOT NULL,
+        created TEXT NOT NULL, expires TEXT NOT NULL, resolved TEXT, why TEXT NOT NULL DEFAULT '',
+        spent_exchange TEXT, kept_exchange TEXT, kept_leaf INTEGER, collected INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID""",
+    # At most one question about one call is open at a time, whichever process it came to.
+    "CREATE UNIQUE INDEX approval_live ON approval (binding) WHERE state IN ('pending', 'granted')",
+    "CREATE INDEX approval_binding ON approval (binding, leaf)",
+    "CREATE INDEX approval_state ON approval (state, leaf)",
+    """CREATE TABLE approval_vote (
+        approval TEXT NOT NULL, position INTEGER NOT NULL, reviewer TEXT NOT NULL, leaf INTEGER NOT NULL,
+        PRIMARY KEY (approval, position), UNIQUE (approval, reviewer)) WITHOUT ROWID""",
+)
 """DDL statements that create the tables; part of the store's schema."""
+
+_COLUMNS = "id, binding, state, leaf, created, expires, resolved, why, spent_exchange, kept_leaf, collected"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `approval`, as stored."""
+
+    id: ApprovalId
+    binding: str
+    state: State
+    leaf: LeafIndex
+    created: datetime
+    expires: datetime
+    resolved: datetime | None
+    why: str
+    spent_exchange: ExchangeId | None
+    kept_leaf: LeafIndex | None
+    collected: bool
+
+    def kept(self, at: datetime) -> bool:
+        """Whether the reply of its call waits for a retry."""
+        if self.state is not State.SPENT or self.kept_leaf is None or self.collected or self.resolved is None:
+            return False
+        return at < self.resolved + timedelta(seconds=KEPT_S)
 
 
 def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex) -> None:
-    """Bring the tables up to date with `record`, which is being appended as leaf `index`. Called when `approval` is set."""
+    """Bring the tables up to date with `record`, the leaf `index`. Called for records that name an approval."""
+    if record.type is LeafType.EXCHANGE_OUTCOME and record.members.get("status") == "kept":
+        connection.execute(
+            "UPDATE approval SET kept_exchange = ?, kept_leaf = ? WHERE id = ? AND spent_exchange = ?",
+            (record.exchange, index, record.approval, record.exchange),
+        )
+
+
+def get(connection: sqlite3.Connection, name: ApprovalId) -> Row | None:
+    """The row of an approval."""
+    found = connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE id = ?", (name,)).fetchone()
+    return None if found is None else _row(found)
+
+
+def newest(connection: sqlite3.Connection, binding: str) -> Row | None:
+    """The last question that was asked about the call with this keyed binding."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM approval WHERE binding = ? ORDER BY leaf DESC LIMIT 1", (binding,)
+    ).fetchone()
+    return None if found is None else _row(found)
+
+
+def listed(connection: sqlite3.Connection, state: State | None, limit: int) -> list[Row]:
+    """The newest approvals, of one state or of all."""
+    where, values = ("WHERE state = ?", (state.value,)) if state is not None else ("", ())
+    query = f"SELECT {_COLUMNS} FROM approval {where} ORDER BY leaf DESC LIMIT {limit:d}"
+    return [_row(found) for found in connection.execute(query, values).fetchall()]
+
+
+def running(connection: sqlite3.Connection, row: Row) -> bool:
+    """Whether the call that used the grant has not come to its end yet."""
+    found = connection.execute("SELECT 1 FROM open_exchange WHERE exchange = ?", (row.spent_exchange,)).fetchone()
+    return row.state is State.SPENT and found is not None
+
+
+def insert(connection: sqlite3.Connection, opened: Approval, binding: str, leaf: LeafIndex) -> None:
+    """Add the row of a new approval, asked for in leaf `leaf`."""
+    connection.execute(
+        "INSERT INTO approval (id, binding, state, leaf, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
+        (opened.id, binding, opened.state.value, leaf, format_time(opened.created), format_time(opened.expires)),
+    )
+
+
+def save(connection: sqlite3.Connection, before: State, after: Approval, *, by: ExchangeId | None = None) -> None:
+    """Write what has become of an approval that was in state `before`; `by` is the exchange that used its grant."""
+    resolved = format_time(after.resolved) if after.resolved is not None else None
+    changed = connection.execute(
+        "UPDATE approval SET state = ?, expires = ?, resolved = ?, why = ?, spent_exchange = ? "
+        "WHERE id = ? AND state = ?",
+        (after.state.value, format_time(after.expires), resolved, after.why, by, after.id, before.value),
+    )
+    if changed.rowcount != 1:
+        raise EvidenceFault(f"Approval {after.id} changed under the transaction that holds the log's lock.")
+
+
+def add_vote(connection: sqlite3.Connection, voted: Approval, reviewer: str, leaf: LeafIndex) -> None:
+    """Add the newest vote of `voted`, cast by the reviewer with this pseudonym in leaf `leaf`."""
+    row = (voted.id, len(voted.votes) - 1, reviewer, leaf)
+    connection.execute("INSERT INTO approval_vote VALUES (?, ?, ?, ?)", row)
+
+
+def collect(connection: sqlite3.Connection, name: ApprovalId) -> None:
+    """The kept reply is being handed to a retry; there is no second."""
+    connection.execute("UPDATE approval SET collected = 1 WHERE id = ?", (name,))
+
+
+def votes(connection: sqlite3.Connection, name: ApprovalId) -> list[LeafIndex]:
+    """The leaves of an approval's votes, in the order in which they were cast."""
+    query = "SELECT leaf FROM approval_vote WHERE approval = ? ORDER BY position"
+    return [LeafIndex(leaf) for (leaf,) in connection.execute(query, (name,)).fetchall()]
+
+
+def _row(found: tuple[str, str, str, int, str, str, str | None, str, str | None, int | None, int]) -> Row:
+    try:
+        return _parsed(found)
+    except ValueError:
+        raise EvidenceFault("A row of the table `approval` was altered: it holds what no approval can be.") from None
+
+
+def _parsed(found: tuple[str, str, str, int, str, str, str | None, str, str | None, int | None, int]) -> Row:
+    name, binding, state, leaf, created, expires, resolved, why, spent, kept, collected = found
+    return Row(
+        id=ApprovalId(name),
+        binding=binding,
+        state=State(state),
+        leaf=LeafIndex(leaf),
+        created=parse_time(created),
+        expires=parse_time(expires),
+        resolved=parse_time(resolved) if resolved is not None else None,
+        why=why,
+        spent_exchange=ExchangeId(spent) if spent is not None else None,
+        kept_leaf=LeafIndex(kept) if kept is not None else None,
+        collected=bool(collected),
+    )

@@ -73,6 +73,13 @@ NEXT: Mapping[State, frozenset[State]] = {
 """What may follow what. A state that nothing follows is an end."""
 
 
+WITHDRAWN = "withdrawn"
+DENIED_NOW = "denied_by_policy"
+UNJUSTIFIED = "no_justification"
+"""The words for `Approval.why`: the requester took it back, policy came to deny the call, a demanded justification was
+not there."""
+
+
 class Verdict(Enum):
     GRANT = "grant"
     REFUSE = "refuse"
@@ -131,6 +138,7 @@ class Ground(Enum):
     DENIED = "denied_by_policy"
     NO_JUSTIFICATION = "no_justification"
     NO_REASON = "no_reason"
+    NOT_THE_REQUESTER = "not_the_requester"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +232,17 @@ def expire(approval: Approval, *, at: datetime) -> Approval:
 
 
 def cancel(approval: Approval, *, at: datetime, why: str) -> Approval:
-    """The approval after it was withdrawn: by the requester, or because policy now denies the call."""
+    """The approval after something ended it before reviewers did; `why` is a closed word."""
     return replace(_move(approval, State.CANCELLED, at), why=why)
+
+
+def withdraw(approval: Approval, principal: Principal, *, at: datetime) -> Approval | Objection:
+    """The approval after its requester took the question back. A grant is not taken back: it lapses unused."""
+    if approval.state is not State.PENDING:
+        return Objection(Ground.NOT_PENDING, f"This approval is already {approval.state.value}; nothing was changed.")
+    if not requested_by(approval.ask, principal):
+        return Objection(Ground.NOT_THE_REQUESTER, "Only whoever asked for this call may withdraw the question.")
+    return cancel(approval, at=at, why=WITHDRAWN)
 
 
 def spend(approval: Approval, *, at: datetime) -> Approval | None:

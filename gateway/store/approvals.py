@@ -1,0 +1,209 @@
+"""Approvals, durable: asked, reviewed, waited for and spent, by any process on one evidence log.
+
+Everything is in the log and its tables, and nothing is remembered here: a restart forgets no question, no vote and no
+kept reply, and the caller that waits learns of a grant whichever process took it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sqlite3
+from collections.abc import Callable
+
+import orjson
+
+from gateway.core.commands import Decided, Resolution, Settled
+from gateway.core.errors import EvidenceFault
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.policy import approval_bodies
+from gateway.core.policy.approval import Approval, Ask, Objection, State, Verdict
+from gateway.core.policy.decision import Entrypoint
+from gateway.core.types import ApprovalId, Document, Principal
+from gateway.store import approval_log, projection
+from gateway.store.approval_log import Review
+from gateway.store.projection import Row
+from gateway.store.sequencer import EvidenceLog, Transaction
+from gateway.store.watch import Watch
+
+LISTED = 100
+"""Most approvals in one listing: what a reviewer can look through."""
+
+_SETTLED = {
+    State.PENDING: Settled.PENDING,
+    State.GRANTED: Settled.GRANTED,
+    State.REFUSED: Settled.REFUSED,
+    State.EXPIRED: Settled.EXPIRED,
+    State.CANCELLED: Settled.CANCELLED,
+    # Used by another exchange, and no reply is kept: whoever still believes in the grant is told when it spends it.
+    State.SPENT: Settled.GRANTED,
+}
+
+
+def fresh_id() -> ApprovalId:
+    """A new approval's id: 80 random bits that a person can read out, `ap_` and 16 of [a-z2-7]."""
+    return ApprovalId("ap_" + base64.b32encode(os.urandom(10)).decode().lower())
+
+
+class Approvals:
+    """The approvals of one evidence log. Belongs to the trio thread that opened the log."""
+
+    def __init__(
+        self,
+        log: EvidenceLog,
+        decide: Callable[[Entrypoint, Document], Decided],
+        *,
+        url: Callable[[ApprovalId], str],
+    ) -> None:
+        """`decide` asks the active bundle, with the time stamped in; `url` is where people review an approval."""
+        self._log = log
+        self._decide = decide
+        self._url = url
+        self._watch = Watch(self._moved)
+
+    async def request(self, ask: Ask) -> Resolution:
+        """Join what is already under way for exactly this call, or durably ask anew.
+
+        Joins a question or a grant that is live, a call that is still running on one, and a kept reply, which is
+        handed out once. Raises EvidenceFault.
+        """
+        name = fresh_id()
+        return await self._log.transact(lambda transaction: self._join_or_open(transaction, ask, name))
+
+    async def wait(self, approval: ApprovalId) -> Resolution:
+        """Return once the approval is no longer pending, whichever process resolved it. Safe to cancel.
+
+        Raises EvidenceFault when the store cannot be read any more: nobody waits for what they cannot see.
+        """
+        while True:
+            await self._watch.moved(approval)
+            resolution = await self._log.transact(lambda transaction: self._resolution_of(transaction, approval))
+            if resolution.state is not Settled.PENDING:
+                return resolution
+
+    async def spend(self, approval: ApprovalId, record: Record) -> bool:
+        """Use the grant for the exchange of `record`, both in one transaction; False when there is none left to use.
+
+        Of any number of exchanges in any number of processes, one gets True. Raises EvidenceFault.
+        """
+
+        def job(transaction: Transaction) -> bool:
+            held = approval_log.current(transaction, approval)
+            return held is not None and approval_log.spend(transaction, held, record)
+
+        done = await self._log.transact(job)
+        self._watch.nudge()
+        return done
+
+    async def resolve(
+        self, approval: ApprovalId, reviewer: Principal, verdict: Verdict, *, reason: str
+    ) -> Approval | Objection | None:
+        """Hear one reviewer: the approval as it is afterwards, an objection, or None for no such approval.
+
+        Policy says whether they may and whether it counts; a grant also needs it not to deny the call by now, else the
+        approval is cancelled. The leaf of the vote is durable on return. Raises EvidenceFault.
+        """
+        while True:
+            seen = await self.get(approval)
+            if seen is None:
+                return None
+            decided = self._decide(Entrypoint.APPROVAL, approval_bodies.for_review(seen, reviewer))
+            again = self._decide(Entrypoint.CALL, seen.ask.input) if verdict is Verdict.GRANT else None
+            review = Review(reviewer, verdict, reason, decided, again)
+            heard = await self._log.transact(lambda transaction: self._hear(transaction, seen, review))  # noqa: B023
+            self._watch.nudge()
+            if heard is not None:
+                return heard
+
+    async def cancel(self, approval: ApprovalId, requester: Principal) -> Approval | Objection | None:
+        """Withdraw a question that is still pending; only whoever asked it may. Raises EvidenceFault."""
+
+        def job(transaction: Transaction) -> Approval | Objection | None:
+            held = approval_log.current(transaction, approval)
+            return None if held is None else approval_log.withdraw(transaction, self._log.keys, held, requester)
+
+        withdrawn = await self._log.transact(job)
+        self._watch.nudge()
+        return withdrawn
+
+    async def get(self, approval: ApprovalId) -> Approval | None:
+        """The approval as it is now, with all that is sealed about it; None for no such approval."""
+        return await self._log.transact(lambda transaction: approval_log.current(transaction, approval))
+
+    async def list(self, state: State | None = None) -> tuple[Approval, ...]:
+        """The newest approvals, of one state or of all, newest first; at most LISTED. Raises EvidenceFault."""
+
+        def job(transaction: Transaction) -> tuple[Approval, ...]:
+            rows = projection.listed(transaction.connection, state, LISTED)
+            held = (approval_log.fresh(transaction, row) for row in rows)
+            return tuple(each for each in held if state is None or each.state is state)
+
+        return await self._log.transact(job)
+
+    async def read_by(self, reader: Principal, approval: Approval, decided: Decided) -> None:
+        """Put on record that `reader` is about to see what is sealed about an approval. Raises EvidenceFault."""
+        members: Document = {"reader": self._log.keys.actor(reader), "kind": "approval", "bundle": decided.bundle}
+        bodies = {"decision": decided.event}
+        await self._log.append(Record(LeafType.EVIDENCE_READ, members, approval=approval.id, bodies=bodies))
+
+    async def _moved(self, names: frozenset[ApprovalId]) -> frozenset[ApprovalId]:
+        """Which of these a waiting caller should look at: resolved, lapsed, or run to the end."""
+        now = self._log.now()
+
+        def job(connection: sqlite3.Connection) -> frozenset[ApprovalId]:
+            rows = {name: projection.get(connection, name) for name in names}
+            return frozenset(
+                name
+                for name, row in rows.items()
+                if row is None
+                or (row.state is State.PENDING and now >= row.expires)
+                or (row.state is not State.PENDING and not projection.running(connection, row))
+            )
+
+        return await self._log.read(job)
+
+    def _join_or_open(self, transaction: Transaction, ask: Ask, name: ApprovalId) -> Resolution:
+        row = projection.newest(transaction.connection, approval_log.keyed(self._log.keys, ask.binding))
+        if row is not None:
+            held = approval_log.fresh(transaction, row)
+            if held.ask.binding != ask.binding:
+                raise EvidenceFault(f"Approval {held.id} was altered: its row names a call that it was not asked for.")
+            unfinished = row.kept(transaction.at) or projection.running(transaction.connection, row)
+            if unfinished or held.state in (State.PENDING, State.GRANTED):
+                return self._resolution(transaction, row, held)
+        opened = approval_log.open_new(transaction, self._log.keys, name, ask)
+        return self._told(opened)
+
+    def _resolution_of(self, transaction: Transaction, name: ApprovalId) -> Resolution:
+        row = projection.get(transaction.connection, name)
+        if row is None:
+            raise EvidenceFault(f"Approval {name} is not in the store any more. Run: phigate evidence verify")
+        return self._resolution(transaction, row, approval_log.fresh(transaction, row))
+
+    def _resolution(self, transaction: Transaction, row: Row, held: Approval) -> Resolution:
+        if projection.running(transaction.connection, row):
+            return Resolution(held.id, Settled.PENDING, {"url": self._url(held.id)})
+        if row.kept(transaction.at) and row.kept_leaf is not None:
+            reply = orjson.loads(transaction.unseal(row.kept_leaf, "response"))
+            projection.collect(transaction.connection, held.id)
+            return Resolution(held.id, Settled.KEPT, reply=reply)
+        return self._told(held)
+
+    def _told(self, held: Approval) -> Resolution:
+        """How the holder of a call is told where its approval stands."""
+        detail: Document = {}
+        match held.state:
+            case State.PENDING:
+                detail = {"url": self._url(held.id)}
+            case State.GRANTED | State.SPENT:
+                detail = approval_bodies.granted_document(held)
+            case State.CANCELLED:
+                detail = {"why": held.why}
+        return Resolution(held.id, _SETTLED[held.state], detail)
+
+    def _hear(self, transaction: Transaction, seen: Approval, review: Review) -> Approval | Objection | None:
+        """Hear the reviewer, unless the approval is not the one that policy was asked about: then None."""
+        held = approval_log.current(transaction, seen.id)
+        if held is None or (held.state is seen.state is State.PENDING and held.votes != seen.votes):
+            return None
+        return approval_log.vote(transaction, self._log.keys, held, review)

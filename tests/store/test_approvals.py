@@ -1,0 +1,599 @@
+"""Approvals on the real evidence log: asked, joined, reviewed, spent once, and never forgotten."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.core import records
+from gateway.core.call import Call
+from gateway.core.commands import Decided, Resolution, Settled
+from gateway.core.errors import EvidenceFault
+from gateway.core.evidence import leaf
+from gateway.core.evidence.record import LeafType
+from gateway.core.policy import approval
+from gateway.core.policy.approval import Approval, Ask, Ground, Objection, State, Verdict
+from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Entrypoint, Reason
+from gateway.core.protocol.jsonrpc import Request
+from gateway.core.records import Ending, Status
+from gateway.core.replies import Reply
+from gateway.core.types import ApprovalId, Digest, Document, Era, ExchangeId, Principal, Tool, UpstreamRef
+from gateway.store import approvals as store
+from gateway.store import keys
+from gateway.store.approvals import Approvals
+from gateway.store.projection import KEPT_S
+from gateway.store.sequencer import EvidenceLog
+
+ISSUER = "https://id.example"
+ALICE = Principal(ISSUER, "alice", ("clinicians",), "agent")
+BOB = Principal(ISSUER, "bob", ("privacy",), "browser")
+CAROL = Principal(ISSUER, "carol", ("privacy", "admins"), "browser")
+EVE = Principal(ISSUER, "eve", ("interns",), "browser")
+TERMS = ApprovalTerms(("privacy",))
+SECRET = "SELECT * FROM patient WHERE ssn = '900-45-6789'"
+
+
+@dataclass
+class Clock:
+    moment: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def passes(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@dataclass
+class Policy:
+    """Lets members of the terms' groups review, and the call wait for approval, until told otherwise."""
+
+    call: Decision = field(default_factory=lambda: Decision(Effect.REQUIRE_APPROVAL, approval=TERMS))
+    asked: list[tuple[Entrypoint, Document]] = field(default_factory=list)
+
+    def decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
+        self.asked.append((entrypoint, document))
+        decision = self.call
+        if entrypoint is Entrypoint.APPROVAL:
+            reviewer = "privacy" in document["principal"]["groups"]
+            refused = Decision(Effect.DENY, (Reason("not_a_reviewer", "reviewers are in privacy"),))
+            decision = Decision(Effect.ALLOW, counts=True) if reviewer else refused
+        return Decided(decision, json.dumps({"input": document}).encode(), Digest("b" * 64))
+
+
+@dataclass
+class House:
+    """One gateway process."""
+
+    log: EvidenceLog
+    approvals: Approvals
+    policy: Policy
+    clock: Clock
+    path: Path
+    _calls: int = 0
+
+    async def call(self, sql: str = SECRET, *, principal: Principal = ALICE, **members: object) -> Call:
+        """A call whose intent is on record, as one that waits for approval is."""
+        self._calls += 1
+        session = await self.log.session(f"{principal.subject}", members={}, idle_s=3600)
+        call = Call(
+            exchange=ExchangeId(f"exchange-{id(self)}-{self._calls}"),
+            session=session,
+            actor=self.log.keys.actor(principal),
+            era=Era.LEGACY,
+            version="2025-11-25",
+            principal=principal,
+            upstream=UpstreamRef("clinic"),
+            message=Request(self._calls, "tools/call", {"name": "run_sql", "arguments": {"sql": sql}}),
+            tool=Tool("run_sql", Digest("a" * 64), {}),
+        )
+        call = replace(call, **members)
+        await self.log.append(records.intent(call, self.policy.decide(Entrypoint.CALL, {})))
+        return call
+
+    async def hold(self, call: Call, *, terms: ApprovalTerms = TERMS) -> Resolution:
+        return await self.approvals.request(asked(call, terms))
+
+    async def spend(self, call: Call, held: Resolution) -> bool:
+        decided = self.policy.decide(Entrypoint.CALL, {})
+        return await self.approvals.spend(held.approval, records.spent(call, held.approval, decided))
+
+    async def end(self, call: Call, status: Status, held: Resolution | None = None, *, said: bytes = b"") -> None:
+        ending = Ending(status, Reply(said), approval=held.approval if held is not None else None)
+        await self.log.append(records.outcome(call, ending))
+
+    async def granted(self, call: Call, *reviewers: Principal) -> Resolution:
+        held = await self.hold(call)
+        for reviewer in reviewers or (BOB,):
+            heard = await self.approvals.resolve(held.approval, reviewer, Verdict.GRANT, reason="checked")
+            assert isinstance(heard, Approval)
+        return await self.hold(call)
+
+    def leaves(self, *kinds: LeafType) -> list[Document]:
+        connection = sqlite3.connect(self.path)
+        read = [leaf.parse(entry) for (entry,) in connection.execute("SELECT entry FROM leaf ORDER BY idx")]
+        connection.close()
+        return [each.members for each in read if each.type in kinds]
+
+
+def asked(call: Call, terms: ApprovalTerms = TERMS) -> Ask:
+    reasons = (Reason("bulk_select", "more than 50 rows", "gateway.sql"),)
+    return approval.ask(call, Decision(Effect.REQUIRE_APPROVAL, reasons, approval=terms))
+
+
+@asynccontextmanager
+async def process(directory: Path, clock: Clock) -> AsyncIterator[House]:
+    """A gateway process on the store in `directory`; several at once share it."""
+    secrets = directory / "keys"
+    ring = keys.load(secrets) if secrets.exists() else keys.generate(secrets, origin="test.example/log")
+    async with EvidenceLog.open(directory / "evidence.db", ring, now=clock) as log:
+        policy = Policy()
+        approvals = Approvals(log, policy.decide, url=lambda name: f"https://gate.example/approvals/{name}")
+        yield House(log, approvals, policy, clock, directory / "evidence.db")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def house(tmp_path, clock):
+    async with process(tmp_path, clock) as opened:
+        yield opened
+
+
+def ground(heard: Approval | Objection | None) -> Ground:
+    assert isinstance(heard, Objection)
+    return heard.ground
+
+
+def edit(house: House, statement: str, *values: object) -> None:
+    """What somebody with the database file can do behind the gateway's back."""
+    with sqlite3.connect(house.path) as connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+# Asking and joining.
+
+
+async def test_a_question_is_on_record_before_anybody_waits_for_it(house):
+    held = await house.hold(await house.call())
+
+    assert held.state is Settled.PENDING
+    assert held.detail == {"url": f"https://gate.example/approvals/{held.approval}"}
+    (asking,) = house.leaves(LeafType.APPROVAL_REQUEST)
+    assert (asking["reasons"], asking["quorum"]) == (["bulk_select"], 1)
+
+
+async def test_the_arguments_and_their_plain_digest_are_in_no_leaf_and_no_row(house):
+    call = await house.call(justification="for 900-45-6789")
+    held = await house.hold(call)
+    await house.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="seen 900-45-6789")
+
+    stored = b"".join(path.read_bytes() for path in house.path.parent.glob("evidence.db*") if path.is_file())
+    assert b"900-45-6789" not in stored
+    assert approval.binding(call).encode() not in stored
+
+
+async def test_a_retry_joins_the_question_that_is_open(house):
+    first = await house.hold(await house.call())
+    second = await house.hold(await house.call())
+
+    assert second == first
+    assert len(house.leaves(LeafType.APPROVAL_REQUEST)) == 1
+
+
+async def test_a_grant_cannot_be_spent_on_changed_arguments(house):
+    granted = await house.granted(await house.call())
+    changed = await house.hold(await house.call(SECRET + " OR 1=1"))
+
+    assert granted.state is Settled.GRANTED
+    assert changed.state is Settled.PENDING
+    assert changed.approval != granted.approval
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"principal": replace(ALICE, subject="mallory")},
+        {"principal": replace(ALICE, client="another agent")},
+        {"upstream": UpstreamRef("billing")},
+        {"tool": Tool("run_sql", Digest("c" * 64), {})},
+    ],
+    ids=["subject", "client", "upstream", "pin"],
+)
+async def test_a_grant_is_not_joined_by_another_principal_upstream_or_tool(house, other):
+    await house.granted(await house.call())
+
+    assert (await house.hold(await house.call(**other))).state is Settled.PENDING
+
+
+async def test_a_grant_tells_policy_who_gave_it_and_until_when(house):
+    granted = await house.granted(await house.call())
+
+    assert granted.detail == {
+        "id": granted.approval,
+        "reviewers": [{"iss": ISSUER, "sub": "bob", "groups": ["privacy"]}],
+        "quorum": 1,
+        "created": "2026-11-22T12:00:00.000000Z",
+        "granted": "2026-11-22T12:00:00.000000Z",
+        "expires": "2026-11-22T12:15:00.000000Z",
+    }
+
+
+async def test_a_question_without_its_demanded_justification_ends_at_once(house):
+    terms = replace(TERMS, justification_required=True)
+    silent = await house.hold(await house.call(), terms=terms)
+    spoken = await house.hold(await house.call(justification="quarterly audit"), terms=terms)
+
+    assert (silent.state, silent.detail) == (Settled.CANCELLED, {"why": approval.UNJUSTIFIED})
+    assert spoken.state is Settled.PENDING
+
+
+async def test_a_reviewer_reads_back_exactly_what_was_asked(house):
+    call = await house.call(justification="quarterly audit")
+    held = await house.hold(call)
+    read = await house.approvals.get(held.approval)
+
+    assert read is not None
+    assert read.ask == asked(call)
+
+
+# Reviewing.
+
+
+async def test_a_refusal_ends_the_question_and_the_next_call_asks_anew(house):
+    held = await house.hold(await house.call())
+    heard = await house.approvals.resolve(held.approval, BOB, Verdict.REFUSE, reason="too many rows")
+    again = await house.hold(await house.call())
+
+    assert isinstance(heard, Approval)
+    assert heard.state is State.REFUSED
+    assert (await house.approvals.wait(held.approval)).state is Settled.REFUSED
+    assert again.approval != held.approval
+
+
+async def test_the_requester_cannot_grant_even_as_a_reviewer_and_admin_and_the_attempt_is_on_record(house):
+    held = await house.hold(await house.call())
+    boss = replace(ALICE, groups=("privacy", "admins"), client="browser")
+    heard = await house.approvals.resolve(held.approval, boss, Verdict.GRANT, reason="trust me")
+
+    assert ground(heard) is Ground.SELF_APPROVAL
+    (attempt,) = house.leaves(LeafType.APPROVAL_RESOLVED)
+    assert (attempt["state"], attempt["objection"]) == ("pending", "self_approval")
+    assert attempt["reviewer"] == house.log.keys.actor(ALICE)
+
+
+async def test_who_is_no_reviewer_is_not_heard(house):
+    held = await house.hold(await house.call())
+
+    assert ground(await house.approvals.resolve(held.approval, EVE, Verdict.GRANT, reason="")) is Ground.DENIED
+    assert (await house.hold(await house.call())).state is Settled.PENDING
+
+
+async def test_a_quorum_of_two_is_two_people_in_two_processes(house, tmp_path, clock):
+    held = await house.hold(await house.call(), terms=replace(TERMS, quorum=2))
+    async with process(tmp_path, clock) as other:
+        one = await house.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="")
+        twice = await other.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="")
+        two = await other.approvals.resolve(held.approval, CAROL, Verdict.GRANT, reason="")
+
+    assert isinstance(one, Approval)
+    assert one.state is State.PENDING
+    assert ground(twice) is Ground.ALREADY_VOTED
+    assert isinstance(two, Approval)
+    assert two.state is State.GRANTED
+    assert [vote["grants"] for vote in house.leaves(LeafType.APPROVAL_RESOLVED)] == [1, 2]
+
+
+async def test_policy_is_asked_again_when_another_vote_came_in_between(house):
+    held = await house.hold(await house.call(), terms=replace(TERMS, quorum=2))
+
+    async with trio.open_nursery() as nursery:
+        for reviewer in (BOB, CAROL):
+            nursery.start_soon(
+                lambda who: house.approvals.resolve(held.approval, who, Verdict.GRANT, reason=""), reviewer
+            )
+
+    documents = [document for entrypoint, document in house.policy.asked if entrypoint is Entrypoint.APPROVAL]
+    assert [len(document["approval"]["votes"]) for document in documents] == [0, 0, 1]
+    assert (await house.hold(await house.call())).state is Settled.GRANTED
+
+
+async def test_a_grant_is_impossible_once_policy_denies_the_call(house):
+    call = await house.call()
+    held = await house.hold(call)
+    house.policy.call = Decision(Effect.DENY, (Reason("upstream_closed", "closed for maintenance"),))
+    heard = await house.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="")
+
+    assert isinstance(heard, Approval)
+    assert (heard.state, heard.why) == (State.CANCELLED, approval.DENIED_NOW)
+    assert (Entrypoint.CALL, asked(call).input) in house.policy.asked
+    assert (await house.approvals.wait(held.approval)).detail == {"why": approval.DENIED_NOW}
+
+
+async def test_who_is_no_reviewer_cannot_end_a_question_that_policy_now_denies(house):
+    held = await house.hold(await house.call())
+    house.policy.call = Decision(Effect.DENY)
+
+    assert ground(await house.approvals.resolve(held.approval, EVE, Verdict.GRANT, reason="")) is Ground.DENIED
+    assert (await house.approvals.get(held.approval)).state is State.PENDING
+
+
+async def test_only_the_requester_withdraws_and_only_while_it_is_pending(house):
+    held = await house.hold(await house.call())
+
+    assert ground(await house.approvals.cancel(held.approval, BOB)) is Ground.NOT_THE_REQUESTER
+    withdrawn = await house.approvals.cancel(held.approval, replace(ALICE, client="browser"))
+    assert isinstance(withdrawn, Approval)
+    assert withdrawn.why == approval.WITHDRAWN
+    assert ground(await house.approvals.cancel(held.approval, ALICE)) is Ground.NOT_PENDING
+
+
+async def test_an_approval_that_never_was_is_none(house):
+    unknown = ApprovalId("ap_nothing")
+
+    assert await house.approvals.get(unknown) is None
+    assert await house.approvals.resolve(unknown, BOB, Verdict.GRANT, reason="") is None
+    assert await house.approvals.cancel(unknown, ALICE) is None
+    with pytest.raises(EvidenceFault):
+        await house.approvals.wait(unknown)
+
+
+async def test_a_listing_is_newest_first_and_of_one_state(house, clock):
+    first = await house.hold(await house.call("SELECT 1"))
+    clock.passes(1)
+    second = await house.hold(await house.call("SELECT 2"))
+    await house.approvals.resolve(first.approval, BOB, Verdict.REFUSE, reason="")
+
+    assert [each.id for each in await house.approvals.list()] == [second.approval, first.approval]
+    assert [each.id for each in await house.approvals.list(State.REFUSED)] == [first.approval]
+
+
+# Time.
+
+
+async def test_a_question_lapses_and_the_one_who_notices_puts_it_on_record(house, clock):
+    held = await house.hold(await house.call())
+    clock.passes(900)
+
+    assert (await house.approvals.wait(held.approval)).state is Settled.EXPIRED
+    assert await house.approvals.list(State.PENDING) == ()
+    assert house.leaves(LeafType.APPROVAL_RESOLVED) == [{"state": "expired", "was": "pending"}]
+
+
+async def test_an_expired_question_cannot_be_granted(house, clock):
+    held = await house.hold(await house.call())
+    clock.passes(901)
+
+    heard = await house.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="")
+    assert ground(heard) is Ground.NOT_PENDING
+    assert (await house.hold(await house.call())).state is Settled.PENDING
+
+
+async def test_an_expired_grant_is_unusable(house, clock):
+    call = await house.call()
+    granted = await house.granted(call)
+    clock.passes(900)
+
+    assert not await house.spend(call, granted)
+    assert (await house.hold(await house.call())).approval != granted.approval
+    assert house.leaves(LeafType.APPROVAL_RESOLVED)[-1] == {"state": "expired", "was": "granted"}
+
+
+# Spending.
+
+
+async def test_a_grant_is_spent_once(house):
+    call, rival = await house.call(), await house.call()
+    granted = await house.granted(call)
+
+    assert await house.spend(call, granted)
+    assert not await house.spend(rival, granted)
+    states = [each["state"] for each in house.leaves(LeafType.APPROVAL_RESOLVED)]
+    assert states == ["granted", "spent"]
+
+
+async def test_of_many_racing_processes_exactly_one_spends(house, tmp_path, clock):
+    async with process(tmp_path, clock) as other:
+        calls = [(each, await each.call()) for each in (house, other) * 4]
+        granted = await house.granted(calls[0][1])
+        won: list[bool] = []
+
+        async def race(each: House, call: Call) -> None:
+            won.append(await each.spend(call, granted))
+
+        async with trio.open_nursery() as nursery:
+            for each, call in calls:
+                nursery.start_soon(race, each, call)
+
+    assert sorted(won) == [False] * 7 + [True]
+
+
+async def test_what_is_still_pending_cannot_be_spent(house):
+    call = await house.call()
+
+    assert not await house.spend(call, await house.hold(call))
+
+
+# The retry of a call whose client went away.
+
+
+async def test_a_retry_is_given_the_kept_reply_once_under_the_same_approval(house):
+    call = await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    await house.end(call, Status.KEPT, granted, said=b'{"jsonrpc":"2.0","id":1,"result":{"rows":3}}')
+
+    retry = await house.hold(await house.call())
+    assert (retry.state, retry.approval) == (Settled.KEPT, granted.approval)
+    assert retry.reply == {"jsonrpc": "2.0", "id": 1, "result": {"rows": 3}}
+    assert (await house.hold(await house.call())).state is Settled.PENDING
+
+
+async def test_a_kept_reply_does_not_answer_the_same_question_much_later(house, clock):
+    call = await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    await house.end(call, Status.KEPT, granted, said=b"{}")
+    clock.passes(KEPT_S)
+
+    assert (await house.hold(await house.call())).state is Settled.PENDING
+
+
+async def test_a_retry_that_comes_while_the_call_runs_waits_for_its_reply(house):
+    call = await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    joined = await house.hold(await house.call())
+    assert (joined.state, joined.approval) == (Settled.PENDING, granted.approval)
+
+    waited: list[Resolution] = []
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            waited.append(await house.approvals.wait(joined.approval))
+
+        nursery.start_soon(wait)
+        await house.end(call, Status.KEPT, granted, said=b'{"result":1}')
+
+    assert [(each.state, each.reply) for each in waited] == [(Settled.KEPT, {"result": 1})]
+
+
+async def test_a_twin_that_waited_while_the_grant_was_used_learns_it_when_it_spends(house):
+    call, twin = await house.call(), await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    await house.end(call, Status.REPLIED, said=b"{}")
+
+    told = await house.approvals.wait(granted.approval)
+    assert told.state is Settled.GRANTED
+    assert not await house.spend(twin, told)
+
+
+# Other processes, restarts, and failures.
+
+
+async def test_a_waiter_sees_what_another_process_resolved(house, tmp_path, clock):
+    held = await house.hold(await house.call())
+    told: list[Resolution] = []
+    async with process(tmp_path, clock) as other, trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            told.append(await house.approvals.wait(held.approval))
+
+        nursery.start_soon(wait)
+        await other.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="")
+
+    assert [each.state for each in told] == [Settled.GRANTED]
+
+
+async def test_questions_votes_and_grants_survive_restarts(tmp_path, clock):
+    terms = replace(TERMS, quorum=2)
+    async with process(tmp_path, clock) as first:
+        held = await first.hold(await first.call(), terms=terms)
+        await first.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="first shift")
+    async with process(tmp_path, clock) as second:
+        assert (await second.hold(await second.call(), terms=terms)).approval == held.approval
+        await second.approvals.resolve(held.approval, CAROL, Verdict.GRANT, reason="second shift")
+    async with process(tmp_path, clock) as third:
+        call = await third.call()
+        granted = await third.hold(call, terms=terms)
+        assert granted.state is Settled.GRANTED
+        assert await third.spend(call, granted)
+
+
+async def test_an_approved_call_that_was_killed_is_not_run_again_by_its_retry(tmp_path, clock):
+    async with process(tmp_path, clock) as first:
+        call = await first.call()
+        granted = await first.granted(call)
+        assert await first.spend(call, granted)
+    async with process(tmp_path, clock) as second:
+        assert len(second.leaves(LeafType.EXCHANGE_UNKNOWN)) >= 1
+        again = await second.hold(await second.call())
+
+    assert again.state is Settled.PENDING
+    assert again.approval != granted.approval
+
+
+async def test_waiters_are_told_when_the_store_fails(house):
+    held = await house.hold(await house.call())
+    edit(house, "ALTER TABLE approval RENAME TO gone")
+
+    with trio.fail_after(5), pytest.raises(EvidenceFault):
+        await house.approvals.wait(held.approval)
+
+    edit(house, "ALTER TABLE gone RENAME TO approval")
+    await house.log.probe()
+    assert (await house.hold(await house.call())).approval == held.approval
+
+
+# Somebody edits the database.
+
+
+async def test_a_row_edited_to_granted_releases_nothing(house):
+    call = await house.call()
+    held = await house.hold(call)
+    edit(house, "UPDATE approval SET state = 'granted' WHERE id = ?", held.approval)
+
+    with pytest.raises(EvidenceFault):
+        await house.spend(call, held)
+    with pytest.raises(EvidenceFault):
+        await house.hold(call)
+
+
+async def test_a_vote_moved_to_another_approval_grants_nothing(house):
+    wanted, decoy = await house.hold(await house.call()), await house.granted(await house.call("SELECT 1"))
+    edit(house, "UPDATE approval_vote SET approval = ?", wanted.approval)
+    edit(house, "UPDATE approval SET state = 'granted' WHERE id = ?", wanted.approval)
+
+    assert decoy.state is Settled.GRANTED
+    with pytest.raises(EvidenceFault):
+        await house.spend(await house.call(), wanted)
+
+
+async def test_a_grant_moved_to_another_call_is_not_joined(house):
+    granted = await house.granted(await house.call("SELECT 1"))
+    wanted = await house.hold(await house.call())
+    with sqlite3.connect(house.path) as connection:
+        (binding,) = connection.execute("SELECT binding FROM approval WHERE id = ?", (wanted.approval,)).fetchone()
+        connection.execute("DELETE FROM approval WHERE id = ?", (wanted.approval,))
+        connection.execute("UPDATE approval SET binding = ? WHERE id = ?", (binding, granted.approval))
+    connection.close()
+
+    with pytest.raises(EvidenceFault):
+        await house.hold(await house.call())
+
+
+async def test_a_grant_whose_life_was_lengthened_in_the_database_is_still_over(house, clock):
+    call = await house.call()
+    granted = await house.granted(call)
+    edit(house, "UPDATE approval SET expires = '2036-01-01T00:00:00.000000Z' WHERE id = ?", granted.approval)
+    clock.passes(900)
+
+    assert not await house.spend(call, granted)
+
+
+async def test_a_state_that_no_approval_has_is_a_fault(house):
+    held = await house.hold(await house.call())
+    edit(house, "UPDATE approval SET state = 'approved' WHERE id = ?", held.approval)
+
+    with pytest.raises(EvidenceFault):
+        await house.approvals.get(held.approval)
+
+
+def test_ids_are_easy_to_read_out_and_do_not_repeat():
+    made = {store.fresh_id() for _ in range(100)}
+
+    assert len(made) == 100
+    assert all(len(name) == 19 and name.startswith("ap_") for name in made)
