@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 
-from gateway.core.types import Document
+import orjson
+
+from gateway.core.masking.cuts import merge
+from gateway.core.masking.names import LONGEST_NAME, named
+from gateway.core.masking.phi import Phi
+from gateway.core.masking.structure import Explicit, Leaf
+from gateway.core.masking.survey import Survey, look, related
+from gateway.core.types import Document, Json
+
+PATHS_MOST = 100
+"""Distinct paths in a profile; policy pays for every byte of its input."""
+TOO_LARGE = 2**53 - 1
+"""`bytes` of a value nested too deeply to be measured: more than any policy allows."""
+_SAFE_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$-]{0,40}\d{0,3}[A-Za-z_$]{0,20}")
+_STAFF = ("provider", "practitioner", "physician", "doctor", "attending", "referring", "user", "performer", "employer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,4 +28,100 @@ class Profile:
     """The answer to Inspect. `document` is what goes into the decision input as `profile`."""
 
     document: Document = field(default_factory=dict)
-    """`{"classes": {class: count}, "paths": [distinct paths, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
+    """`{"classes": {class: count}, "paths": [distinct, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
+
+
+def inspect(value: Json) -> Profile:
+    """What PHI `value` holds: an MCP result, error or params. Never raises: what cannot be looked into is class `BLOB`.
+
+    `rows`: entries of the outermost lists and tables, of content or of structuredContent, whichever is more. `patients`:
+    distinct values of the patient key that has most of them. `bytes`: of the value as compact JSON.
+    """
+    try:
+        found = look([value], Explicit(), owned=_nothing)
+    except RecursionError:  # Nested beyond what this process can follow, so nothing is known of it.
+        return Profile({"classes": {"BLOB": 1}, "paths": ["$"], "rows": 0, "patients": 0, "bytes": TOO_LARGE})
+    classes: dict[str, int] = {}
+    places: set[str] = set()
+    people: dict[tuple[Phi, str], set[Json]] = {}
+    for leaf, phi, content, name in _findings(found):
+        classes[phi.value] = classes.get(phi.value, 0) + 1
+        if len(places) < PATHS_MOST:
+            places.add(leaf)
+        if phi in (Phi.MRN, Phi.SSN, Phi.NAME) and not name.startswith(_STAFF):
+            people.setdefault((phi, name), set()).add(content)
+    rows = max([*found.walk.rows.values(), found.scanned.rows], default=0)
+    return Profile(
+        {
+            "classes": dict[str, Json](classes),
+            "paths": list[Json](sorted(places)),
+            "rows": rows,
+            "patients": _patients(people),
+            "bytes": _size(value),
+        }
+    )
+
+
+def _nothing(_leaf: Leaf) -> bool:
+    return False
+
+
+def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
+    """Every value found: its place, class, content (to count distinct ones) and name."""
+    findings: list[tuple[str, Phi, Json, str]] = []
+    shown: dict[str, str] = {}
+    for leaf in found.walk.leaves:
+        phi = leaf.phi
+        if phi is None and not (isinstance(leaf.value, str) and leaf.value in found.scanned.spans):
+            continue
+        place = _shown(leaf, shown)
+        if phi is not None:
+            content = leaf.value if isinstance(leaf.value, str | int | float) else None
+            findings.append((place, phi, content, leaf.name))
+        text = leaf.value if isinstance(leaf.value, str) else ""
+        for span in merge(found.spans(leaf)):
+            if phi is None or not related(phi, span.phi):
+                findings.append((place, span.phi, text[span.start : span.end], span.field or span.detector))
+    for leaf, span in found.split():
+        findings.append((_shown(leaf, shown), span.phi, None, ""))
+    for key in found.walk.keys & found.scanned.spans.keys():
+        findings.extend(("$..*", span.phi, key[span.start : span.end], "key") for span in found.scanned.spans[key])
+    findings.extend(("$", Phi.BLOB, None, "") for _ in found.scanned.unreadable)
+    return findings
+
+
+def _shown(leaf: Leaf, shown: dict[str, str]) -> str:
+    """A path as policy may see it: a member name that could itself be a value is a `*`."""
+    if leaf.template not in shown:
+        head, *keys = re.split(r"(?=[.\[])", leaf.template)
+        shown[leaf.template] = head + "".join(key if _is_safe(key) else ".*" for key in keys)
+    return shown[leaf.template]
+
+
+def _is_safe(key: str) -> bool:
+    if key == "[*]" or re.fullmatch(r"\[\d{1,4}\]", key):
+        return True
+    name = key[1:]
+    return key[0] == "." and (
+        _SAFE_KEY.fullmatch(name) is not None or (len(name) <= LONGEST_NAME and named(name).phi is not None)
+    )
+
+
+def _patients(people: dict[tuple[Phi, str], set[Json]]) -> int:
+    """MRN-like keys count; without any, SSNs; without those, names."""
+    for phi in (Phi.MRN, Phi.SSN, Phi.NAME):
+        counts = [len(values) for (kind, _), values in people.items() if kind is phi]
+        if counts:
+            return max(counts)
+    return 0
+
+
+def _size(value: Json) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:  # Lone surrogates, integers beyond 64 bits, or nested more than 254 deep.
+        pass
+    try:
+        return len(json.dumps(value, separators=(",", ":")))
+    except (RecursionError, ValueError):
+        return TOO_LARGE

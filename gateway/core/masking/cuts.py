@@ -1,0 +1,72 @@
+"""Overlapping finds in one text, made into cuts that do not overlap: nothing that was found is left half uncovered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gateway.core.masking.operators import mask_text
+from gateway.core.masking.phi import Phi
+from gateway.core.masking.scan import Span
+from gateway.core.policy.decision import Operator
+
+_REDACT = Operator("redact")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A span that a rule takes, and how."""
+
+    start: int
+    end: int
+    phi: Phi
+    detector: str
+    operator: Operator
+
+
+def merge(spans: Iterable[Span]) -> Iterator[Span]:
+    """The spans with overlapping ones as one, under the class that says most."""
+    for cluster in _clusters([Cut(s.start, s.end, s.phi, s.detector, Operator(s.field)) for s in spans]):
+        best = _best(cluster)
+        yield Span(cluster[0].start, max(cut.end for cut in cluster), best.phi, best.detector, best.operator.name)
+
+
+def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
+    """`text` with all cuts made, and the cuts that changed it."""
+    pieces: list[str] = []
+    made: list[Cut] = []
+    at = 0
+    for cluster in _clusters(cuts):
+        best = _best(cluster)
+        start, end = cluster[0].start, max(one.end for one in cluster)
+        # Rules that disagree on one place: the place is redacted, which satisfies each of them.
+        agreed = all(one.operator == best.operator for one in cluster)
+        operator = best.operator if agreed else _REDACT
+        masked = mask_text(operator, best.phi, text[start:end], key)
+        if masked != text[start:end]:
+            made.append(Cut(start, end, best.phi, best.detector, operator))
+        pieces += (text[at:start], masked)
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces), made
+
+
+def _clusters(cuts: list[Cut]) -> Iterator[list[Cut]]:
+    cluster: list[Cut] = []
+    end = -1
+    for one in sorted(cuts, key=lambda cut: (cut.start, -cut.end)):
+        if cluster and one.start >= end:
+            yield cluster
+            cluster = []
+        cluster.append(one)
+        end = max(end, one.end) if len(cluster) > 1 else one.end
+    if cluster:
+        yield cluster
+
+
+def _best(cluster: list[Cut]) -> Cut:
+    """The longest find; of those, the narrower class: a birth date is more than a date."""
+    if len(cluster) == 1:
+        return cluster[0]
+    best = max(cluster, key=lambda cut: (cut.end - cut.start, len(cut.phi.wider)))
+    return next((one for one in cluster if one.phi is not best.phi and best.phi in one.phi.wider), best)

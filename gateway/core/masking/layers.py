@@ -1,0 +1,220 @@
+"""Texts inside texts: JSON written into a string, and other readings of a string (base64, URL, hex, HTML, spacing).
+
+JSON is opened, masked inside and written back in its own style. Any other reading is only looked at: a hit there masks
+the whole string it was read from. Depth and expansion are bounded; what goes beyond the bound is unreadable.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import orjson
+
+from gateway.core.types import Json
+
+DEPTH = 5
+"""How many layers are opened: JSON in JSON, base64 of URL-encoding and so on."""
+EXPANSION = 10
+"""How many times larger than itself a string may become when unpacked."""
+LARGEST = 8 << 20
+"""Bytes; a decoded layer beyond this is not looked at, hence unreadable."""
+
+_LONG_INTEGER = re.compile(r"\d{17}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){6,}")
+_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
+_MARKUP = re.compile(r"<[^<>]{0,80}>|[*_`~]")
+_SPACED = re.compile(r"(?<=\S) (?=\S(?: |$))")
+_GZIP = b"\x1f\x8b"
+
+
+class Unreadable(Exception):
+    """A layer that goes beyond the bounds, so nobody can say what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How JSON was written into a string, so that it is written back alike."""
+
+    indent: int | None
+    compact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """JSON found in a string. `style` is for `close`."""
+
+    value: Json = field(repr=False)
+    style: Style
+
+
+def open_json(text: str) -> Opened | None:
+    """The object, array or JSON-in-a-string that `text` is, or None where it is none.
+
+    None too where a member is repeated: readers disagree on which one counts, so it is read as plain text, all of it.
+    """
+    first = text.lstrip(" \t\r\n\ufeff")[:1]
+    if not first or first not in '{["':
+        return None
+    try:
+        value = json.loads(text) if _LONG_INTEGER.search(text) else orjson.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, str):
+        # A quoted string is a layer only where it quotes JSON again (JSON in JSON in JSON).
+        return Opened(value, Style(None, compact=True)) if open_json(value) is not None else None
+    if not isinstance(value, dict | list):
+        return None
+    style = _style(text)
+    if close_json(value, style) != text and _repeats(text):
+        return None
+    return Opened(value, style)
+
+
+def close_json(value: Json, style: Style) -> str:
+    """`value` as text in the given style."""
+    if style.indent == 2:
+        try:
+            return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+        except TypeError:  # Integers beyond 64 bits, lone surrogates.
+            pass
+    separators = (",", ":") if style.compact and style.indent is None else None
+    try:
+        if separators:
+            return orjson.dumps(value).decode()
+    except TypeError:
+        pass
+    return json.dumps(value, ensure_ascii=False, indent=style.indent, separators=separators)
+
+
+def _style(text: str) -> Style:
+    line = re.search(r"\n( *)\S", text)
+    if line:
+        return Style(len(line.group(1)) or None, compact=False)
+    return Style(None, compact='": ' not in text and ", " not in text[:64])
+
+
+class _Repeated(Exception):
+    pass
+
+
+def _repeats(text: str) -> bool:
+    def check(pairs: list[tuple[str, Json]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise _Repeated
+
+    try:
+        json.loads(text, object_pairs_hook=check)
+    except _Repeated:
+        return True
+    return False
+
+
+def readings(text: str, gates: frozenset[str]) -> Iterator[str]:
+    """Other texts that `text` can be read as, innermost last. `gates` are those of patterns.GATES that it opens.
+
+    Raises Unreadable beyond the bounds.
+    """
+    yield from _readings(text, gates, DEPTH, max(len(text) * EXPANSION, 4096))
+
+
+def _readings(text: str, gates: frozenset[str], depth: int, budget: int) -> Iterator[str]:
+    for read in _once(text, gates, budget):
+        if read == text or len(read) < 4:
+            continue
+        if depth == 0 or len(read) > min(budget, LARGEST):
+            raise Unreadable
+        yield read
+        yield from _readings(read, _gates(read), depth - 1, budget)
+
+
+def _gates(text: str) -> frozenset[str]:
+    # Of a decoded layer, which is rare: look at everything that its characters allow.
+    return frozenset(
+        name
+        for name, sign in (("percent", "%"), ("entity", "&"), ("escape", "\\"), ("base64", ""), ("markup", "<"))
+        if sign in text
+    )
+
+
+def _once(text: str, gates: frozenset[str], budget: int) -> Iterator[str]:
+    if "percent" in gates and "%" in text:
+        yield unquote(text, errors="replace")
+    if "entity" in gates and "&" in text:
+        yield html.unescape(text)
+    if "escape" in gates and "\\" in text:
+        yield _ESCAPE.sub(lambda found: chr(int(found.group(1) or found.group(2), 16)), text)
+    if "markup" in gates:
+        yield _MARKUP.sub("", text)
+    if "spaced" in gates:
+        yield _SPACED.sub("", text)
+    if "base64" in gates:
+        yield from _packed(text, budget)
+
+
+def _packed(text: str, budget: int) -> Iterator[str]:
+    for found in _BASE64.finditer(text):
+        word = found.group()
+        data = _unbase64(word)
+        if data is not None:
+            yield from _as_text(data, budget)
+        digits = word if _HEX.fullmatch(word) else ""
+        if digits:
+            yield from _as_text(bytes.fromhex(digits), budget)
+
+
+def _unbase64(word: str) -> bytes | None:
+    plain = word.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(plain) % 4 == 1:
+        return None
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except binascii.Error:
+        return None
+
+
+def _as_text(data: bytes, budget: int) -> Iterator[str]:
+    if data.startswith(_GZIP):
+        data = _gunzip(data, budget)
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+        if encoding != "utf-8" and data.count(0) * 3 < len(data):
+            continue
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if _is_text(text):
+            yield text
+            return
+
+
+def _gunzip(data: bytes, budget: int) -> bytes:
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacking.decompress(data, max_length=min(budget, LARGEST))
+    except zlib.error:
+        return b""
+    if unpacking.unconsumed_tail:
+        raise Unreadable
+    return plain
+
+
+def _is_text(text: str) -> bool:
+    """Whether decoded characters are writing rather than chance: nearly all printable."""
+    odd = sum(1 for char in text if not (char.isprintable() or char in "\t\r\n"))
+    return odd * 20 <= len(text)
+
+
+def blob_text(data: str) -> Iterator[str]:
+    """The text that a base64 blob holds, if it holds text. Raises Unreadable beyond the bounds."""
+    decoded = _unbase64(data.strip())
+    if decoded is not None and len(decoded) <= LARGEST:
+        yield from _as_text(decoded, max(len(data) * EXPANSION, 4096))

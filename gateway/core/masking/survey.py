@@ -1,0 +1,75 @@
+"""What there is to know about a message before anything is done to it: its leaves, and the finds in its texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from gateway.core.masking import layers
+from gateway.core.masking.phi import Phi
+from gateway.core.masking.scan import Scanned, Span, scan
+from gateway.core.masking.structure import Explicit, Leaf, Walk
+from gateway.core.types import Json
+
+_PLAIN_KEY = re.compile(r"(?:[A-Za-z_$][A-Za-z_.$-]{0,40}\d{0,3}){1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    walk: Walk = field(repr=False)
+    scanned: Scanned = field(repr=False)
+
+    def spans(self, leaf: Leaf) -> list[Span]:
+        """What was found in a leaf's text."""
+        return self.scanned.spans.get(leaf.value, []) if isinstance(leaf.value, str) else []
+
+    def split(self) -> Iterator[tuple[Leaf, Span]]:
+        """Leaves that hold a piece of a value split over several strings of one list; each goes as a whole."""
+        for leaves, text in self.walk.joins:
+            at = 0
+            pieces: list[tuple[int, int, Leaf]] = []
+            for leaf in leaves:
+                size = len(leaf.value) if isinstance(leaf.value, str) else 0
+                pieces.append((at, at + size, leaf))
+                at += size
+            for span in self.scanned.spans.get(text, ()):
+                touched = [leaf for start, end, leaf in pieces if end == 0 or (start < span.end and span.start < end)]
+                if len(touched) > 1:
+                    yield from ((leaf, span) for leaf in touched)
+
+
+def look(root: list[Json], explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> Survey:
+    """Walk `root[0]` and scan its texts, but for leaves that are `owned`: those go whole, whatever is in them."""
+    walk = Walk(explicit)
+    walk.message(root)
+    texts: dict[str, None] = {}
+    views: list[tuple[str, str]] = []
+    stuck: set[str] = set()
+    for leaf in walk.leaves:
+        if isinstance(leaf.value, str) and not owned(leaf):
+            if leaf.detector == "blob":
+                _blob(leaf.value, views, stuck)
+            else:
+                texts[leaf.value] = None
+    for key in walk.keys:
+        if not _PLAIN_KEY.fullmatch(key):
+            texts[key] = None
+    for leaves, text in walk.joins:
+        if not all(owned(leaf) for leaf in leaves):
+            texts[text] = None
+    scanned = scan(texts, frozenset(explicit.fields), views)
+    scanned.unreadable |= stuck
+    return Survey(walk, scanned)
+
+
+def _blob(data: str, views: list[tuple[str, str]], stuck: set[str]) -> None:
+    try:
+        views.extend((data, text) for text in layers.blob_text(data))
+    except layers.Unreadable:
+        stuck.add(data)
+
+
+def related(first: Phi, second: Phi) -> bool:
+    """Whether one class takes the other."""
+    return first in second.wider or second in first.wider
