@@ -24,12 +24,17 @@ QUOTE = re.compile(r"(?<=<!-- demo -->\n```text\n).*?(?=```\n<!-- /demo -->)", r
 DEMO_S = 120
 
 
-def commands(known: argparse.ArgumentParser) -> list[tuple[argparse.ArgumentParser, list[argparse.Action]]]:
-    """Every command that does something, with its options and arguments."""
+Found = tuple[argparse.ArgumentParser, str, list[argparse.Action]]
+
+
+def commands(known: argparse.ArgumentParser, about: str = "") -> list[Found]:
+    """Every command that does something: its parser, what it is for, its options and arguments."""
     inner = [action for action in known._actions if isinstance(action, argparse._SubParsersAction)]
-    if inner:
-        return [found for one in inner for each in dict.fromkeys(one.choices.values()) for found in commands(each)]
-    return [(known, [action for action in known._actions if action.dest != "help"])]
+    if not inner:
+        actions = [action for action in known._actions if action.dest != "help"]
+        return [(known, (known.description or about).strip(), actions)]
+    helps = {choice.dest: choice.help or "" for one in inner for choice in one._choices_actions}
+    return [found for one in inner for name, each in one.choices.items() for found in commands(each, helps[name])]
 
 
 def described(known: argparse.ArgumentParser) -> str:
@@ -38,8 +43,8 @@ def described(known: argparse.ArgumentParser) -> str:
         "# Commands\n\nWritten by `make docs` from the commands' own help; a test compares both.\n",
         "Exit codes: 0 done · 1 the answer is no · 2 the command could not be carried out.\n",
     ]
-    for command, actions in commands(known):
-        page.append(f"## {command.prog}\n\n{(command.description or '').strip()}\n")
+    for command, about, actions in commands(known):
+        page.append(f"## {command.prog}\n\n{about}\n")
         if actions:
             page.append("| option | |\n|---|---|\n" + "".join(map(line, actions)))
     return "\n".join(page)
@@ -103,11 +108,9 @@ def test_every_command_and_option_is_documented():
 
 
 def test_every_command_and_option_has_a_help_text():
-    bare = [
-        f"{command.prog} {action.dest}"
-        for command, actions in commands(parser())
-        for action in (command, *actions)
-        if not (action.description if action is command else action.help)
+    bare = [command.prog for command, about, _ in commands(parser()) if not about]
+    bare += [
+        f"{command.prog} {one.dest}" for command, _, actions in commands(parser()) for one in actions if not one.help
     ]
 
     assert bare == []

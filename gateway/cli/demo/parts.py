@@ -68,10 +68,9 @@ class Place:
         mark.write_text(_MARK)
 
     def copy_store(self, target: Path) -> None:
-        """Copy the evidence database, as a backup of a running gateway would."""
-        source = sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)
-        with closing(source), closing(sqlite3.connect(target)) as copy:
-            source.backup(copy)
+        """Copy the evidence database while the gateway goes on, compacted: each leaf stands in the file once."""
+        with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as source:
+            source.execute("VACUUM INTO ?", (str(target),))
 
 
 @dataclass(frozen=True, slots=True)

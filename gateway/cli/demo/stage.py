@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from gateway.cli import init
 from gateway.cli.demo import parts
 from gateway.cli.demo.issuer import AUDIENCE, IDENTITIES
 from gateway.cli.demo.loopback import ADDRESS
@@ -17,8 +18,6 @@ from gateway.cli.demo.parts import DemoFault, Place
 from gateway.cli.demo.population import PATIENTS
 from gateway.cli.demo.screen import Screen
 from gateway.cli.demo.story import Story
-from gateway.pdp import loader
-from gateway.store import keys
 
 CONFIG = """\
 # Made by `phigate demo`. `phigate init` writes one for your own upstream, with every setting explained.
@@ -30,7 +29,7 @@ store = "evidence.db"
 keys = "keys"
 
 [policy]
-bundle = "policy.tar.gz"
+bundle = "policies"
 
 [[issuer]]
 url = "{issuer}"
@@ -75,9 +74,8 @@ async def _play(place: Place, port: int, interactive: bool, keep: bool) -> None:
 def _configure(place: Place, port: int, *, clinic: str, issuer: str) -> str:
     """Write the gateway's configuration and keys; its URL."""
     text = CONFIG.format(address=ADDRESS, port=port, issuer=issuer, audience=AUDIENCE, clinic=clinic)
-    (place.root / "policy.tar.gz").write_bytes(loader.shipped())
     place.config.write_text(text)
-    keys.generate(place.keys, origin="demo.example/phigate")
+    init.prepare(place.root)
     return f"http://{ADDRESS}:{port}"
 
 

@@ -175,7 +175,7 @@ class Story:
 
     async def _verified(self) -> None:
         self.screen.heading("The evidence, verified")
-        verify = ["evidence", "verify", "--store", str(self.place.store), "--keys", str(self.place.keys)]
+        verify = ["evidence", "verify", "-c", str(self.place.config)]
         self.screen.command(self._typed(*verify))
         self.screen.output(await self._phigate(*verify))
 
@@ -188,7 +188,7 @@ class Story:
             f"Somebody who may write to the disk wants the DROP TABLE forgotten. In a copy of the database, "
             f"byte {offset} goes from {before!r} to {after!r}:"
         )
-        verify = ["evidence", "verify", "--store", str(copy), "--keys", str(self.place.keys)]
+        verify = ["evidence", "verify", "-c", str(self.place.config), "--store", str(copy)]
         self.screen.command(self._typed(*verify))
         said = await self._phigate(*verify, code=1)
         self.screen.output(said)
@@ -197,7 +197,7 @@ class Story:
         self.screen.heading("Three commands to try next")
         keys = ["--store", str(self.place.store), "--keys", str(self.place.keys)]
         self.screen.say("Replay what the agent did: what was asked, what policy was told and said, what was returned.")
-        self.screen.command(self._typed("sessions", "show", "latest", *keys))
+        self.screen.command(self._typed("sessions", "list", "-c", str(self.place.config)))
         self.screen.say(
             "Decide every recorded call again, with the policy of the time: each decision must come out the same."
         )
