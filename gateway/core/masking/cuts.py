@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from gateway.core.masking.operators import mask_text
 from gateway.core.masking.phi import Phi
@@ -13,8 +13,7 @@ from gateway.core.policy.decision import Operator
 _REDACT = Operator("redact")
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """A span that a rule takes, and how."""
 
     start: int
@@ -24,11 +23,14 @@ class Cut:
     operator: Operator
 
 
+T = TypeVar("T", Span, Cut)
+
+
 def merge(spans: Iterable[Span]) -> Iterator[Span]:
     """The spans with overlapping ones as one, under the class that says most."""
-    for cluster in _clusters([Cut(s.start, s.end, s.phi, s.detector, Operator(s.field)) for s in spans]):
+    for cluster in _clusters(spans):
         best = _best(cluster)
-        yield Span(cluster[0].start, max(cut.end for cut in cluster), best.phi, best.detector, best.operator.name)
+        yield best._replace(start=cluster[0].start, end=max(one.end for one in cluster))
 
 
 def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
@@ -51,10 +53,10 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
     return "".join(pieces), made
 
 
-def _clusters(cuts: list[Cut]) -> Iterator[list[Cut]]:
-    cluster: list[Cut] = []
+def _clusters(cuts: Iterable[T]) -> Iterator[list[T]]:
+    cluster: list[T] = []
     end = -1
-    for one in sorted(cuts, key=lambda cut: (cut.start, -cut.end)):
+    for one in sorted(cuts, key=lambda one: (one.start, -one.end)):
         if cluster and one.start >= end:
             yield cluster
             cluster = []
@@ -64,9 +66,9 @@ def _clusters(cuts: list[Cut]) -> Iterator[list[Cut]]:
         yield cluster
 
 
-def _best(cluster: list[Cut]) -> Cut:
+def _best(cluster: list[T]) -> T:
     """The longest find; of those, the narrower class: a birth date is more than a date."""
     if len(cluster) == 1:
         return cluster[0]
-    best = max(cluster, key=lambda cut: (cut.end - cut.start, len(cut.phi.wider)))
+    best = max(cluster, key=lambda one: (one.end - one.start, len(one.phi.wider)))
     return next((one for one in cluster if one.phi is not best.phi and best.phi in one.phi.wider), best)

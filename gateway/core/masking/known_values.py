@@ -16,6 +16,7 @@ from gateway.core.masking.phi import Phi
 from gateway.core.policy.decision import Operator
 
 _WORD = re.compile(rb"[A-Za-z0-9]+")  # One class, so linear even in this engine, and faster than re2's iterator.
+_LETTER = re.compile(r"[A-Za-z]")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9]+")
 _MOST = 20_000
 """Distinct known values in one message; far more than any screenful, and a bound on memory."""
@@ -25,7 +26,8 @@ _ORDINARY = frozenset(
     "center name male female other test street avenue road drive lane city home work official usual active inactive final "
     "mrs miss prof self spouse north south east west new saint united states america".split()
 )
-_NAMES = frozenset({Phi.NAME})
+_WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL, Phi.PHI})
+_DIGITS = re.compile(r"[0-9]+")
 _SKIPPED = frozenset({Phi.DATE, Phi.BIRTH_DATE, Phi.AGE, Phi.BLOB, Phi.PHOTO})
 """Dates are found by their patterns wherever they are; a blob is nowhere else."""
 
@@ -59,13 +61,16 @@ class KnownValues:
         """Harvest one value that a rule selects."""
         if phi in _SKIPPED or len(value) > _LONGEST or len(self._seen) >= _MOST or "*" in value or value[:1] == "[":
             return
-        plain = fold.fold(value.strip()).data.decode("ascii")
+        plain = value.strip()
+        if not plain.isascii():
+            plain = fold.fold(plain).data.decode("ascii")
         if _counts(plain, phi):
             self._put(plain, phi, operator, capital=False)
-            digits = re.sub(r"[^0-9]", "", plain)
-            if len(digits) >= 7 and digits != plain and phi not in (Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL):
-                self._put(digits, phi, operator, capital=False)
-        if phi in _NAMES:
+            if phi not in _WORDY and not plain.isalnum():
+                digits = "".join(_DIGITS.findall(plain))
+                if len(digits) >= 7:
+                    self._put(digits, phi, operator, capital=False)
+        if phi is Phi.NAME and not plain.isalpha():
             for part in _NOT_WORD.split(plain):
                 if len(part) >= 3 and part[0].isupper() and part.lower() not in _ORDINARY:
                     self._put(part, phi, operator, capital=True)
@@ -79,7 +84,8 @@ class KnownValues:
             self._seen.add(lowered)
             entries = self._by_word.setdefault(first.group(), [])
             entries.append(Known(lowered, phi, operator, capital))
-            entries.sort(key=lambda known: -len(known.folded))
+            if len(entries) > 1:
+                entries.sort(key=lambda known: -len(known.folded))  # The longest first: it covers more.
 
     def find(self, datas: Iterable[bytes]) -> Iterator[tuple[int, Found]]:
         """Every place where a known value is said: the number of the text, and the span in its folded bytes."""
@@ -106,7 +112,9 @@ class KnownValues:
 
     def is_known(self, value: str) -> Known | None:
         """The known value that `value` is as a whole, if it is one; for numbers and object keys."""
-        lowered = fold.fold(value).data.lower()
+        lowered = value.lower().encode() if value.isascii() else fold.fold(value).data.lower()
+        if lowered not in self._seen:
+            return None
         first = _WORD.match(lowered)
         for known in self._by_word.get(first.group(), ()) if first else ():
             if known.folded == lowered:
@@ -118,7 +126,9 @@ def _counts(plain: str, phi: Phi) -> bool:
     """Whether a whole value is distinctive enough: three characters, no ordinary word, five digits if only digits."""
     if len(plain) < 3 or plain.lower() in _ORDINARY:
         return False
-    if not any(char.isalpha() for char in plain):
-        return sum(char.isdigit() for char in plain) >= 5
+    if plain.isalpha():
+        return phi in (Phi.NAME, Phi.GEO) or not plain.islower()
+    if not _LETTER.search(plain):
+        return sum(map(len, _DIGITS.findall(plain))) >= 5
     # A lone lower-case word is only a value where it names somebody: `ann`, but not the unit or code beside it.
-    return phi in (Phi.NAME, Phi.GEO) or any(char.isdigit() for char in plain) or not plain.islower()
+    return phi in (Phi.NAME, Phi.GEO) or _DIGITS.search(plain) is not None or not plain.islower()

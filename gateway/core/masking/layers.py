@@ -27,6 +27,7 @@ EXPANSION = 10
 LARGEST = 8 << 20
 """Bytes; a decoded layer beyond this is not looked at, hence unreadable."""
 
+_MEMBER = re.compile(r"\"[ \t\r\n]*:")
 _LONG_INTEGER = re.compile(r"\d{17}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){6,}")
@@ -42,10 +43,9 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How JSON was written into a string, so that it is written back alike."""
+    """How JSON was written into a string: on one line or indented. It is written back alike, in our spacing."""
 
-    indent: int | None
-    compact: bool
+    indented: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +70,29 @@ def open_json(text: str) -> Opened | None:
         return None
     if isinstance(value, str):
         # A quoted string is a layer only where it quotes JSON again (JSON in JSON in JSON).
-        return Opened(value, Style(None, compact=True)) if open_json(value) is not None else None
+        return Opened(value, Style(indented=False)) if open_json(value) is not None else None
     if not isinstance(value, dict | list):
         return None
-    style = _style(text)
-    if close_json(value, style) != text and _repeats(text):
+    # Every member is written with a quote and a colon, so as many of these as members means that none is repeated.
+    if len(_MEMBER.findall(text)) != _members(value) and _repeats(text):
         return None
-    return Opened(value, style)
+    return Opened(value, Style("\n" in text))
 
 
 def close_json(value: Json, style: Style) -> str:
     """`value` as text in the given style."""
-    if style.indent == 2:
-        try:
-            return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-        except TypeError:  # Integers beyond 64 bits, lone surrogates.
-            pass
-    separators = (",", ":") if style.compact and style.indent is None else None
     try:
-        if separators:
-            return orjson.dumps(value).decode()
-    except TypeError:
-        pass
-    return json.dumps(value, ensure_ascii=False, indent=style.indent, separators=separators)
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if style.indented else 0).decode()
+    except TypeError:  # Integers beyond 64 bits or lone surrogates, which only the standard library writes.
+        return json.dumps(value, indent=2 if style.indented else None)
 
 
-def _style(text: str) -> Style:
-    line = re.search(r"\n( *)\S", text)
-    if line:
-        return Style(len(line.group(1)) or None, compact=False)
-    return Style(None, compact='": ' not in text and ", " not in text[:64])
+def _members(value: Json) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum([_members(item) for item in value.values() if isinstance(item, dict | list)])
+    if isinstance(value, list):
+        return sum([_members(item) for item in value if isinstance(item, dict | list)])
+    return 0
 
 
 class _Repeated(Exception):

@@ -77,6 +77,7 @@ _NEUTRAL = frozenset(
 )
 """Members that say nothing about a person even inside an address or a name (FHIR R4 datatypes; State may stay)."""
 
+_PLAIN_KEY = re.compile(r"(?:[A-Za-z_$][A-Za-z_.$-]{0,40}\d{0,3}){1,2}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SPLIT = re.compile(r"[^a-z0-9]+")
 
@@ -150,7 +151,10 @@ class Shape:
     """What the names of one object say together. `label`: the member that names what its `value…` members hold."""
 
     members: tuple[Named, ...]
+    keys: frozenset[str] = frozenset()
     label: str = ""
+    odd: tuple[str, ...] = ()
+    """Keys that are not plainly names, so that they may be PHI themselves."""
 
 
 _LABELS = ("field", "key", "label", "column", "question", "attribute", "property", "parameter", "url", "name", "linkId")
@@ -171,7 +175,8 @@ def shape(keys: tuple[str, ...], under: str) -> Shape:
     members = tuple(_in_company(single, company, under, person=person) for single in singles)
     holds = any(single.name == "value" or single.name.startswith(("value_", "answer")) for single in singles)
     label = next((key for key in _LABELS if key in keys), "") if holds else ""
-    return Shape(members, label)
+    odd = tuple(key for key in keys if not _PLAIN_KEY.fullmatch(key))
+    return Shape(members, frozenset(keys), label, odd)
 
 
 def _in_company(single: Named, company: frozenset[str], under: str, *, person: bool) -> Named:

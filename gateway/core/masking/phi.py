@@ -38,6 +38,8 @@ class Phi(StrEnum):
     BLOB = "BLOB"
     """Content that cannot be looked into: images, audio, binary resources, data nested or packed beyond the limits."""
 
+    __hash__ = str.__hash__  # Enum's own is a Python function, and these are keys of every lookup.
+
     @property
     def wider(self) -> tuple[Phi, ...]:
         """This class and those that take it, narrowest first."""
@@ -54,3 +56,5 @@ def _wider(phi: Phi) -> tuple[Phi, ...]:
 
 
 _WIDER = {phi: _wider(phi) for phi in Phi}
+NARROWER = {phi: tuple(other for other in Phi if phi in _WIDER[other] and other is not phi) for phi in Phi}
+"""The classes that a rule for a class takes beside it."""

@@ -16,7 +16,7 @@ from gateway.core.masking import conform, layers, operators, paths, structure
 from gateway.core.masking.cuts import Cut, cut
 from gateway.core.masking.known_values import KnownValues
 from gateway.core.masking.names import named
-from gateway.core.masking.phi import Phi
+from gateway.core.masking.phi import NARROWER, Phi
 from gateway.core.masking.scan import Span
 from gateway.core.masking.structure import Embedded, Explicit, Leaf
 from gateway.core.masking.survey import Survey, look
@@ -81,7 +81,10 @@ class _Plan:
                     given.setdefault(_CLASSES[rule.select.value], rule)
                 case _:
                     raise MaskFault("A mask rule selects by path, by field name or by one of our PHI classes.")
-        classes = {phi: taken for phi in Phi if (taken := next((given[w] for w in phi.wider if w in given), None))}
+        classes = dict(given)
+        for phi in sorted(given, key=lambda one: len(NARROWER[one])):
+            for narrower in NARROWER[phi]:
+                classes.setdefault(narrower, given[phi])
         return _Plan(Explicit(fields, tuple(places)), classes)
 
     def whole(self, leaf: Leaf) -> MaskRule | None:
@@ -288,12 +291,12 @@ class _Masking:
     def _names(self) -> dict[str, str]:
         """New spellings of object keys that are PHI or known values."""
         names: dict[str, str] = {}
-        for key in self._survey.walk.keys:
+        for key in self._survey.walk.keys():
             if key in self._cuts:
                 new, made = cut(key, self._cuts[key], self._key)
             else:
-                known = None if named(key[:80]).phi is not None else self._known.is_known(key)
-                if known is None:
+                known = self._known.is_known(key)
+                if known is None or named(key[:80]).phi is not None:
                     continue
                 new = operators.mask_text(known.operator, known.phi, key, self._key)
                 made = [Cut(0, len(key), known.phi, "known", known.operator)]

@@ -84,7 +84,7 @@ def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
                 findings.append((place, span.phi, text[span.start : span.end], span.field or span.detector))
     for leaf, span in found.split():
         findings.append((_shown(leaf, shown), span.phi, None, ""))
-    for key in found.walk.keys & found.scanned.spans.keys():
+    for key in found.walk.keys() & found.scanned.spans.keys():
         findings.extend(("$..*", span.phi, key[span.start : span.end], "key") for span in found.scanned.spans[key])
     findings.extend(("$", Phi.BLOB, None, "") for _ in found.scanned.unreadable)
     return findings

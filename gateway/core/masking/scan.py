@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.core.masking import fold, layers, patterns, tables
 from gateway.core.masking.fold import Folded
@@ -20,9 +21,8 @@ _SEPARATORS = b"-/."
 _STARRED = re.compile(rb"\*[-./ ()]")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A value inside a text, by characters. `whole`: the hit is in another reading, so all of the text goes."""
+class Span(NamedTuple):
+    """A value inside a text, by characters. A find in another reading spans all of the text."""
 
     start: int
     end: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.core.masking import layers, paths
 from gateway.core.masking.layers import Style
@@ -25,6 +26,8 @@ Place = tuple["Place | None", int | str]
 """Where a value is, as a chain of keys from the leaf up."""
 
 _BLOCKS = frozenset({"text", "image", "audio", "resource", "resource_link", "tool_use", "tool_result"})
+_BLOB_MEMBERS = frozenset({"blob", "data"})
+_COLUMN_MEMBERS = frozenset(paths.COLUMNS)
 _RESULT_TYPES = frozenset({"complete", "input_required", "task"})
 _VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"})
 """MCP's protocol versions are dates, and no patient's."""
@@ -66,8 +69,7 @@ class Explicit:
     paths: tuple[tuple[tuple[paths.Step, ...], MaskRule], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
+class _At(NamedTuple):
     """What is known of a container on the way down."""
 
     place: Place | None
@@ -87,7 +89,8 @@ class Walk:
 
     def __init__(self, explicit: Explicit | None = None) -> None:
         self.leaves: list[Leaf] = []
-        self.keys: set[str] = set()
+        self.odd_keys: set[str] = set()
+        self._shapes: dict[int, Shape] = {}
         self.inner: list[dict[str, Json] | Embedded] = []
         """Objects and opened JSON in the order met, so outer before inner: they are finished in reverse."""
         self.mirrors: list[tuple[Embedded, bool]] = []
@@ -120,6 +123,10 @@ class Walk:
                 continue  # JSON-RPC 2.0 §5.1: an error's code is an integer and stays one.
             inner = _At(None, "$", rule=mark, defines=key in _DEFINITIONS, counted=key == "content")
             self._visit(value, key, item, inner, one, (None, key), _join("$", key))
+
+    def keys(self) -> set[str]:
+        """Every member name met."""
+        return set().union(*[read.keys for read in self._shapes.values()])
 
     def _mark(self, root: list[Json], rules: tuple[tuple[tuple[paths.Step, ...], MaskRule], ...]) -> None:
         for steps, rule in rules:
@@ -186,20 +193,25 @@ class Walk:
             self._list(value, inner)
 
     def _shape(self, node: Document, at: _At) -> Shape:
-        self.keys.update(node)
-        kind = node.get("resourceType")
-        under = kind.lower() if isinstance(kind, str) and len(kind) <= LONGEST_NAME else at.under
-        return shape(tuple(node), under)
+        under = at.under
+        if "resourceType" in node:
+            kind = node["resourceType"]
+            under = kind.lower() if isinstance(kind, str) and len(kind) <= LONGEST_NAME else under
+        read = shape(tuple(node), under)
+        if id(read) not in self._shapes:
+            self._shapes[id(read)] = read
+            self.odd_keys.update(read.odd)
+        return read
 
     def _object(self, node: dict[str, Json], at: _At) -> None:
         read = self._shape(node, at)
         self.inner.append(node)
-        blob = _blob_member(node)
-        told = _told(node, read.label)
-        columns = paths.columns_of(node)
+        blob = _blob_member(node) if read.keys & _BLOB_MEMBERS else ""
+        told = _told(node, read.label) if read.label else None
+        columns = paths.columns_of(node) if read.keys & _COLUMN_MEMBERS else None
         identifier = _identifier(node) if at.under in ("identifier", "identifiers") else None
         for (key, value), one in zip(list(node.items()), read.members, strict=True):
-            if key == "type" and value in _BLOCKS and at.counted:
+            if key == "type" and at.counted and isinstance(value, str) and value in _BLOCKS:
                 continue
             template = _join(at.template, key)
             if key == blob:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,8 +10,6 @@ from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Scanned, Span, scan
 from gateway.core.masking.structure import Explicit, Leaf, Walk
 from gateway.core.types import Json
-
-_PLAIN_KEY = re.compile(r"(?:[A-Za-z_$][A-Za-z_.$-]{0,40}\d{0,3}){1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +49,8 @@ def look(root: list[Json], explicit: Explicit, *, owned: Callable[[Leaf], bool])
                 _blob(leaf.value, views, stuck)
             else:
                 texts[leaf.value] = None
-    for key in walk.keys:
-        if not _PLAIN_KEY.fullmatch(key):
-            texts[key] = None
+    for key in walk.odd_keys:
+        texts[key] = None
     for leaves, text in walk.joins:
         if not all(owned(leaf) for leaf in leaves):
             texts[text] = None

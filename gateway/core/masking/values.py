@@ -9,6 +9,7 @@ from gateway.core.masking.operators import OLDEST
 from gateway.core.masking.phi import Phi
 from gateway.core.types import Json
 
+_DIGIT = re.compile(r"\d")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 _IDENTIFIER = re.compile(r"[a-z0-9_./:-]+")
 _PUBLIC = re.compile(
@@ -40,7 +41,7 @@ def belongs(phi: Phi | None, value: Json, one: Named) -> Phi | None:
 
 
 def _text(phi: Phi, value: str, one: Named) -> Phi | None:
-    digits = sum(char.isdigit() for char in value)
+    digits = _DIGIT.search(value) is not None
     match phi:
         case Phi.NAME:
             return _name(value, digits, one)
@@ -58,10 +59,10 @@ def _text(phi: Phi, value: str, one: Named) -> Phi | None:
     return phi
 
 
-def _name(value: str, digits: int, one: Named) -> Phi | None:
+def _name(value: str, digits: bool, one: Named) -> Phi | None:
     if digits and " " not in value.strip() and not one.deep:
         return Phi.MRN  # A `patient` column holds a name or a key.
-    if not any(char.isalpha() for char in value):
+    if not value.isalpha() and not any(char.isalpha() for char in value):
         return None
     return None if one.weak and _IDENTIFIER.fullmatch(value) else Phi.NAME
 
