@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from gateway.core.errors import PolicyFault
+from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.policy import bundle as bundles
 from gateway.core.policy.bundle import Bundle
 from gateway.pdp import admission
@@ -65,11 +65,12 @@ def sources(directory: Path) -> dict[str, bytes]:
 
 
 def unpack(bundle: Bundle, directory: Path) -> list[Path]:
-    """Write the files of `bundle` below `directory`, which need not exist, and return their paths.
+    """Write the sources of `bundle` below `directory`, which need not exist, and return their paths.
 
-    Raises PolicyFault when one of them exists already: nobody's edits are overwritten.
+    The manifest loses its revision, which edited sources would belie. Raises PolicyFault when one of the files exists
+    already: nobody's edits are overwritten.
     """
-    targets = {directory / name: content for name, content in bundle.files.items()}
+    targets = {directory / name: content for name, content in bundles.unrevised(bundle).items()}
     for target in targets:
         if target.exists():
             raise PolicyFault(f"{target} exists already. Choose an empty directory.")
@@ -127,6 +128,9 @@ class ActivePolicy:
         except PolicyFault as fault:
             self.fault = fault.detail
             logger.error("the policy at %s is not used and the one before stays: %s", self._path, fault.detail)
+        except EvidenceFault as fault:
+            self.fault = f"It could not be put on record: {fault.detail}"
+            self._seen = ()  # To be tried again with the next look: it is the evidence that is at fault, not the file.
         return False
 
     async def _activate(self, bundle: Bundle) -> None:

@@ -100,16 +100,28 @@ def build(files: Mapping[str, bytes], *, revision: str = "") -> bytes:
     declared = _object(files.get(MANIFEST, b"{}"), MANIFEST)
     declared.setdefault("roots", [""])
     declared["revision"] = revision or declared.get("revision") or _revision(chosen)
-    chosen[MANIFEST] = orjson.dumps(declared, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n"
+    chosen[MANIFEST] = _manifest_text(declared)
     archive = _gzip_stored(_tar(sorted(chosen.items())))
     read(archive)
     return archive
+
+
+def unrevised(bundle: Bundle) -> dict[str, bytes]:
+    """The bundle's files as sources to go on from: without the revision that this build of them has."""
+    declared = {
+        key: value for key, value in _object(bundle.files.get(MANIFEST, b"{}"), MANIFEST).items() if key != "revision"
+    }
+    return {**bundle.files, MANIFEST: _manifest_text(declared)}
 
 
 def is_part(path: str) -> bool:
     """Whether a file of this name belongs into a bundle: Rego, data, and nothing else of what lies beside them."""
     name = path.rsplit("/", 1)[-1]
     return name.endswith(".rego") or name == "data.json"
+
+
+def _manifest_text(declared: Document) -> bytes:
+    return orjson.dumps(declared, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _revision(files: Mapping[str, bytes]) -> str:

@@ -44,11 +44,17 @@ _STATEMENTS: list[Json] = [
     for keyed in (True, False)
     for limit in (None, 10)
 ]
+
+
+def _sql(statements: list[Json]) -> Document:
+    return {"sql": {"understood": bool(statements), "dialect": "sqlite", "statements": statements}}
+
+
 _FACTS: tuple[Document, ...] = (
     {},
-    {"sql": {"understood": False, "dialect": "sqlite", "statements": []}},
-    *({"sql": {"understood": True, "dialect": "sqlite", "statements": [statement]}} for statement in _STATEMENTS),
-    {"sql": {"understood": True, "dialect": "sqlite", "statements": _STATEMENTS * 8}},
+    _sql([]),
+    *(_sql([statement]) for statement in _STATEMENTS),
+    _sql(_STATEMENTS * 8),
 )
 _TOOL: Document = {"name": "run_sql", "pin": "0" * 64, "annotations": {"readOnlyHint": False}}
 _CALLS: tuple[Document, ...] = (
