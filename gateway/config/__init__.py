@@ -16,6 +16,8 @@ from pathlib import Path
 from gateway.config import outside, values
 from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
+from gateway.core.protocol.jsonrpc import DEPTH_CEILING
+from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.settings import IssuerConfig
 
@@ -175,7 +177,7 @@ def _gateway(table: Table) -> GatewayConfig:
         hold_s=table.take("hold_s", values.seconds(0, 3600), 45.0),
         keepalive_s=table.take("keepalive_s", values.seconds(1, 300), 15.0),
         max_request_bytes=table.take("max_request_bytes", values.whole(1024, 1 << 30), 4 << 20),
-        max_depth=table.take("max_depth", values.whole(8, 512), 64),
+        max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), 64),
     )
     table.finish()
     return config
@@ -274,7 +276,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         idle_s=table.take("idle_s", values.seconds(0.1, 3600), 60.0),
         call_s=table.take("call_s", values.seconds(0.1, 86_400), 300.0),
         max_response_bytes=table.take("max_response_bytes", values.whole(1024, 1 << 30), 16 << 20),
-        max_depth=table.take("max_depth", values.whole(8, 512), 64),
+        max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), DEPTH_CEILING),
         sql=table.take("sql", values.names_to_names, {}),
         sql_dialect=table.take("sql_dialect", values.sql_dialect, ""),
     )
