@@ -173,7 +173,7 @@ name = {name}
 # idle_s = 60                      # longest silence while an answer is awaited
 # call_s = 300
 # max_response_bytes = 16777216
-# max_depth = 64
+# max_depth = 128
 # sql = {{ query = "sql" }}          # tools that take SQL, and the argument that holds it: lets policy see statements
 # sql_dialect = "postgres"
 """

@@ -135,6 +135,8 @@ def _parse(path: Path, faults: Faults) -> Document:
         what, line = values.toml_error(str(error))
         faults.lines = {("syntax",): line}
         faults.add(("syntax",), f"is not TOML: {what}", "correct this line; https://toml.io shows the notation")
+    except ValueError:  # Python converts no number of more than 4,300 digits.
+        faults.add((), "holds a number that is too long to be read", "write a number in its range")
     except RecursionError:
         faults.add((), "is nested too deeply", "write it flat, as docs/configuration.md shows")
     return {}
