@@ -13,7 +13,8 @@ from gateway.core.evidence import leaf as leaves
 from gateway.core.evidence import merkle
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.proof import Proof
-from gateway.core.types import Digest, ExchangeId, LeafIndex, SessionId
+from gateway.core.evidence.record import LeafType
+from gateway.core.types import ApprovalId, Digest, ExchangeId, LeafIndex, SessionId
 from gateway.store import sqlite
 from gateway.store.keys import Keys
 from gateway.store.sealing import Sealer
@@ -87,6 +88,13 @@ class Reader:
         """A session's leaves in order; none when there is no such session."""
         rows = self._connection.execute("SELECT idx FROM leaf WHERE session = ? ORDER BY idx", (session,)).fetchall()
         return tuple(self.leaf(LeafIndex(row[0])) for row in rows)
+
+    def approval_leaves(self, approvals: frozenset[ApprovalId]) -> tuple[Leaf, ...]:
+        """The leaves about these approvals that stand outside any session: what reviewers said."""
+        query = "SELECT idx FROM leaf WHERE type = ? AND session IS NULL ORDER BY idx"
+        rows = self._connection.execute(query, (LeafType.APPROVAL_RESOLVED.value,)).fetchall()
+        found = (self.leaf(LeafIndex(row[0])) for row in rows)
+        return tuple(leaf for leaf in found if leaf.approval in approvals)
 
     def body(self, of: Leaf, name: str) -> bytes:
         """The plaintext of a leaf's body. Raises EvidenceFault without keys, or when it is not what the leaf says.

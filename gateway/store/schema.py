@@ -19,6 +19,7 @@ _EVIDENCE = (
         idx INTEGER PRIMARY KEY, type TEXT NOT NULL, session TEXT, exchange TEXT,
         entry BLOB NOT NULL, hash BLOB NOT NULL)""",
     "CREATE INDEX leaf_session ON leaf (session) WHERE session IS NOT NULL",
+    "CREATE INDEX leaf_type ON leaf (type) WHERE session IS NULL",
     # place = idx * 16 + position in the leaf's list of bodies: one B-tree that only ever grows at its end.
     "CREATE TABLE body (place INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL)",
     """CREATE TABLE checkpoint (

@@ -128,6 +128,12 @@ class Transaction:
         """The leaf at `index`. Raises EvidenceFault when it is not there or not a leaf."""
         return read_leaf(self.connection, index)
 
+    def newest_members(self, kind: LeafType) -> Document | None:
+        """The members of the newest leaf of this kind outside any session, None when there is none."""
+        query = "SELECT max(idx) FROM leaf WHERE type = ? AND session IS NULL"
+        (index,) = self.connection.execute(query, (kind.value,)).fetchone()
+        return None if index is None else self.leaf(LeafIndex(index)).members
+
     def unseal(self, index: LeafIndex, name: str) -> bytes:
         """The plaintext of body `name` of leaf `index`. Raises EvidenceFault when there is none or it was altered."""
         return unseal(self.connection, self._sealer, self.leaf(index), name)

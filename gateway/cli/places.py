@@ -1,0 +1,60 @@
+"""Where a command finds the evidence store, the keys and the policy: as told, else as the configuration says."""
+
+from __future__ import annotations
+
+import argparse
+import unicodedata
+from pathlib import Path
+
+from gateway import config
+from gateway.core.errors import ConfigFault
+
+DEFAULT_CONFIG = Path("phigate.toml")
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """Let the command be told which configuration to look into."""
+    command.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
+    )
+
+
+def add_store(command: argparse.ArgumentParser) -> None:
+    """Let the command be told which evidence store to read."""
+    add_config(command)
+    command.add_argument("--store", type=Path, metavar="DB", help="evidence store; default: the configuration's")
+
+
+def add_format(command: argparse.ArgumentParser) -> None:
+    """Let the command be told whom it is talking to."""
+    command.add_argument("--format", choices=("pretty", "json"), default="pretty", help="default: pretty")
+
+
+def store(arguments: argparse.Namespace) -> Path:
+    """The evidence store. Raises ConfigFault when neither option nor configuration names one."""
+    given: Path | None = arguments.store
+    return given if given is not None else _config(arguments, "--store").evidence.store
+
+
+def keys(arguments: argparse.Namespace) -> Path:
+    """The keys directory, or with some commands the log's vkey file. Raises ConfigFault as `store` does."""
+    given: Path | None = arguments.keys
+    return given if given is not None else _config(arguments, "--keys").evidence.keys
+
+
+def bundle(arguments: argparse.Namespace) -> Path:
+    """The policy bundle or its source directory. Raises ConfigFault as `store` does."""
+    given: Path | None = arguments.bundle
+    return given if given is not None else _config(arguments, "--bundle").policy.bundle
+
+
+def plain(text: str) -> str:
+    """`text` without anything that a terminal would obey: what clients and upstreams sent is shown, never done."""
+    return "".join(sign if sign in "\n\t" or unicodedata.category(sign)[0] != "C" else "\ufffd" for sign in text)
+
+
+def _config(arguments: argparse.Namespace, option: str) -> config.Config:
+    file: Path = arguments.config
+    if not file.exists():
+        raise ConfigFault(f"There is no {file} here to look into. Say {option}, or name the configuration with -c.")
+    return config.load(file)
