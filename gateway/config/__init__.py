@@ -17,7 +17,6 @@ from gateway.config import outside, values
 from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
-from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.settings import IssuerConfig
 
@@ -160,20 +159,20 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
 def _gateway(table: Table) -> GatewayConfig:
     host, port = table.take("listen", values.listen, ("127.0.0.1", 8080))
     local = f"http://{values.bracketed(host)}:{port}"
-    public = table.take("public_url", values.public_url, local)
+    public = table.take("public_url", values.public_url, values.origin(local))
     if not table.has("public_url") and not values.is_loopback(host):
         what = "is missing, and clients elsewhere cannot be told a resource URL made from the listening address"
         table.fault("public_url", what, 'add public_url = "https://…", the address clients use')
     none: frozenset[str] = frozenset()
-    own_hosts = frozenset({values.host_of(public), f"{values.bracketed(host)}:{port}"})
+    own_hosts = {values.host_of(url) for url in (public, local)}
     if values.is_loopback(host):
-        own_hosts |= {f"localhost:{port}", f"127.0.0.1:{port}"}
+        own_hosts |= {values.host_of(f"http://{name}:{port}") for name in ("localhost", "127.0.0.1")}
     config = GatewayConfig(
         host=host,
         port=port,
         public_url=public,
         workers=table.take("workers", values.whole(1, 256), 1),
-        allowed_hosts=own_hosts | table.take("allowed_hosts", values.each(values.host_header), none),
+        allowed_hosts=frozenset(own_hosts) | table.take("allowed_hosts", values.each(values.host_header), none),
         allowed_origins=frozenset({public}) | table.take("allowed_origins", values.each(values.origin), none),
         drain_s=table.take("drain_s", values.seconds(0, 3600), 30.0),
         hold_s=table.take("hold_s", values.seconds(0, 3600), 45.0),

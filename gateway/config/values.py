@@ -123,9 +123,16 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def authority(url: SplitResult) -> str:
+    """Host and port as a client writes them: lower case, and without the port that its scheme implies."""
+    usual = {"http": 80, "https": 443}[url.scheme]
+    host = bracketed((url.hostname or "").lower())
+    return host if url.port in (None, usual) else f"{host}:{url.port}"
+
+
 def host_of(url: str) -> str:
-    """The `Host` header of a request to this URL."""
-    return urlsplit(url).netloc
+    """The `Host` header of a request to this http or https URL."""
+    return authority(urlsplit(url))
 
 
 def public_url(value: Any) -> str:
@@ -133,10 +140,9 @@ def public_url(value: Any) -> str:
     parts = _url(value)
     if parts.path not in ("", "/") or parts.query:
         raise Wrong("must end after the host", "remove the path; the gateway serves /mcp/<upstream> itself")
-    origin_text = f"{parts.scheme}://{parts.netloc}"
-    if is_plain_remote(origin_text):
+    if is_plain_remote(value):
         raise Wrong("is http, so tokens and PHI would cross the network in the clear", "use https")
-    return origin_text
+    return f"{parts.scheme}://{authority(parts)}"
 
 
 def host_header(value: Any) -> str:
@@ -152,7 +158,7 @@ def origin(value: Any) -> str:
     parts = _url(value)
     if parts.path or parts.query:
         raise Wrong("holds what is not an origin", 'use "https://host", without a path')
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{authority(parts)}"
 
 
 def issuer_url(value: Any) -> str:

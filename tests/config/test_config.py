@@ -98,9 +98,25 @@ def test_a_short_configuration_gets_safe_defaults(load, place):
 
 def test_the_public_url_decides_hosts_origins_and_resources(load):
     made = load(GOOD.replace('listen = "127.0.0.1:8080"', 'listen = "0.0.0.0:80"\npublic_url = "https://gw.example/"'))
-    assert made.gateway.allowed_hosts == {"gw.example", "0.0.0.0:80"}
+    assert made.gateway.allowed_hosts == {"gw.example", "0.0.0.0"}
     assert made.gateway.allowed_origins == {"https://gw.example"}
     assert made.resource("ehr") == "https://gw.example/mcp/ehr"
+
+
+@pytest.mark.parametrize(
+    ("public", "host"),
+    [("https://GW.Example:443/", "gw.example"), ("https://gw.example:8443", "gw.example:8443"),
+     ("http://127.0.0.1:80", "127.0.0.1"), ("http://[::1]:8080", "[::1]:8080")],
+)  # fmt: skip
+def test_the_public_host_is_the_one_that_clients_write(load, public, host):
+    made = load(with_gateway(f'public_url = "{public}"'))
+    assert host in made.gateway.allowed_hosts
+    assert made.gateway.public_url == f"{public.split(':')[0]}://{host}"
+    assert made.gateway.public_url in made.gateway.allowed_origins
+
+
+def test_the_usual_port_is_not_part_of_the_hosts(load):
+    assert load(with_gateway('listen = "127.0.0.1:80"')).gateway.allowed_hosts == {"127.0.0.1", "localhost"}
 
 
 def test_a_program_as_upstream_gets_only_the_variables_that_it_may_see(load, place):
