@@ -1,19 +1,12 @@
-"""Starts npm's `oidc-provider`, a real OpenID Connect provider, on loopback, and gets tokens from it as clients do.
-
-Node comes from the development environment; the package is installed once, from a lock with hashes, into `.cache/npm`.
-"""
+"""Starts npm's `oidc-provider`, a real OpenID Connect provider, on loopback, and gets tokens from it as clients do."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import os
 import secrets
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,33 +16,10 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx2
 import trio
 
-_SOURCE = Path(__file__).parent / "node" / "oidc"
-_CACHE = Path(__file__).parent.parent / ".cache" / "npm"
+from tests import real_parts
+
+_SCRIPT = Path(__file__).resolve().parent / "node" / "oidc" / "idp.mjs"
 _CALLBACK = "http://127.0.0.1:9/callback"
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def install() -> Path:
-    """The directory with the provider's script and its installed packages; made when it is not there."""
-    files = ["package.json", "package-lock.json", "idp.mjs"]
-    digest = hashlib.sha256(b"".join((_SOURCE / name).read_bytes() for name in files)).hexdigest()[:16]
-    ready = _CACHE / f"oidc-{digest}"
-    if ready.exists():
-        return ready
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=_CACHE))
-    for name in files:
-        shutil.copy(_SOURCE / name, making)
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    subprocess.run(command, cwd=making, env=_environment(), check=True, capture_output=True, timeout=120)
-    try:
-        making.rename(ready)
-    except OSError:  # Another run was faster; what it made is the same.
-        shutil.rmtree(making)
-    return ready
 
 
 class OidcProvider:
@@ -127,14 +97,14 @@ async def _line(stream: trio.abc.ReceiveStream) -> bytes:
 @asynccontextmanager
 async def running() -> AsyncIterator[OidcProvider]:
     """A provider of one's own, gone when the block ends."""
-    directory = await trio.to_thread.run_sync(install)
-    command = [str(Path(sys.executable).parent / "node"), "idp.mjs"]
+    directory = await trio.to_thread.run_sync(real_parts.npm_set, "oidc")
+    command = [str(real_parts.node()), str(_SCRIPT)]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             lambda task_status: trio.run_process(
                 command,
                 cwd=directory,
-                env=_environment(),
+                env=real_parts.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

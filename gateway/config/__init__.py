@@ -45,6 +45,8 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceConfig:
+    """Where evidence and its keys are."""
+
     store: Path
     keys: Path
     origin: str
@@ -54,6 +56,8 @@ class EvidenceConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
+    """Which policy decides, how often it is looked at for a change, and how long a decision may take. In seconds."""
+
     bundle: Path
     reload_s: float
     deadline_s: float
@@ -86,6 +90,8 @@ class UpstreamConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The whole configuration, checked."""
+
     file: Path
     gateway: GatewayConfig
     evidence: EvidenceConfig
@@ -123,8 +129,9 @@ def _parse(path: Path, faults: Faults) -> Document:
             faults.add((), f"is larger than {MAX_FILE_BYTES} bytes", "name a phigate configuration file")
             return {}
         text = data.decode()
+        document = tomllib.loads(text)
         faults.lines = lines(text)
-        return tomllib.loads(text)
+        return document
     except OSError as error:
         fix = "check the path and its permissions, or make a file with `phigate init`"
         faults.add((), f"cannot be read ({error.strerror})", fix)

@@ -52,6 +52,8 @@ def new_file(base: Path) -> Callable[[Any], Path]:
 
 
 def directory(base: Path) -> Callable[[Any], Path]:
+    """A directory that is there."""
+
     def decode(value: Any) -> Path:
         found = path(base)(value)
         if not found.is_dir():
@@ -112,6 +114,7 @@ def command(base: Path, environ: Mapping[str, str]) -> Callable[[Any], str]:
 
 
 def base_environment(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What every stdio upstream gets of the environment."""
     return {name: environ[name] for name in BASE_ENVIRONMENT if name in environ}
 
 

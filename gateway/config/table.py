@@ -95,6 +95,7 @@ class Table:
         self.faults.add((*self.where, key), what, fix)
 
     def has(self, key: str) -> bool:
+        """Is the member there, right or wrong?"""
         return key in self.members
 
     def table(self, key: str, *, fix: str = "") -> Table:
@@ -146,7 +147,7 @@ def shown(text: str) -> str:
 
 
 def lines(text: str) -> dict[Where, int]:
-    """The line (from 1) on which each key and table header of a TOML document stands. Total: odd input, fewer lines."""
+    """The line (from 1) on which each key and table header of a valid TOML document stands; escaped keys have none."""
     found: dict[Where, int] = {}
     counts: dict[Where, int] = {}
     table: Where = ()

@@ -44,6 +44,7 @@ def toml_error(message: str) -> tuple[str, int]:
 
 
 def text(value: Any) -> str:
+    """A text that is not empty, of printable characters."""
     if not isinstance(value, str):
         raise Wrong("must be a text", "put it in quotes")
     if not value or len(value) > 2048 or not value.isprintable():
@@ -52,6 +53,7 @@ def text(value: Any) -> str:
 
 
 def boolean(value: Any) -> bool:
+    """true or false."""
     if not isinstance(value, bool):
         raise Wrong("must be true or false", "write it without quotes")
     return value
@@ -172,6 +174,7 @@ def issuer_url(value: Any) -> str:
 
 
 def upstream_url(value: Any) -> str:
+    """The URL of an upstream, kept as written."""
     _url(value)
     return str(value)
 
@@ -220,6 +223,7 @@ def claim_path(value: Any) -> tuple[str, ...]:
 
 
 def sql_dialect(value: Any) -> str:
+    """One of SQL_DIALECTS."""
     name = text(value)
     if name not in SQL_DIALECTS:
         raise Wrong(f"names no known dialect ({shown(name)})", did_you_mean(name, SQL_DIALECTS))
@@ -240,6 +244,7 @@ def labels(value: Any) -> Document:
 
 
 def names_to_names(value: Any) -> Mapping[str, str]:
+    """A table of texts."""
     return {text(name): text(item) for name, item in table(value).items()}
 
 

@@ -2,11 +2,16 @@
 //
 // Prints {"issuer": …} when it listens. Reads commands from standard input, one a line, and answers each with a line:
 //   rotate   new signing keys, and the old ones are no longer published
-// Ends when standard input does, so that it cannot outlive the test run.
+// Ends when standard input does, so that it cannot outlive the test run. Runs in the directory where the package is
+// installed, which is not where this file is.
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
-import Provider from 'oidc-provider';
+import { pathToFileURL } from 'node:url';
+
+const installed = createRequire(`${process.cwd()}/`).resolve('oidc-provider');
+const { default: Provider } = await import(pathToFileURL(installed));
 
 const GROUPS = ['clinicians', 'cardiology'];
 
