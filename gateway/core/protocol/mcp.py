@@ -85,18 +85,5 @@ def subscription(message: Message) -> RequestId | None:
     return _token(meta(message).get(SUBSCRIPTION_ID)) if isinstance(message, Notification) else None
 
 
-def with_params(message: Request | Notification, **changed: Json) -> Request | Notification:
-    """The message with some of its params replaced."""
-    params = {**message.params, **changed}
-    if isinstance(message, Request):
-        return Request(message.id, message.method, params)
-    return Notification(message.method, params)
-
-
-def with_meta(message: Request | Notification, **changed: Json) -> Request | Notification:
-    """The message with some members of its `_meta` replaced."""
-    return with_params(message, _meta={**meta(message), **changed})
-
-
 def _token(value: Json) -> RequestId | None:
     return value if type(value) is str or type(value) is int else None
