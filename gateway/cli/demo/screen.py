@@ -14,7 +14,8 @@ from rich.text import Text
 
 WIDTH = 100
 _INDENT = "  "
-_MASKED = ("[REDACTED", "***", "[SSN", "null")
+_MASKED = r"\[[A-Z_]+\]"
+"""What masking puts in a value's place: its class in brackets."""
 
 
 @dataclass(slots=True)
@@ -118,6 +119,5 @@ def _lines(value: object) -> list[str]:
 def _coloured(line: str) -> Text:
     """The line with what was masked in it standing out."""
     text = Text(line)
-    for mark in _MASKED:
-        text.highlight_words([mark], "magenta")
+    text.highlight_regex(_MASKED, "magenta")
     return text

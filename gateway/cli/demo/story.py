@@ -280,7 +280,8 @@ def _refusal(result: CallToolResult) -> dict[str, Any]:
 
 def _brief(record: dict[str, Any]) -> dict[str, Any]:
     """As much of a patient's record as fits beside another."""
-    return {"patient": {key: value for key, value in record["patient"].items() if key != "id"}}
+    patient = {key: value for key, value in record["patient"].items() if key != "id"}
+    return {"patient": patient, "last note": record["notes"][0]["text"]}
 
 
 def _identifiers(patient: dict[str, Any]) -> list[str]:
