@@ -186,7 +186,7 @@ def _manifest(manifest: Document) -> RenderableType:
     if not rows:
         return _cut(_json(manifest), full=False)
     lines = [
-        f"{row.get('class', '')}  {row.get('path', '')}  {row.get('operator', '')}  (found by {row.get('detector', '')})"
+        f"{row.get('class', '')}  {row.get('path', '')}  {row.get('operator', '')}  by {row.get('detector', '')}"
         for row in rows
     ]
     return _cut(plain("\n".join(lines)), full=False)
