@@ -93,9 +93,13 @@ json_values = st.recursive(
 members = st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "use", "alg", "key_ops", "d"])
 
 
-@given(st.lists(st.dictionaries(members, json_values | st.sampled_from(["RSA", "EC", "OKP", "P-256", "Ed25519"]))))
+@given(
+    st.lists(
+        st.dictionaries(members, json_values | st.sampled_from(["RSA", "EC", "OKP", "P-256", "Ed25519"])), max_size=4
+    )
+)
 def test_no_key_set_causes_a_traceback(found):
-    assert isinstance(keys.decode({"keys": found[:64]}), keys.KeySet)
+    assert isinstance(keys.decode({"keys": found}), keys.KeySet)
 
 
 @given(st.sampled_from(["RS256", "ES256", "EdDSA"]), members, json_values)
