@@ -1,8 +1,9 @@
 """Text as patterns read it: folded to ASCII, one byte for each character, with the way back to the original.
 
-Full-width, Arabic-Indic and mathematical digits become ASCII digits; Unicode dashes `-`; odd spaces a space;
-zero-width, combining and variation characters vanish; lookalike letters of other scripts become the Latin letter they imitate.
-Whatever has no ASCII reading becomes a byte that belongs to no word. ASCII text is its own folding and costs nothing.
+Full-width, Arabic-Indic and mathematical digits become ASCII digits; Unicode dashes `-`; odd spaces a space; zero-
+width, combining and variation characters vanish; lookalike letters of other scripts become the Latin letter they
+imitate. Whatever has no ASCII reading becomes a byte that belongs to no word. ASCII text is its own folding and costs
+nothing.
 """
 
 from __future__ import annotations

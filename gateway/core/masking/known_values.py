@@ -1,8 +1,8 @@
 """Known values: what a rule took out of one place is also taken out wherever else the message says it.
 
 Free text names the patient whom a structured field has just named; on Synthea notes this finds four times the names
-that rules find. Whole words only, in any case; the parts of a name only where they are capitalised. Codes, units, booleans,
-short numbers and our own masks are never known values.
+that rules find. Whole words only, in any case; the parts of a name only where they are capitalised. Codes, units,
+booleans, short numbers and our own masks are never known values.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MOST = 20_000
 _LONGEST = 128
 _ORDINARY = frozenset(
     "the and for not with from yes none null true false unknown patient patients doctor nurse hospital clinic medical "
-    "center name male female other test street avenue road drive lane city home work official usual active inactive final "
-    "mrs miss prof self spouse north south east west new saint united states america".split()
+    "center name male female other test street avenue road drive lane city home work official usual active "
+    "inactive final mrs miss prof self spouse north south east west new saint united states america".split()
 )
 _WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL, Phi.PHI})
 _DIGITS = re.compile(r"[0-9]+")

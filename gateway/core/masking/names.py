@@ -27,7 +27,8 @@ GEO: address addr address1 address2 address_1 address_2 address_line address_lin
   birthplace birth_place place_of_birth birth_city lat latitude lon lng long longitude geo geolocation coordinates
   geo_point gps census_tract census_block
 ZIP: zip zip_code zipcode zip5 zip4 postal_code postcode postal
-BIRTH_DATE: birth_month birth_day dob birth_date birthdate date_of_birth birthday birth birth_year year_of_birth born born_on birth_dt
+BIRTH_DATE: birth_month birth_day dob birth_date birthdate date_of_birth birthday birth birth_year year_of_birth born
+  born_on birth_dt
 DATE: date datetime timestamp dod death_date deceased deceased_date_time date_of_death admit admission discharge
   dos service_date visit_date issued authored_on effective recorded onset performed period
 AGE: age age_years age_in_years patient_age age_at_visit age_at_death
@@ -72,9 +73,7 @@ _THINGS = frozenset(
 _COMPANY_OF_THINGS = frozenset("input_schema output_schema mime_type code loinc dose strength unit".split())
 _COMPANY_OF_PEOPLE = frozenset({"gender", "sex", "race", "ethnicity", "marital_status", "blood_type"})
 _IDENTIFYING = frozenset({Phi.NAME, Phi.BIRTH_DATE, Phi.SSN, Phi.MRN, Phi.HEALTH_PLAN, Phi.EMAIL, Phi.PHONE})
-_NEUTRAL = frozenset(
-    "use system type unit code rank resource_type content_type mime_type state country status".split()
-)
+_NEUTRAL = frozenset("use system type unit code rank resource_type content_type mime_type state country status".split())
 """Members that say nothing about a person even inside an address or a name (FHIR R4 datatypes; State may stay)."""
 
 _PLAIN_KEY = re.compile(r"(?:[A-Za-z_$][A-Za-z_.$-]{0,40}\d{0,3}){1,2}")
@@ -164,8 +163,8 @@ _LABELS = ("field", "key", "label", "column", "question", "attribute", "property
 def shape(keys: tuple[str, ...], under: str) -> Shape:
     """What each of an object's names says in the company of the others. `under`: normalised name it is found under.
 
-    `name` counts as a person's unless the company is technical; `id` is a patient's among people's fields; `display` and
-    `text` are names in a FHIR Reference and HumanName, `value` is an identifier in an Identifier.
+    `name` counts as a person's unless the company is technical; `id` is a patient's among people's fields; `display`
+    and `text` are names in a FHIR Reference and HumanName, `value` is an identifier in an Identifier.
     """
     singles = [named(key) if len(key) <= LONGEST_NAME else Named("") for key in keys]
     company = frozenset(single.name for single in singles)

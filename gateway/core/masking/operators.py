@@ -1,8 +1,8 @@
 """What is done to a selected value. Every operator is idempotent: done twice it is as if done once.
 
-`candidates` gives the masked value and, after it, what may stand there instead when a JSON Schema forbids it: null, then an
-empty value of the same type for numbers and booleans. Text never gets an invented value: a date, an enum or a pattern that
-neither the mask nor null satisfies is a MaskFault.
+`candidates` gives the masked value and, after it, what may stand there instead when a JSON Schema forbids it: null,
+then an empty value of the same type for numbers and booleans. Text never gets an invented value: a date, an enum or a
+pattern that neither the mask nor null satisfies is a MaskFault.
 
 HMAC tokens are consistent, so they are minimum-necessary masking, not Safe Harbor de-identification (164.514(c)).
 """
@@ -77,7 +77,7 @@ def label(operator: Operator, phi: Phi) -> str:
 
 
 def is_masked(text: str, key: bytes) -> bool:
-    """Whether `text` is, as a whole, a label of ours or a token made with this key (and not merely one that looks so)."""
+    """Whether `text` as a whole is a label of ours or a token made with this key, and not merely looks like one."""
     if text in _LABELS:
         return True
     found = _TOKEN.fullmatch(text)

@@ -1,8 +1,8 @@
 """The part of JSONPath (RFC 9535) that mask rules may use: names, quoted names, indices, `*` and `..name`.
 
-`$.structuredContent.rows[*].ssn`, `$['a.b']["c"][0]`, `$..name`. Where a table is given as columns and rows, a name taken
-of a row means its column. Filters, slices and unions are refused: a path that cannot be followed must not look like one
-that found nothing.
+`$.structuredContent.rows[*].ssn`, `$['a.b']["c"][0]`, `$..name`. Where a table is given as columns and rows, a name
+taken of a row means its column. Filters, slices and unions are refused: a path that cannot be followed must not look
+like one that found nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What PHI looks like in running text: google-re2 patterns over folded bytes, all of them in one pass.
 
 `re2.Set` says which patterns occur at all, then only those are searched. Linear time whatever the input. Where a
-number alone proves nothing the words before it are part of the pattern, and the group is the value. A checksum that fails never
-unmasks: a mistyped SSN is still PHI, so there are no checksums here. Every pattern has a canary; one that does not find
-its own stops the import, because a pattern that is silently dead is a leak.
+number alone proves nothing the words before it are part of the pattern, and the group is the value. A checksum that
+fails never unmasks: a mistyped SSN is still PHI, so there are no checksums here. Every pattern has a canary; one that
+does not find its own stops the import, because a pattern that is silently dead is a leak.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ PATTERNS = (
     Pattern("fax-context", Phi.FAX, rf"(?i)\bfax\b{_GAP}{_LINK}(\+?\(?\d[\d ().-]{{5,16}}\d)", "Fax: 555-123-4567"),
     Pattern("email", Phi.EMAIL, r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", "a@b.org"),
     Pattern("url", Phi.URL, r"(?i)\b(?:(?:https?|ftp|s?ftp|s3)://|www\.|mailto:)[^\s\"'<>\x00]+", "https://x.org/a"),
-    Pattern(
-        "ipv4", Phi.IP, r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b", "10.1.2.3"
-    ),
+    Pattern("ipv4", Phi.IP, r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b", "10.1.2.3"),
     Pattern(
         "ipv6",
         Phi.IP,
@@ -97,7 +95,9 @@ PATTERNS = (
     ),
     Pattern("mac", Phi.DEVICE, r"(?i)\b(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\b", "00:1a:2b:3c:4d:5e"),
     Pattern("date", Phi.DATE, rf"(?i)\b{_DATE}\b", "seen 2020-01-31"),
-    Pattern("date-object", Phi.DATE, r"\bdatetime\.(?:date|datetime)\([\d, ]+[^)\x00]{0,40}\)", "datetime.date(2020, 1, 3)"),
+    Pattern(
+        "date-object", Phi.DATE, r"\bdatetime\.(?:date|datetime)\([\d, ]+[^)\x00]{0,40}\)", "datetime.date(2020, 1, 3)"
+    ),
     Pattern(
         "birth-context",
         Phi.BIRTH_DATE,
@@ -143,13 +143,15 @@ PATTERNS = (
     Pattern(
         "card",
         Phi.ACCOUNT,
-        r"\b(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d)[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}|3[47]\d\d[ -]?\d{6}[ -]?\d{5})\b",
+        r"\b(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d)[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}"
+        r"|3[47]\d\d[ -]?\d{6}[ -]?\d{5})\b",
         "4111 1111 1111 1111",
     ),
     Pattern(
         "license-context",
         Phi.LICENSE,
-        rf"(?i)\b(?:npi|dea|dl|driver'?s licen[sc]e|licen[sc]e|passport)\b{_GAP}{_LINK}([a-z]{{0,3}}-?\d[a-z0-9-]{{3,18}})\b",
+        rf"(?i)\b(?:npi|dea|dl|driver'?s licen[sc]e|licen[sc]e|passport)\b{_GAP}{_LINK}"
+        rf"([a-z]{{0,3}}-?\d[a-z0-9-]{{3,18}})\b",
         "NPI 1234567893",
     ),
     Pattern("vin", Phi.VEHICLE, r"\b[1-9JKLSTWVYZ][A-HJ-NPR-Z][A-HJ-NPR-Z0-9]{10}[0-9]{5}\b", "1HGCM82633A004352"),
@@ -166,7 +168,12 @@ PATTERNS = (
         "serial no. SN-4711-A",
     ),
     Pattern("udi", Phi.DEVICE, r"\(01\)\d{14}[\w()/.-]{0,60}", "(01)00844588003288"),
-    Pattern("uuid", Phi.UNIQUE_ID, r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "x " + "0" * 8 + "-0000-0000-0000-" + "0" * 12),
+    Pattern(
+        "uuid",
+        Phi.UNIQUE_ID,
+        r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+        "x " + "0" * 8 + "-0000-0000-0000-" + "0" * 12,
+    ),
     Pattern(
         "id-context",
         Phi.UNIQUE_ID,
@@ -182,15 +189,26 @@ PATTERNS = (
         "12 Main Street",
     ),
     Pattern("po-box", Phi.GEO, r"(?i)\bp\.?o\.? box \d+", "P.O. Box 12"),
-    Pattern("city-state", Phi.GEO, rf"\b((?:{_CAP} ){{0,2}}{_CAP}),? {_STATE}\b(?:[ ,]+\d{{5}}|[.,;)]|$)", "Boston, MA 02139"),
+    Pattern(
+        "city-state",
+        Phi.GEO,
+        rf"\b((?:{_CAP} ){{0,2}}{_CAP}),? {_STATE}\b(?:[ ,]+\d{{5}}|[.,;)]|$)",
+        "Boston, MA 02139",
+    ),
     Pattern("coordinates", Phi.GEO, r"-?\b\d{1,3}\.\d{3,}, ?-?\d{1,3}\.\d{3,}\b", "42.5363, -71.6485"),
-    Pattern("zip-context", Phi.ZIP, rf"(?i)\b(?:zip|zip code|postal code|postcode)\b{_GAP}(\d{{5}}(?:-\d{{4}})?)\b", "zip: 02139"),
+    Pattern(
+        "zip-context",
+        Phi.ZIP,
+        rf"(?i)\b(?:zip|zip code|postal code|postcode)\b{_GAP}(\d{{5}}(?:-\d{{4}})?)\b",
+        "zip: 02139",
+    ),
     Pattern("zip-state", Phi.ZIP, rf"\b(?:{_STATE}|[A-Z][a-z]+),? (\d{{5}}(?:-\d{{4}})?)\b", "MA 02139"),
     Pattern("zip4", Phi.ZIP, r"\b\d{5}-\d{4}\b", "02139-4307"),
     Pattern(
         "titled-name",
         Phi.NAME,
-        rf"\b(?:Mr|Mrs|Ms|Mx|Dr|Miss|Prof)\b\.? ((?:{_LOWER_NAME} )?{_CAP}(?: [A-Z]\.)?(?: (?:{_LOWER_NAME} )?{_CAP}){{0,3}})",
+        r"\b(?:Mr|Mrs|Ms|Mx|Dr|Miss|Prof)\b\.? "
+        rf"((?:{_LOWER_NAME} )?{_CAP}(?: [A-Z]\.)?(?: (?:{_LOWER_NAME} )?{_CAP}){{0,3}})",
         "Mrs. Ann Smith",
     ),
     Pattern(
@@ -233,7 +251,9 @@ _GATE = {len(PATTERNS) + index: name for index, name in enumerate(GATES)}
 def _set() -> re2.Set:
     options = re2.Options()
     options.max_mem = _MEMORY
-    options.encoding = re2.Options.Encoding.LATIN1  # Folded bytes are ASCII; whatever else arrives is a byte, not a fault.
+    options.encoding = (
+        re2.Options.Encoding.LATIN1
+    )  # Folded bytes are ASCII; whatever else arrives is a byte, not a fault.
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     for text in _TEXTS:

@@ -232,9 +232,7 @@ class _Masking:
 
     def _keep(self, before: Json, schema: Document | None) -> None:
         """Give way where the schema demands it: null, then an empty value; else the plan cannot be carried out."""
-        changed = {
-            place: change for change in self._changes if (place := _inside(change.leaf.place)) is not None
-        }
+        changed = {place: change for change in self._changes if (place := _inside(change.leaf.place)) is not None}
         if schema is None or not changed or not isinstance(before, dict) or _STRUCTURED not in before:
             return
         compiled = conform.validator(schema)
@@ -291,7 +289,7 @@ class _Masking:
     def _names(self) -> dict[str, str]:
         """New spellings of object keys that are PHI or known values."""
         names: dict[str, str] = {}
-        for key in self._survey.walk.keys():
+        for key in self._survey.walk.names():
             if key in self._cuts:
                 new, made = cut(key, self._cuts[key], self._key)
             else:

@@ -28,14 +28,14 @@ class Profile:
     """The answer to Inspect. `document` is what goes into the decision input as `profile`."""
 
     document: Document = field(default_factory=dict)
-    """`{"classes": {class: count}, "paths": [distinct, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
+    """`{"classes": {class: count}, "paths": [places, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
 
 
 def inspect(value: Json) -> Profile:
     """What PHI `value` holds: an MCP result, error or params. Never raises: what cannot be looked into is class `BLOB`.
 
-    `rows`: entries of the outermost lists and tables, of content or of structuredContent, whichever is more. `patients`:
-    distinct values of the patient key that has most of them. `bytes`: of the value as compact JSON.
+    `rows`: entries of the outermost lists and tables, of content or of structuredContent, whichever is more.
+    `patients`: distinct values of the patient key that has most of them. `bytes`: of the value as compact JSON.
     """
     try:
         found = look([value], Explicit(), owned=_nothing)
@@ -84,7 +84,7 @@ def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
                 findings.append((place, span.phi, text[span.start : span.end], span.field or span.detector))
     for leaf, span in found.split():
         findings.append((_shown(leaf, shown), span.phi, None, ""))
-    for key in found.walk.keys() & found.scanned.spans.keys():
+    for key in found.walk.names() & found.scanned.spans.keys():
         findings.extend(("$..*", span.phi, key[span.start : span.end], "key") for span in found.scanned.spans[key])
     findings.extend(("$", Phi.BLOB, None, "") for _ in found.scanned.unreadable)
     return findings

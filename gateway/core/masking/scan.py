@@ -73,7 +73,11 @@ def _match(done: Scanned, items: list[tuple[str, Folded]], fields: frozenset[str
         text, one = items[index]
         if hit.phi is Phi.URL and is_public(data[hit.start : hit.end].decode("ascii")):
             continue
-        start, end = _stretch(one.data, hit.start - starts[index], hit.end - starts[index])
+        start, end = hit.start - starts[index], hit.end - starts[index]
+        if hit.phi is Phi.NAME:
+            end = tables.without_label(one.data, start, end)
+        else:
+            start, end = _stretch(one.data, start, end)
         _add(done, text, one, Span(start, end, hit.phi, hit.detector))
     for text, one in items:
         if "pairs" in gates or b"\n" in one.data:

@@ -124,7 +124,7 @@ class Walk:
             inner = _At(None, "$", rule=mark, defines=key in _DEFINITIONS, counted=key == "content")
             self._visit(value, key, item, inner, one, (None, key), _join("$", key))
 
-    def keys(self) -> set[str]:
+    def names(self) -> set[str]:
         """Every member name met."""
         return set().union(*[read.keys for read in self._shapes.values()])
 
@@ -184,9 +184,7 @@ class Walk:
             if not whole:
                 self.unreadable.append(leaf)
             return
-        inner = _At(
-            place, template, under or at.under, phi, name, rule, at.depth + 1, at.layer, at.defines, at.counted
-        )
+        inner = _At(place, template, under or at.under, phi, name, rule, at.depth + 1, at.layer, at.defines, at.counted)
         if isinstance(value, dict):
             self._object(value, inner)
         elif isinstance(value, list):

@@ -115,7 +115,15 @@ def _value(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
 
 def _name_run(data: bytes, start: int, end: int) -> tuple[int, int] | None:
     run = _NAME_RUN.match(data, start, end) or _LOWER_RUN.match(data, start, end)
-    return None if run is None else (start, run.end())
+    return None if run is None else (start, without_label(data, start, run.end()))
+
+
+def without_label(data: bytes, start: int, end: int) -> int:
+    """The end of a name that a label may follow: `Ann Smith DOB` is a name of two words."""
+    words = data[start:end].split(b" ")
+    while len(words) > 1 and (words[-1].isupper() and named(words[-1].decode("ascii")).phi is not None):
+        end -= len(words.pop()) + 1
+    return end
 
 
 def _closing(data: bytes, at: int, quote: bytes) -> int:
