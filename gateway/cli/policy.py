@@ -46,10 +46,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb.add_argument(
         "path", type=Path, nargs="?", default=Path("policies"), help="sources or bundle (default: policies)"
     )
-    verb.add_argument(
-        "-r", "--run", dest="only", default="", metavar="REGEX", help="only tests whose package.name matches"
-    )
-    verb.add_argument("-v", "--verbose", action="store_true", help="name the tests that pass, and show what they print")
+    verb.add_argument("-r", "--run", dest="only", default="", metavar="REGEX", help="only tests whose name matches")
+    verb.add_argument("-v", "--verbose", action="store_true", help="name the tests that pass too")
 
     verb = _verb(verbs, "check", _check, "find what would make a policy decide wrongly")
     verb.add_argument(
@@ -122,7 +120,8 @@ def _test(arguments: argparse.Namespace) -> int:
             told = f"{outcome.file}:{outcome.place.line}: {outcome.package}.{outcome.name}: "
             console.print(told, end="", markup=False, highlight=False, soft_wrap=True)
             console.print(f"[{_COLOURS[outcome.word]}]{outcome.word}[/] ({outcome.duration_ns / 1e6:.2f} ms)")
-            console.print(f"{outcome.fault}{outcome.output}", end="", markup=False, highlight=False)
+            for text in filter(None, (outcome.fault, outcome.output.rstrip())):
+                console.print(text, markup=False, highlight=False)
     passed = sum(outcome.passed for outcome in outcomes)
     took = time.perf_counter() - began
     console.print(f"{passed} of {len(outcomes)} tests passed in {took:.2f} s.", highlight=False)

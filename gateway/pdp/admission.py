@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.core.errors import PolicyFault
+from gateway.core.errors import MaskFault, PolicyFault
+from gateway.core.masking import plan
 from gateway.core.policy import bundle as bundles
 from gateway.core.policy import decision, lint, samples
 from gateway.core.policy.bundle import Bundle
@@ -26,6 +27,9 @@ from gateway.pdp import suite
 from gateway.pdp.engine import Rego, load, reraise
 
 FAULTS_TOLD = 20
+
+_SOMETHING: Document = {"content": [{"type": "text", "text": "SSN 123-45-6789"}]}
+"""For a mask plan to be tried on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,10 @@ def _try(engine: Rego, entrypoint: Entrypoint, document: Document, decision_s: f
     decided = decision.decode(entrypoint, result)
     if decided.reasons and decided.reasons[0].code == "policy_malformed":
         return f"{entrypoint.value} answers a sample input wrongly: {decided.reasons[0].message}"
+    try:
+        plan.apply(_SOMETHING, decided.mask, key=bytes(32), schema=None)
+    except MaskFault as fault:
+        return f"{entrypoint.value} answers a sample input with a mask that cannot be carried out: {fault.detail}"
     return ""
 
 

@@ -198,6 +198,24 @@ def _negations(policy: Policy) -> Iterator[Finding]:
                 yield Finding("not-undefined", module.file, syntax.place(expression), reason, fix)
 
 
+def _every(policy: Policy) -> Iterator[Finding]:
+    for module, rule in _deciding(policy):
+        for kind, node in syntax.walk(rule.node):
+            domain = syntax.reference(node["domain"]) if kind == "Every" else None
+            if domain is not None and module.resolve(domain, rule.names) is not None:
+                reason = "When there is nothing here, `every` holds in this engine and is undefined in OPA."
+                fix = "bind it first (`items := …`), so that the rule ends where it is missing."
+                yield Finding("every-undefined", module.file, domain.place, reason, fix)
+
+
+def _slashed(policy: Policy) -> Iterator[Finding]:
+    for module, rule in policy.rules:
+        for call in syntax.calls(rule.node):
+            if call.name in (("json", "remove"), ("json", "filter")) and _begins_with_slash([*call.arguments[1:]]):
+                reason = f"`{'.'.join(call.name)}` finds nothing at a path that begins with a slash in this engine."
+                yield Finding("leading-slash", module.file, call.place, reason, 'write `"a/b"`, not `"/a/b"`.')
+
+
 _RULES: tuple[Callable[[Policy], Iterator[Finding]], ...] = (
     _walk_as_value,
     _functions,
@@ -208,6 +226,8 @@ _RULES: tuple[Callable[[Policy], Iterator[Finding]], ...] = (
     _kinds,
     _references,
     _negations,
+    _every,
+    _slashed,
 )
 
 
@@ -256,6 +276,10 @@ def _denies(rule: Rule) -> bool:
         if syntax.literal(key) == "effect":
             return syntax.literal(value) == "deny"
     return False
+
+
+def _begins_with_slash(node: Json) -> bool:
+    return any(kind == "String" and str(inner["value"]).startswith("/") for kind, inner in syntax.walk(node))
 
 
 def _in_data(data: Document, path: Path) -> bool:

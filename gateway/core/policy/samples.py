@@ -34,20 +34,25 @@ _PRINCIPALS: tuple[Document, ...] = tuple(
 _STATEMENTS: list[Json] = [
     {
         "kind": kind,
+        "understood": True,
+        "tables": ["patients"],
+        "columns": ["patients.id", "patients.ssn"],
+        "writes": kind != "select",
+        "star": False,
+        "limit": limit,
+        "where": keyed,
         "keyed": keyed,
         "aggregate": False,
-        "limit": limit,
-        "tables": ["patients"],
-        "columns": ["id", "ssn"],
+        "functions": [],
     }
-    for kind in ("select", "update", "create", "")
+    for kind in ("select", "update", "ddl", "other")
     for keyed in (True, False)
     for limit in (None, 10)
 ]
 
 
 def _sql(statements: list[Json]) -> Document:
-    return {"sql": {"understood": bool(statements), "dialect": "sqlite", "statements": statements}}
+    return {"sql": {"understood": bool(statements), "parse_error": None, "statements": statements}}
 
 
 _FACTS: tuple[Document, ...] = (

@@ -60,20 +60,18 @@ holds contains reason if {
 # Several reasons at once: whoever approves must be acceptable to each, and the strictest numbers hold.
 terms := {
 	"phase": "call",
-	"groups": [group | some group in asked[0].groups; every other in asked { group in other.groups }],
-	"quorum": max([each.quorum | some each in asked]),
-	"expires_s": min([each.expires_s | some each in asked]),
-	"justification": justification,
+	"groups": [group | some group in offers[0].groups; every offer in offers { group in offer.groups }],
+	"quorum": max([offer.quorum | some offer in offers]),
+	"expires_s": min([offer.expires_s | some offer in offers]),
+	"justification": justification(offers),
 } if {
+	offers := [data.gateway.settings.approvals[hold.code] | some hold in holds]
+
 	# A reason without terms must not be waved through on the terms of another.
-	count(asked) == count(holds)
+	count(offers) == count(holds)
 }
 
-asked := [data.gateway.settings.approvals[hold.code] | some hold in holds]
-
-default justification := "optional"
-
-justification := "required" if {
-	some each in asked
-	each.justification == "required"
-}
+justification(offers) := "required" if {
+	some offer in offers
+	offer.justification == "required"
+} else := "optional"

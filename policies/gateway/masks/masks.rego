@@ -7,7 +7,17 @@ package gateway.masks
 
 plan := [] if {
 	data.gateway.masks.descriptive
-} else := data.gateway.settings.masks[data.gateway.roles.terms.mask]
+} else := array.concat([birth_year], profile.rules) if {
+	profile.birth_years == true
+} else := profile.rules
+
+profile := data.gateway.settings.masks[data.gateway.roles.terms.mask]
+
+# Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock.
+birth_year := {
+	"select": {"class": "BIRTH_DATE"},
+	"operator": {"name": "generalise", "as_of": input.time},
+}
 
 default descriptive := false
 

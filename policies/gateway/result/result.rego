@@ -22,7 +22,8 @@ default expected := false
 # Whether the upstream may say this kind of thing at all.
 expected if {
 	input.result.kind == "success"
-	every method in input.result.asks {
+	asks := input.result.asks
+	every method in asks {
 		method in data.gateway.settings.from_upstream.requests
 	}
 } else if {

@@ -11,12 +11,14 @@ verdict := "allow" if {
 	not input.facts.sql
 } else := "allow" if {
 	understood
-	every statement in input.facts.sql.statements {
+	statements := input.facts.sql.statements
+	every statement in statements {
 		bounded(statement)
 	}
 } else := "require_approval" if {
 	understood
-	every statement in input.facts.sql.statements {
+	statements := input.facts.sql.statements
+	every statement in statements {
 		reads_or_bounded(statement)
 	}
 }
@@ -31,7 +33,8 @@ understood if {
 # Undefined where there is no SQL, or none that was understood.
 access := "read" if {
 	understood
-	every statement in input.facts.sql.statements {
+	statements := input.facts.sql.statements
+	every statement in statements {
 		statement.kind in data.gateway.settings.sql.reads
 	}
 } else := "write" if {

@@ -1,0 +1,265 @@
+package gateway.call_test
+
+analyst := {"iss": "https://issuer.example", "sub": "a", "groups": ["staff", "analysts"]}
+
+clinician := {"iss": "https://issuer.example", "sub": "c", "groups": ["clinicians"]}
+
+engineer := {"iss": "https://issuer.example", "sub": "e", "groups": ["engineers"]}
+
+call := {
+	"phase": "call",
+	"principal": analyst,
+	"upstream": {"name": "clinic", "labels": {}},
+	"tool": {"name": "run_sql", "annotations": {"readOnlyHint": false}},
+	"message": {"kind": "request", "method": "tools/call", "name": "run_sql"},
+	"facts": {"sql": {"understood": true, "statements": [{"kind": "select", "keyed": true, "limit": null}]}},
+}
+
+with_sql(statement) := object.union(
+	call,
+	{"facts": {"sql": {"understood": true, "statements": [statement]}}},
+)
+
+about(method, name) := object.union(call, {"message": {"kind": "request", "method": method, "name": name}, "facts": {}})
+
+codes(decision) := {reason.code | some reason in decision.reasons}
+
+test_a_keyed_select_is_allowed if {
+	data.gateway.call.decision == {"effect": "allow"} with input as call
+}
+
+test_a_select_with_a_small_limit_is_allowed if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": 25})
+	data.gateway.call.decision.effect == "allow" with input as asked
+}
+
+test_an_aggregate_is_allowed if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": null, "aggregate": true})
+	data.gateway.call.decision.effect == "allow" with input as asked
+}
+
+test_a_select_beyond_the_roles_rows_needs_approval if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": 26})
+	data.gateway.call.decision.effect == "require_approval" with input as asked
+}
+
+test_a_bulk_select_needs_approval_on_the_terms_of_the_data if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": null})
+	decision := data.gateway.call.decision with input as asked
+	decision.effect == "require_approval"
+	codes(decision) == {"bulk_select"}
+	decision.approval == {
+		"phase": "call",
+		"groups": ["privacy-officers"],
+		"quorum": 1,
+		"expires_s": 900,
+		"justification": "optional",
+	}
+}
+
+test_a_bulk_select_that_was_approved_is_allowed if {
+	asked := object.union(
+		with_sql({"kind": "select", "keyed": false, "limit": null}),
+		{"approval": {"id": "x"}},
+	)
+	data.gateway.call.decision.effect == "allow" with input as asked
+}
+
+test_an_approval_does_not_open_what_is_denied if {
+	asked := object.union(with_sql({"kind": "ddl", "keyed": false}), {"approval": {"id": "x"}})
+	data.gateway.call.decision.effect == "deny" with input as asked
+}
+
+test_a_bulk_select_without_terms_in_the_data_is_denied if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": null})
+	decision := data.gateway.call.decision with input as asked with data.gateway.settings.approvals as {}
+	decision.effect == "deny"
+}
+
+test_sql_that_was_not_understood_is_denied if {
+	asked := object.union(call, {"facts": {"sql": {"understood": false, "statements": []}}})
+	decision := data.gateway.call.decision with input as asked
+	decision.effect == "deny"
+	"sql_not_understood" in codes(decision)
+}
+
+test_sql_facts_without_a_statement_are_denied if {
+	asked := object.union(call, {"facts": {"sql": {"understood": true, "statements": []}}})
+	data.gateway.call.decision.effect == "deny" with input as asked
+}
+
+test_sql_facts_of_an_unknown_shape_are_denied if {
+	every sql in [{}, {"understood": "yes"}, {"understood": true}, "DROP", [1]] {
+		document := json.patch(call, [{"op": "replace", "path": "/facts/sql", "value": sql}])
+		data.gateway.call.decision.effect == "deny" with input as document
+	}
+}
+
+test_a_schema_change_is_denied_to_every_role if {
+	every who in [analyst, clinician, engineer] {
+		every kind in ["ddl", "merge", "transaction", "pragma", "call", "other", "", "SELECT"] {
+			asked := object.union(with_sql({"kind": kind, "keyed": true, "limit": 1}), {"principal": who})
+			data.gateway.call.decision.effect == "deny" with input as asked
+		}
+	}
+}
+
+test_one_bad_statement_among_good_ones_denies if {
+	statements := [{"kind": "select", "keyed": true}, {"kind": "ddl", "keyed": true}]
+	asked := object.union(call, {"facts": {"sql": {"understood": true, "statements": statements}}})
+	data.gateway.call.decision.effect == "deny" with input as asked
+}
+
+test_an_analyst_may_not_write if {
+	every kind in ["insert", "update", "delete"] {
+		decision := data.gateway.call.decision with input as with_sql({"kind": kind, "keyed": true})
+		decision.effect == "deny"
+		codes(decision) == {"write"}
+	}
+}
+
+test_a_clinicians_keyed_write_needs_approval if {
+	asked := object.union(with_sql({"kind": "update", "keyed": true}), {"principal": clinician})
+	decision := data.gateway.call.decision with input as asked
+	decision.effect == "require_approval"
+	codes(decision) == {"write"}
+}
+
+test_an_update_of_every_row_is_denied if {
+	asked := object.union(with_sql({"kind": "update", "keyed": false, "limit": 1}), {"principal": clinician})
+	decision := data.gateway.call.decision with input as asked
+	decision.effect == "deny"
+	codes(decision) == {"sql_unbounded_write"}
+}
+
+test_a_tool_that_says_it_only_reads_is_allowed if {
+	asked := object.union(about("tools/call", "read_patient"), {"tool": {"annotations": {"readOnlyHint": true}}})
+	document := json.remove(asked, ["facts/sql"])
+	data.gateway.call.decision.effect == "allow" with input as document
+}
+
+test_a_tool_without_annotations_writes if {
+	every tool in [null, {"annotations": {}}, {"annotations": null}, {"annotations": {"readOnlyHint": "true"}}] {
+		document := json.patch(call, [
+			{"op": "replace", "path": "/tool", "value": tool},
+			{"op": "replace", "path": "/facts", "value": {}},
+		])
+		data.gateway.call.decision.effect == "deny" with input as document
+	}
+}
+
+test_what_the_data_says_of_a_tool_counts_more_than_its_annotations if {
+	document := json.patch(call, [
+		{"op": "replace", "path": "/tool", "value": {"annotations": {"readOnlyHint": true}}},
+		{"op": "replace", "path": "/facts", "value": {}},
+	])
+	settings := {"clinic": {"run_sql": "write"}}
+	data.gateway.call.decision.effect == "deny" with input as document with data.gateway.settings.tools as settings
+}
+
+test_a_tool_that_writes_sql_writes_whatever_else_is_said if {
+	asked := with_sql({"kind": "delete", "keyed": true})
+	settings := {"clinic": {"run_sql": "read"}}
+	data.gateway.call.decision.effect == "deny" with input as asked with data.gateway.settings.tools as settings
+}
+
+test_a_withdrawn_tool_is_denied if {
+	settings := {"clinic": {"read_patient": "deny"}}
+	document := json.patch(call, [
+		{"op": "replace", "path": "/message/name", "value": "read_patient"},
+		{"op": "replace", "path": "/facts", "value": {}},
+	])
+	decision := data.gateway.call.decision with input as document with data.gateway.settings.tools as settings
+	decision.effect == "deny"
+	codes(decision) == {"tool_denied"}
+}
+
+test_protocol_methods_are_open_to_every_role if {
+	every who in [analyst, clinician, engineer] {
+		every method in ["initialize", "ping", "tools/list", "server/discover", "logging/setLevel"] {
+			asked := object.union(about(method, ""), {"principal": who})
+			data.gateway.call.decision.effect == "allow" with input as asked
+		}
+	}
+}
+
+test_nobody_without_a_role_may_do_anything if {
+	every groups in [[], ["visitors"], ["clinician"]] {
+		every method in ["initialize", "ping", "tools/list", "tools/call"] {
+			document := json.patch(about(method, "x"), [{"op": "replace", "path": "/principal/groups", "value": groups}])
+			decision := data.gateway.call.decision with input as document
+			decision.effect == "deny"
+		}
+	}
+}
+
+test_a_method_that_nobody_listed_is_denied if {
+	decision := data.gateway.call.decision with input as about("tools/destroy", "x")
+	decision.effect == "deny"
+	codes(decision) == {"not_granted"}
+}
+
+test_an_engineer_may_not_reach_an_upstream_that_holds_phi if {
+	asked := object.union(call, {"principal": engineer})
+	decision := data.gateway.call.decision with input as asked
+	decision.effect == "deny"
+	"phi_upstream" in codes(decision)
+}
+
+test_an_engineer_may_use_an_upstream_labelled_free_of_phi if {
+	asked := object.union(call, {"principal": engineer, "upstream": {"labels": {"phi": false}}})
+	data.gateway.call.decision.effect == "allow" with input as asked
+}
+
+test_the_answer_to_a_question_that_upstreams_may_not_ask_is_denied if {
+	asked := object.union(call, {"message": {"kind": "response", "method": "sampling/createMessage", "name": ""}})
+	data.gateway.call.decision.effect == "deny" with input as asked
+}
+
+test_the_answer_to_a_ping_is_allowed if {
+	document := json.patch(call, [
+		{"op": "replace", "path": "/message", "value": {"kind": "response", "method": "ping", "name": ""}},
+		{"op": "replace", "path": "/facts", "value": {}},
+	])
+	data.gateway.call.decision.effect == "allow" with input as document
+}
+
+test_grants_by_name_and_by_pattern if {
+	roles := object.union(data.gateway.settings.roles, {"analysis": {"upstreams": {"clinic": {"tool": ["read_*", "run_sql"]}}}})
+	names := {name |
+		some name in ["read_patient", "run_sql", "run_sql_all", "unread_x"]
+		document := json.patch(call, [{"op": "replace", "path": "/message/name", "value": name}])
+		data.gateway.call.decision.effect == "allow" with input as document with data.gateway.settings.roles as roles
+	}
+	names == {"read_patient", "run_sql"}
+}
+
+test_an_empty_input_is_denied if {
+	data.gateway.call.decision.effect == "deny" with input as {}
+}
+
+test_a_word_that_is_no_verdict_denies if {
+	roles := object.union(data.gateway.settings.roles, {"treatment": {"writes": "alow"}})
+	asked := object.union(with_sql({"kind": "update", "keyed": true}), {"principal": clinician})
+	data.gateway.call.decision.effect == "deny" with input as asked with data.gateway.settings.roles as roles
+}
+
+test_two_reasons_take_the_strictest_terms if {
+	statements := [{"kind": "select", "keyed": false}, {"kind": "update", "keyed": true}]
+	document := object.union(call, {
+		"principal": clinician,
+		"facts": {"sql": {"understood": true, "statements": statements}},
+	})
+	approvals := {
+		"bulk_select": {"groups": ["privacy-officers", "chiefs"], "quorum": 2, "expires_s": 900, "justification": "optional"},
+		"write": {"groups": ["chiefs"], "quorum": 1, "expires_s": 60, "justification": "required"},
+	}
+	decision := data.gateway.call.decision with input as document with data.gateway.settings.approvals as approvals
+	decision.approval == {
+		"phase": "call",
+		"groups": ["chiefs"],
+		"quorum": 2,
+		"expires_s": 60,
+		"justification": "required",
+	}
+}

@@ -1,0 +1,200 @@
+package gateway.result_test
+
+clinician := {"iss": "https://issuer.example", "sub": "c", "groups": ["clinicians"]}
+
+analyst := {"iss": "https://issuer.example", "sub": "a", "groups": ["analysts"]}
+
+engineer := {"iss": "https://issuer.example", "sub": "e", "groups": ["engineers"]}
+
+success := {"kind": "success", "method": "", "is_error": false, "asks": []}
+
+result := {
+	"phase": "result",
+	"time": "2026-01-05T12:00:00.000000Z",
+	"principal": clinician,
+	"upstream": {"name": "clinic", "labels": {}},
+	"tool": {"name": "run_sql", "annotations": {}},
+	"facts": {},
+	"message": {"kind": "request", "method": "tools/call", "name": "run_sql"},
+	"result": success,
+	"profile": {"classes": {"NAME": 2, "SSN": 1}, "paths": ["$.rows[*].ssn"], "rows": 2, "patients": 2, "bytes": 99},
+}
+
+but(changes) := object.union(result, changes)
+
+codes(decision) := {reason.code | some reason in decision.reasons}
+
+masked(plan) := {rule.select["class"]: rule.operator.name | some rule in plan}
+
+test_a_clinician_sees_names_and_the_end_of_an_ssn if {
+	decision := data.gateway.result.decision with input as result
+	decision.effect == "allow"
+	masks := masked(decision.mask)
+	masks.SSN == "partial"
+	not masks.NAME
+	not masks.PHI
+}
+
+test_an_analyst_gets_safe_harbor_with_the_year_of_birth if {
+	decision := data.gateway.result.decision with input as but({"principal": analyst})
+	decision.effect == "allow"
+	masked(decision.mask) == {
+		"BIRTH_DATE": "generalise",
+		"ZIP": "generalise",
+		"DATE": "generalise",
+		"AGE": "generalise",
+		"BLOB": "null",
+		"PHI": "redact",
+	}
+	decision.mask[0].operator.as_of == result.time
+}
+
+test_every_profile_but_treatment_masks_whatever_phi_there_is if {
+	every name, profile in data.gateway.settings.masks {
+		redacts_all(name, profile)
+	}
+}
+
+redacts_all(name, _) if name == "treatment"
+
+redacts_all(name, profile) if {
+	name != "treatment"
+	masked(profile.rules).PHI == "redact"
+}
+
+test_every_role_has_a_mask_profile if {
+	every _, role in data.gateway.settings.roles {
+		count(data.gateway.settings.masks[role.mask].rules) > 0
+	}
+}
+
+test_a_role_whose_mask_profile_is_missing_gets_nothing if {
+	roles := object.union(data.gateway.settings.roles, {"treatment": {"mask": "no_such"}})
+	data.gateway.result.decision.effect == "deny" with input as result with data.gateway.settings.roles as roles
+}
+
+test_too_many_rows_are_withheld if {
+	decision := data.gateway.result.decision with input as but({"profile": {"rows": 201}})
+	decision.effect == "deny"
+	codes(decision) == {"too_many_rows"}
+}
+
+test_as_many_rows_as_the_role_may_have_are_allowed if {
+	data.gateway.result.decision.effect == "allow" with input as but({"profile": {"rows": 200}})
+}
+
+test_many_rows_that_were_approved_are_allowed_and_masked if {
+	asked := but({"principal": analyst, "profile": {"rows": 9000}, "approval": {"id": "x"}})
+	decision := data.gateway.result.decision with input as asked
+	decision.effect == "allow"
+	masked(decision.mask).PHI == "redact"
+}
+
+test_a_long_listing_is_not_a_bulk_result if {
+	asked := but({"message": {"method": "resources/list"}, "profile": {"rows": 5000}})
+	data.gateway.result.decision.effect == "allow" with input as asked
+}
+
+test_without_a_profile_nothing_leaves if {
+	every path in ["profile", "profile/rows"] {
+		document := json.remove(result, [path])
+		data.gateway.result.decision.effect == "deny" with input as document
+	}
+}
+
+test_an_engineer_gets_no_phi if {
+	decision := data.gateway.result.decision with input as but({"principal": engineer})
+	decision.effect == "deny"
+	codes(decision) == {"phi_not_permitted"}
+}
+
+test_an_engineer_gets_what_holds_no_phi if {
+	document := json.patch(but({"principal": engineer}), [{"op": "replace", "path": "/profile/classes", "value": {}}])
+	decision := data.gateway.result.decision with input as document
+	decision.effect == "allow"
+}
+
+test_content_that_cannot_be_read_is_withheld_until_approved if {
+	blob := but({"profile": {"classes": {"BLOB": 1}}})
+	decision := data.gateway.result.decision with input as blob
+	decision.effect == "deny"
+	codes(decision) == {"unreadable_content"}
+	approved := object.union(blob, {"approval": {"id": "x"}})
+	data.gateway.result.decision.effect == "allow" with input as approved
+}
+
+test_errors_reach_the_client_masked if {
+	every kind in [{"kind": "error", "is_error": true, "code": 1}, {"kind": "success", "is_error": true, "asks": []}] {
+		document := json.patch(result, [{"op": "replace", "path": "/result", "value": kind}])
+		decision := data.gateway.result.decision with input as document
+		decision.effect == "allow"
+		count(decision.mask) > 0
+	}
+}
+
+test_sampling_elicitation_and_roots_are_closed if {
+	every method in ["sampling/createMessage", "elicitation/create", "roots/list", "no/such"] {
+		decision := data.gateway.result.decision with input as but({"result": {"kind": "request", "method": method}})
+		decision.effect == "deny"
+		codes(decision) == {"upstream_not_expected"}
+	}
+}
+
+test_sampling_can_be_opened_by_name if {
+	open := object.union(data.gateway.settings.from_upstream, {"requests": ["sampling/createMessage"]})
+	asked := but({"result": {"kind": "request", "method": "sampling/createMessage"}})
+	decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream as open
+	decision.effect == "allow"
+	count(decision.mask) > 0
+}
+
+test_a_modern_result_that_asks_for_sampling_is_closed_too if {
+	decision := data.gateway.result.decision with input as but({"result": {"asks": ["sampling/createMessage"]}})
+	decision.effect == "deny"
+	codes(decision) == {"upstream_not_expected"}
+}
+
+test_a_result_that_does_not_say_what_it_asks_is_withheld if {
+	document := json.remove(result, ["result/asks"])
+	data.gateway.result.decision.effect == "deny" with input as document
+}
+
+test_known_notifications_pass_masked_and_others_do_not if {
+	progress := but({"result": {"kind": "notification", "method": "notifications/progress"}})
+	decision := data.gateway.result.decision with input as progress
+	decision.effect == "allow"
+	count(decision.mask) > 0
+	other := but({"result": {"kind": "notification", "method": "notifications/surprise"}})
+	data.gateway.result.decision.effect == "deny" with input as other
+}
+
+test_a_tool_listing_is_not_masked if {
+	decision := data.gateway.result.decision with input as but({"message": {"method": "tools/list"}})
+	decision == {"effect": "allow", "mask": []}
+}
+
+test_a_notification_while_listing_tools_is_masked if {
+	asked := but({
+		"message": {"method": "tools/list"},
+		"result": {"kind": "notification", "method": "notifications/message"},
+	})
+	decision := data.gateway.result.decision with input as asked
+	count(decision.mask) > 0
+}
+
+test_an_error_while_listing_tools_is_masked if {
+	asked := but({"message": {"method": "tools/list"}, "result": {"kind": "error"}})
+	decision := data.gateway.result.decision with input as asked
+	count(decision.mask) > 0
+}
+
+test_nobody_without_a_role_receives_anything if {
+	document := json.patch(result, [{"op": "replace", "path": "/principal/groups", "value": ["visitors"]}])
+	decision := data.gateway.result.decision with input as document
+	decision.effect == "deny"
+	"no_role" in codes(decision)
+}
+
+test_an_empty_input_is_denied if {
+	data.gateway.result.decision.effect == "deny" with input as {}
+}
