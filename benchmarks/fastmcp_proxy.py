@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import sys
 
-from fastmcp import Client
-from fastmcp.server import create_proxy
+from fastmcp import Client  # type: ignore[import-not-found]  # only there in the peer's own environment
+from fastmcp.server import create_proxy  # type: ignore[import-not-found]  # likewise
 
 
 async def main(port: int, upstream: str) -> None:
