@@ -85,6 +85,7 @@ def faults_of(bundle: Bundle, *, decision_s: float) -> list[str]:
         if not outcome.passed and not outcome.skipped:
             why = f": {outcome.fault}" if outcome.fault else ""
             found.append(f"{outcome.file}:{outcome.place.line}: the test {outcome.name} {outcome.word}{why}")
+    engine = load(tuple(source for source in bundle.sources if not source.is_test), bundle.data)
     told: set[Entrypoint] = set()
     for entrypoint, document in samples.samples():
         if entrypoint not in told:

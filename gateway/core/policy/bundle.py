@@ -23,11 +23,14 @@ from gateway.core.errors import PolicyFault
 from gateway.core.types import Digest, Document, Json
 
 MANIFEST = ".manifest"
+TEST = "_test.rego"
 SIGNATURES = ".signatures.json"
 ARCHIVE_MAX = 8 * 2**20
 UNPACKED_MAX = 32 * 2**20
 FILES_MAX = 2_000
 PATH_MAX = 200
+NESTING_MAX = 64
+"""Of objects in data; the engine reads 128 levels."""
 SOURCE_MAX = 2**20
 """regorus refuses a policy file above 1 MiB as well."""
 
@@ -41,6 +44,11 @@ class Source:
 
     path: str
     text: str = field(repr=False)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it only tests: such a source is no part of what decides."""
+        return self.path.endswith(TEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +240,10 @@ def _data(files: Mapping[str, bytes], manifest: Manifest) -> Document:
         if name in ("data.yaml", "data.yml"):
             raise PolicyFault(f"{path}: data is read as JSON only. Convert it to data.json.")
         if name == "data.json":
-            _place(whole, directory.split("/") if directory else [], _object(content, path), path)
+            declared = _object(content, path)
+            if any(len(leaf) > NESTING_MAX for leaf in leaves(declared)):
+                raise PolicyFault(f"{path}: objects are nested deeper than {NESTING_MAX}.")
+            _place(whole, directory.split("/") if directory else [], declared, path)
     for leaf in leaves(whole):
         if not manifest.owns("/".join(leaf)):
             raise PolicyFault(f"The data at {'/'.join(leaf)} lies outside the bundle's roots {list(manifest.roots)}.")

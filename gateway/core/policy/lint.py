@@ -87,11 +87,13 @@ def _walk_as_value(policy: Policy) -> Iterator[Finding]:
 
 def _functions(policy: Policy) -> Iterator[Finding]:
     known = {_rooted(rule): rule.arity for _, rule in policy.rules if rule.arity is not None}
+    deciding = {_rooted(rule) for _, rule in _deciding(policy)}
     for module, rule in policy.rules:
         for call in syntax.calls(rule.node):
             name = ".".join(call.name)
             target = module.resolve(Ref(call.name, False, call.place), rule.names)
-            arity = known.get(target.path) if target is not None else None
+            visible = target is not None and (_is_test(module) or target.path in deciding)
+            arity = known.get(target.path) if target is not None and visible else None
             if arity is not None:
                 if len(call.arguments) not in (arity, arity + 1):
                     reason = f"`{name}` takes {arity} argument(s) and is given {len(call.arguments)}."
@@ -123,7 +125,7 @@ def _recursion(policy: Policy) -> Iterator[Finding]:
 
 def _entrypoints(policy: Policy) -> Iterator[Finding]:
     for entrypoint, path in ENTRYPOINTS.items():
-        rules = [(module, rule) for module, rule in policy.rules if _rooted(rule) == path]
+        rules = [(module, rule) for module, rule in _deciding(policy) if _rooted(rule) == path]
         defaults = [(module, rule) for module, rule in rules if rule.default]
         if not rules:
             reason = f"The entrypoint {entrypoint.value} is missing, so everything it is asked is denied."
@@ -165,8 +167,16 @@ def _kinds(policy: Policy) -> Iterator[Finding]:
             yield Finding("conflict", module.file, rule.place, reason, "give one of them another name.")
 
 
+def _test_packages(policy: Policy) -> Iterator[Finding]:
+    for module in policy.modules:
+        if _is_test(module) and not module.package[-1].endswith("_test"):
+            reason = f"A {bundle.TEST} source is not loaded to decide, and this one belongs to a package that does."
+            fix = f"write `package {'.'.join(module.package)}_test`."
+            yield Finding("test-package", module.file, Place(1, 1), reason, fix)
+
+
 def _references(policy: Policy) -> Iterator[Finding]:
-    paths = policy.paths
+    paths = frozenset(_rooted(rule) for _, rule in _deciding(policy))
     for module, rule in _deciding(policy):
         for ref in syntax.refs(rule.node):
             target = module.resolve(ref, rule.names)
@@ -224,6 +234,7 @@ _RULES: tuple[Callable[[Policy], Iterator[Finding]], ...] = (
     _overlap,
     _roots,
     _kinds,
+    _test_packages,
     _references,
     _negations,
     _every,
@@ -232,7 +243,11 @@ _RULES: tuple[Callable[[Policy], Iterator[Finding]], ...] = (
 
 
 def _deciding(policy: Policy) -> Iterator[tuple[Module, Rule]]:
-    return ((module, rule) for module, rule in policy.rules if not module.file.endswith("_test.rego"))
+    return ((module, rule) for module, rule in policy.rules if not _is_test(module))
+
+
+def _is_test(module: Module) -> bool:
+    return module.file.endswith(bundle.TEST)
 
 
 def _rooted(rule: Rule) -> Path:
