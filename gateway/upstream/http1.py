@@ -168,7 +168,7 @@ class Exchange:
         assert head.parser is not None
         try:
             head.parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not head.complete:
                 raise UpstreamFault("its answer is not HTTP/1.1", kind="malformed") from None
             head.surplus = True
