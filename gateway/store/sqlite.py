@@ -38,10 +38,22 @@ def fault(doing: str, error: Exception) -> EvidenceFault:
     return EvidenceFault(f"{what} Nothing is served until it works: {advice}.")
 
 
+def altered(detail: str) -> EvidenceFault:
+    """The EvidenceFault for a store that is not as we left it."""
+    return EvidenceFault(
+        f"This evidence store was altered or damaged: {detail}. Nothing is added to it. Keep it as it is, run "
+        "`phigate evidence verify` on a copy, and restore or start a new store."
+    )
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that writes: WAL, synchronous=FULL, explicit transactions. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
-    prepare(connection)
+    try:
+        prepare(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

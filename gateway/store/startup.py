@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from gateway.core.errors import EvidenceFault
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
+from gateway.store import sqlite
+from gateway.store.transaction import Transaction
 
 
-def check_log(connection: sqlite3.Connection, verifier: Verifier) -> None:
+def check_log(transaction: Transaction, verifier: Verifier) -> None:
     """Recompute the head from the newest checkpoint and the leaves since. Raises EvidenceFault when they disagree.
 
     Leaves before that checkpoint are not read again: `phigate evidence verify` does that.
     """
-    size, packed = connection.execute("SELECT size, frontier FROM head").fetchone()
-    row = connection.execute("SELECT size, note, frontier FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
     try:
-        frontier: merkle.Frontier = ()
-        grown = 0
-        if row is not None:
-            grown, frontier = row[0], merkle.unpack(row[0], row[2])
-            signed = checkpoint.verify(row[1], [verifier])
-            if (signed.size, signed.root) != (grown, merkle.root(frontier)):
-                raise ValueError("the newest checkpoint does not sign the tree that is stored with it")
-        for index, entry in connection.execute("SELECT idx, entry FROM leaf WHERE idx >= ? ORDER BY idx", (grown,)):
-            if index != grown:
-                raise ValueError(f"leaf {grown} is missing")
-            frontier = merkle.append(grown, frontier, merkle.leaf_hash(entry))
-            grown += 1
-        if grown != size or frontier != merkle.unpack(size, packed):
+        if _grown(transaction, verifier) != (transaction.size, transaction.frontier):
             raise ValueError("the leaves do not lead to the head that is stored")
     except ValueError as error:
-        raise EvidenceFault(
-            f"This evidence store was altered or damaged: {error}. Nothing is added to it. Keep it as it is, run "
-            "`phigate evidence verify` on a copy, and restore or start a new store."
-        ) from None
+        raise sqlite.altered(str(error)) from None
+
+
+def _grown(transaction: Transaction, verifier: Verifier) -> tuple[int, merkle.Frontier]:
+    execute = transaction.connection.execute
+    size, frontier = 0, merkle.frontier_of(())
+    row = execute("SELECT size, note, frontier FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+    if row is not None:
+        size, frontier = row[0], merkle.unpack(row[0], row[2])
+        signed = checkpoint.verify(row[1], [verifier])
+        if (signed.size, signed.root) != (size, merkle.root(frontier)):
+            raise ValueError("the newest checkpoint does not sign the tree that is stored with it")
+    for index, entry in execute("SELECT idx, entry FROM leaf WHERE idx >= ? ORDER BY idx", (size,)):
+        if index != size:
+            raise ValueError(f"leaf {size} is missing")
+        frontier = merkle.append(size, frontier, merkle.leaf_hash(entry))
+        size += 1
+    (newest,) = execute("SELECT max(idx) FROM leaf").fetchone()
+    if size != (0 if newest is None else newest + 1):
+        raise ValueError("the last leaves are missing")
+    return size, frontier

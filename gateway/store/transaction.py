@@ -10,7 +10,7 @@ import os
 import sqlite3
 from datetime import UTC, datetime
 
-from gateway.core.errors import EvidenceFault, InternalFault
+from gateway.core.errors import EvidenceFault, InternalFault, SessionEnded
 from gateway.core.evidence import checkpoint, leaf, merkle
 from gateway.core.evidence.checkpoint import Checkpoint
 from gateway.core.evidence.leaf import Leaf, Place
@@ -18,7 +18,7 @@ from gateway.core.evidence.merkle import Frontier
 from gateway.core.evidence.note import Signer
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionId
-from gateway.store import projection
+from gateway.store import projection, sqlite
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
 
@@ -56,7 +56,10 @@ class Transaction:
         self._writer = writer
         size, packed = connection.execute("SELECT size, frontier FROM head").fetchone()
         self.size: int = size
-        self.frontier: Frontier = merkle.unpack(size, packed)
+        try:
+            self.frontier: Frontier = merkle.unpack(size, packed)
+        except ValueError as error:
+            raise sqlite.altered(str(error)) from None
 
     def append(self, record: Record) -> LeafIndex:
         """Seal `record` and write it as the next leaf; durable when the transaction is.
@@ -128,15 +131,15 @@ class Transaction:
         """The leaf at `index`. Raises EvidenceFault when it is not there or not a leaf."""
         return read_leaf(self.connection, index)
 
-    def newest_members(self, kind: LeafType) -> Document | None:
-        """The members of the newest leaf of this kind outside any session, None when there is none."""
-        query = "SELECT max(idx) FROM leaf WHERE type = ? AND session IS NULL"
-        (index,) = self.connection.execute(query, (kind.value,)).fetchone()
-        return None if index is None else self.leaf(LeafIndex(index)).members
-
     def unseal(self, index: LeafIndex, name: str) -> bytes:
         """The plaintext of body `name` of leaf `index`. Raises EvidenceFault when there is none or it was altered."""
         return unseal(self.connection, self._sealer, self.leaf(index), name)
+
+    def newest_members(self, kind: LeafType) -> Document | None:
+        """What the newest leaf of a kind outside any session says, None when the log has none."""
+        query = "SELECT max(idx) FROM leaf WHERE type = ? AND session IS NULL"
+        (index,) = self.connection.execute(query, (kind.value,)).fetchone()
+        return None if index is None else self.leaf(LeafIndex(index)).members
 
     def archive_bundle(self, digest: Digest, data: bytes) -> None:
         """Keep a policy bundle for ever under its digest; again is no change."""
@@ -168,7 +171,7 @@ class Transaction:
         sseq, prev, exchanges, closed = row
         if record.type in _BEGINS:
             if closed is not None:
-                raise EvidenceFault("This session was closed in the meantime. Call again: a new one is opened.")
+                raise SessionEnded("This session has ended. Begin another with `initialize`.")
             exchanges += 1
         return sseq, prev or None, exchanges
 

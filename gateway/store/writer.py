@@ -171,7 +171,7 @@ class Writer:
                 "replaced while in use. Stop the gateway and restore the newest copy."
             )
         if not self._checked:
-            startup.check_log(transaction.connection, self._keys.signer.verifier)
+            startup.check_log(transaction, self._keys.signer.verifier)
             self._sealer.make_writer_key(transaction.connection, transaction.at)
 
     def _perform(self, transaction: Transaction, job: Job) -> None:
@@ -240,9 +240,9 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = self._connect(self._path)
-            sqlite.create_or_check(connection, self._keys.origin)
-            self._connection, self._checked = connection, False
+            # Kept at once, so that `_disconnect` closes it, and its locks with it, if the store is not fit for use.
+            self._connection, self._checked = self._connect(self._path), False
+            sqlite.create_or_check(self._connection, self._keys.origin)
         return self._connection
 
     def _disconnect(self) -> None:

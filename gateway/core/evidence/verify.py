@@ -114,6 +114,7 @@ class _State:
     sessions: dict[SessionId, _Chain] = field(default_factory=dict)
     running: dict[ExchangeId, LeafIndex] = field(default_factory=dict)
     ended: set[ExchangeId] = field(default_factory=set)
+    unreadable: int = 0
     bodies: int = 0
     signed: int = 0
     checkpoints: int = 0
@@ -204,6 +205,7 @@ def _leaf(
     try:
         parsed = leaf.parse(entry)
     except ValueError as error:
+        state.unreadable += 1
         state.found(Check.LEAVES, index, f"it cannot be read: {error}")
         return
     if parsed.index != index:
@@ -328,5 +330,8 @@ def _covered(state: _State) -> Result:
 
 
 def _result(state: _State, check: Check, note: str) -> Result:
+    if state.unreadable and check in (Check.SESSIONS, Check.EXCHANGES):
+        # What such a leaf said is unknown, so those after it would be blamed for its fault.
+        return Result(check, Status.NOT_CHECKED, f"{state.unreadable} of the leaves cannot be read")
     findings = tuple(state.findings[check])
     return Result(check, Status.FAIL if findings else Status.PASS, note, findings)

@@ -1,0 +1,322 @@
+"""The failure matrix: every write fails, fails although it was kept, or is where the process dies.
+
+Afterwards the log verifies, everything acknowledged is in it, and no exchange is left without an end.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.core.errors import EvidenceFault
+from gateway.core.evidence import checkpoint
+from gateway.core.evidence.record import LeafType
+from gateway.core.evidence.verify import Check
+from gateway.store import sqlite
+from gateway.store.reader import Reader
+from gateway.store.sequencer import EvidenceLog
+from tests.fakes.evidence import (
+    SECRET,
+    Fails,
+    findings,
+    intent,
+    make_keys,
+    now,
+    outcome,
+    report,
+    tamper,
+    types,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return make_keys(tmp_path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "evidence.db"
+
+
+def exchanges(path):
+    """The exchanges on record with the kinds of leaf that they have."""
+    found = {}
+    with Reader.open(path) as reader:
+        assert reader.open_exchanges() == frozenset()
+        for leaf in reader.leaves():
+            if leaf.exchange is not None:
+                found.setdefault(leaf.exchange, []).append(leaf.type)
+    return found
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "tests.fakes.writing", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+async def settle(path, keys):
+    """Open the log as the next process would, which ends what dead ones left open."""
+    async with EvidenceLog.open(path, keys, now=now):
+        pass
+
+
+async def one_exchange(path, keys, fails):
+    """One exchange on a log that fails somewhere; what was acknowledged, and how it went on after a probe."""
+    acknowledged = []
+    async with EvidenceLog.open(path, keys, now=now, connect=fails) as log:
+        for step in (intent, outcome):
+            try:
+                session = await log.session("client", members={}, idle_s=60)
+                index = await log.append(step(session, "x1"))
+                acknowledged.append((index, step))
+            except EvidenceFault:
+                assert log.fault is not None
+                with pytest.raises(EvidenceFault):
+                    await log.append(intent(None, "while it is failed"))
+                await log.probe()
+                assert log.fault is None
+                break
+        session = await log.session("client", members={}, idle_s=60)
+        await log.append(intent(session, "x2"))
+        await log.append(outcome(session, "x2"))
+    return acknowledged
+
+
+@pytest.mark.parametrize("how", ["lost", "kept"])
+async def test_whichever_statement_fails_nothing_acknowledged_is_lost(tmp_path, keys, how):
+    at = failed = 0
+    while True:
+        at += 1
+        path, fails = tmp_path / f"{at}.db", Fails(at, how)
+        try:
+            acknowledged = await one_exchange(path, keys, fails)
+        except EvidenceFault:
+            await settle(path, keys)  # It failed while opening or closing, and was refused as a whole.
+            acknowledged = []
+        if fails.count < at:
+            break
+        failed += 1
+        checked = report(path, keys)
+        assert checked.passed, (at, findings(checked))
+        with Reader.open(path) as reader:
+            assert all(reader.leaf(index).exchange == "x1" for index, _ in acknowledged)
+        exchanges(path)
+
+    assert failed > 60
+
+
+def test_whichever_statement_a_process_dies_at_nothing_acknowledged_is_lost(path, keys, tmp_path):
+    with start("die", path, tmp_path / "keys") as child:
+        said = child.stdout.read().split("\n")
+    trio.run(settle, path, keys)
+
+    assert said.count("killed") > 60
+    assert report(path, keys).passed
+    found = exchanges(path)
+    assert {word.split()[0] for word in said if word.endswith("begun")} <= set(found)
+    for word in said:
+        if word.endswith("ended"):
+            assert found[word.split()[0]] == [LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_OUTCOME]
+    assert LeafType.EXCHANGE_UNKNOWN in {ends[-1] for ends in found.values()}
+
+
+def test_two_processes_killed_under_load_again_and_again_lose_nothing(path, keys, tmp_path):
+    acknowledged = set()
+    for round_number in range(4):
+        children = [start(path, tmp_path / "keys", f"w{round_number}{name}", 100_000) for name in "ab"]
+        for child in children:
+            for _ in range(60):
+                acknowledged.add(child.stdout.readline().strip())
+        for child in children:
+            os.kill(child.pid, signal.SIGKILL)
+        for child in children:
+            acknowledged |= set(child.stdout.read().split("\n")[:-1])
+            child.wait()
+            child.stdout.close()
+        trio.run(settle, path, keys)
+        checked = report(path, keys)
+        assert checked.passed, findings(checked)
+
+    found = exchanges(path)
+    assert len(acknowledged) >= 480
+    assert acknowledged <= {name for name, kinds in found.items() if kinds[-1] is LeafType.EXCHANGE_OUTCOME}
+
+
+def test_two_processes_share_one_log_without_gaps(path, keys, tmp_path):
+    with start(path, tmp_path / "keys", "a", 40) as one, start(path, tmp_path / "keys", "b", 40) as two:
+        said = one.stdout.read().split() + two.stdout.read().split()
+
+    checked = report(path, keys)
+    assert checked.passed, findings(checked)
+    assert set(said) == set(exchanges(path))
+    assert len(said) == 320
+
+
+def test_a_full_disk_stops_the_log_and_loses_nothing(path, keys, tmp_path):
+    with start(path, tmp_path / "keys", "a", 100_000, 600_000) as child:
+        said = child.stdout.read().strip().split("\n")
+    fault = said.pop()
+    assert fault.startswith("fault The evidence store failed while writing")
+    trio.run(settle, path, keys)
+
+    assert report(path, keys).passed
+    assert set(said) <= {name for name, kinds in exchanges(path).items() if kinds[-1] is LeafType.EXCHANGE_OUTCOME}
+
+
+async def test_a_full_disk_is_told_and_a_probe_goes_on_when_there_is_room(path, keys):
+    room = [200]
+
+    def connect(where):
+        connection = sqlite.connect(where)
+        connection.execute(f"PRAGMA max_page_count = {room[0]}")
+        return connection
+
+    async with EvidenceLog.open(path, keys, now=now, connect=connect) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        with pytest.raises(EvidenceFault, match="free space"):
+            await log.append(intent(session, "x1", {"request": b"x" * 2_000_000}))
+        with pytest.raises(EvidenceFault, match="free space"):
+            await log.append(intent(session, "x2"))
+        room[0] = 100_000
+        await log.probe()
+        await log.append(intent(session, "x3", {"request": b"x" * 2_000_000}))
+        await log.append(outcome(session, "x3"))
+
+    assert report(path, keys).passed
+    assert set(exchanges(path)) == {"x3"}
+
+
+async def test_a_locked_store_refuses_in_bounded_time_and_recovers_by_probe(path, keys, monkeypatch):
+    monkeypatch.setattr(sqlite, "BUSY_MS", 150)
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with trio.fail_after(5), pytest.raises(EvidenceFault, match="holds the database locked"):
+                await log.append(intent(session, "x1"))
+            with trio.fail_after(5), pytest.raises(EvidenceFault, match="holds the database locked"):
+                await log.probe()
+        assert "locked" in log.fault
+        with pytest.raises(EvidenceFault):
+            await log.append(intent(session, "x1"))
+        await log.probe()
+        await log.append(intent(session, "x2"))
+        await log.append(outcome(session, "x2"))
+
+    assert report(path, keys).passed
+    assert set(exchanges(path)) == {"x2"}
+
+
+async def filled(path, keys, count=5):
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        for _ in range(count):
+            exchange = f"{session} {await log.transact(lambda transaction: transaction.size)}"
+            await log.append(intent(session, exchange))
+            await log.append(outcome(session, exchange))
+
+
+async def test_a_flipped_byte_in_a_copy_is_found_and_named(path, keys, tmp_path):
+    await filled(path, keys)
+    with Reader.open(path) as reader:
+        entry, sealed = reader.leaf(4).entry, reader.sealed(reader.leaf(7), 1)
+    for name, target, check, at in (("leaf", entry, Check.LEAVES, 4), ("body", sealed, Check.BODIES, 7)):
+        copy = tmp_path / f"{name}.db"
+        data = bytearray(path.read_bytes())
+        position = data.index(target) + len(target) // 2
+        data[position] ^= 1
+        copy.write_bytes(bytes(data))
+
+        found = findings(report(copy, keys))
+        assert check is found[0][0]
+        assert {at} == {finding.leaf for _, finding in found}
+    assert report(path, keys).passed
+
+
+async def test_a_rolled_back_and_a_forked_copy_contradict_an_older_checkpoint(path, keys, tmp_path):
+    await filled(path, keys)
+    old = tmp_path / "old.db"
+    shutil.copy(path, old)
+    await filled(path, keys)
+    with Reader.open(path) as reader:
+        anchor = checkpoint.verify(reader.checkpoint()[1], [keys.signer.verifier])
+
+    assert report(path, keys, anchor=anchor).passed
+    assert [check for check, _ in findings(report(old, keys, anchor=anchor))] == [Check.ANCHOR]
+    await filled(old, keys, 9)  # The fork grows past the size that was signed before.
+    assert [check for check, _ in findings(report(old, keys, anchor=anchor))] == [Check.ANCHOR]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE head SET size = size - 1",
+        "UPDATE head SET frontier = zeroblob(length(frontier))",
+        "DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)",
+        "UPDATE checkpoint SET frontier = zeroblob(length(frontier))",
+        "UPDATE checkpoint SET note = replace(note, 'example', 'elpmaxe')",
+    ],
+)
+async def test_a_log_that_was_tampered_with_is_not_extended_nor_signed(path, keys, statement):
+    await filled(path, keys)
+    tamper(path, statement)
+    with Reader.open(path) as reader:
+        before = list(reader.checkpoints()), len(list(reader.entries()))
+
+    with pytest.raises(EvidenceFault, match="altered or damaged"):
+        await filled(path, keys)
+
+    with Reader.open(path) as reader:
+        assert before == (list(reader.checkpoints()), len(list(reader.entries())))
+
+
+async def test_a_log_that_shrinks_while_in_use_stops(path, keys):
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        await log.probe()
+        tamper(path, "DELETE FROM leaf WHERE idx = 0", "UPDATE head SET size = 0, frontier = x''")
+        with pytest.raises(EvidenceFault, match="shrunk from 1 leaves to 0"):
+            await log.probe()
+        assert log.fault is not None
+
+
+async def test_evidence_cannot_be_changed_by_mistake(path, keys):
+    await filled(path, keys, 1)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("leaf", "body", "checkpoint"):
+            for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET rowid = rowid + 1"):
+                with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                    connection.execute(statement)
+
+
+async def test_no_file_of_the_store_holds_a_plaintext_value(path, keys, tmp_path):
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        session = await log.session(SECRET, members={}, idle_s=60)
+        await log.append(intent(session, "x1"))
+        await log.append(outcome(session, "x1"))
+        while_open = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    after = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+    assert b"exchange.intent" in after
+    for value in (b"Jane", b"900-45-6789"):
+        assert value not in while_open
+        assert value not in after
+
+
+async def test_exchanges_of_a_writer_that_lives_are_left_alone(path, keys):
+    async with EvidenceLog.open(path, keys, now=now) as one:
+        await one.append(intent(None, "x1"))
+        async with EvidenceLog.open(path, keys, now=now) as two:
+            assert await two.recover() == 0
+        await one.append(outcome(None, "x1"))
+
+    assert LeafType.EXCHANGE_UNKNOWN not in types(path)
