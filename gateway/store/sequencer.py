@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 
 import trio
 
-from gateway.core.errors import EvidenceFault
+from gateway.core.errors import EvidenceFault, SessionEnded
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Document, ExchangeId, LeafIndex, SessionId, Tool
 from gateway.store import sessions, sqlite, tools, writers
@@ -91,9 +91,15 @@ class EvidenceLog:
     async def append(self, record: Record) -> LeafIndex:
         """Return once `record` is durable, with its place in the log. Cancellation waits for the commit.
 
-        Raises EvidenceFault when it may not be durable, InternalFault when it breaks the log's rules.
+        Raises EvidenceFault when it may not be durable, SessionEnded when another process has closed the session that
+        an exchange would begin in, InternalFault when the record breaks the log's rules.
         """
-        return cast(LeafIndex, await self._submit(Job(record=record)))
+        try:
+            return cast(LeafIndex, await self._submit(Job(record=record)))
+        except SessionEnded:
+            if record.session is not None:
+                self._sessions.forget(record.session)
+            raise
 
     async def transact(self, job: Callable[[Transaction], T]) -> T:
         """Run `job` in the writer thread, within a savepoint of the group's transaction; return once it is durable.

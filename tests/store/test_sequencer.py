@@ -1,0 +1,366 @@
+"""The evidence log as the gateway uses it: durable on return, one end for each exchange, one job's failure its own."""
+
+import sqlite3
+
+import pytest
+import trio
+
+from gateway.core.errors import EvidenceFault, InternalFault, SessionEnded, UpstreamFault
+from gateway.core.evidence import checkpoint
+from gateway.core.evidence.leaf import LIMIT
+from gateway.core.evidence.record import LeafType, Record
+from gateway.store import keys as keystore
+from gateway.store import sessions, sqlite, writer, writers
+from gateway.store.reader import Reader
+from gateway.store.sequencer import EvidenceLog
+from tests.fakes.evidence import Clock, Fails, intent, make_keys, now, outcome, report, types
+
+HEARTBEAT = Record(LeafType.HEARTBEAT, {})
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return make_keys(tmp_path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "evidence.db"
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def log(path, keys, clock):
+    async with EvidenceLog.open(path, keys, now=clock) as opened:
+        yield opened
+
+
+async def test_what_was_appended_is_durable_when_append_returns(log, path, keys):
+    session = await log.session("client", members={"era": "modern"}, idle_s=60)
+    index = await log.append(intent(session, "x1"))
+
+    with Reader.open(path, keys) as reader:
+        found = reader.leaf(index)
+        assert (index, session, "x1", {"effect": "allow"}) == (
+            found.index,
+            found.session,
+            found.exchange,
+            found.members,
+        )
+        assert intent(session, "x1").bodies["request"] == reader.body(found, "request")
+        assert reader.open_exchanges() == {"x1"}
+    await log.append(outcome(session, "x1"))
+
+
+async def test_leaves_carry_the_time_that_was_given(log, path):
+    await log.append(HEARTBEAT)
+
+    with Reader.open(path) as reader:
+        assert reader.leaf(0).place.time == "2026-11-22T12:00:00.000000Z"
+
+
+async def test_many_callers_at_once_each_get_their_own_place(log, path, keys):
+    session = await log.session("client", members={}, idle_s=60)
+    places = {}
+
+    async def call(number):
+        places[await log.append(intent(session, f"x{number}"))] = number
+        places[await log.append(outcome(session, f"x{number}"))] = number
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(call, number)
+
+    assert sorted(places) == list(range(1, 201))
+    with Reader.open(path) as reader:
+        assert all(reader.leaf(index).exchange == f"x{number}" for index, number in places.items())
+    assert report(path, keys).passed
+
+
+async def test_a_cancelled_append_is_durable_all_the_same(log, path):
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await log.append(HEARTBEAT)
+
+    assert types(path) == [LeafType.HEARTBEAT]
+
+
+async def test_a_job_that_fails_takes_no_other_along(log, path, keys):
+    said = []
+
+    async def fail(error):
+        def job(transaction):
+            transaction.append(Record(LeafType.KEY_EVENT, {}))
+            raise error
+
+        with pytest.raises((UpstreamFault, InternalFault, EvidenceFault)) as caught:
+            await log.transact(job)
+        said.append(str(caught.value))
+
+    async def append():
+        await log.append(HEARTBEAT)
+
+    async with trio.open_nursery() as nursery:
+        for error in (
+            UpstreamFault("ours", kind="closed"),
+            ZeroDivisionError("Jane"),
+            sqlite3.IntegrityError("a rule"),
+        ):
+            nursery.start_soon(fail, error)
+            nursery.start_soon(append)
+
+    assert types(path) == [LeafType.HEARTBEAT] * 3
+    assert log.fault is None
+    assert not any("Jane" in text for text in said)
+    assert report(path, keys).passed
+
+
+async def test_the_result_of_a_job_comes_back(log):
+    index = await log.transact(
+        lambda transaction: transaction.append(Record(LeafType.KEY_EVENT, {}, bodies={"b": b"x"}))
+    )
+
+    assert await log.transact(lambda transaction: transaction.unseal(index, "b")) == b"x"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [outcome(None, "x1")],
+        [intent(None, "x1"), intent(None, "x1")],
+        [intent(None, "x1"), outcome(None, "x1"), outcome(None, "x1")],
+        [intent("no such session", "x1")],
+        [Record(LeafType.HEARTBEAT, {"why": "x" * LIMIT})],
+        [Record(LeafType.HEARTBEAT, {}, bodies={f"b{number}": b"" for number in range(17)})],
+        [Record(LeafType.HEARTBEAT, {"bytes": b"are not JSON"})],
+    ],
+)
+async def test_a_record_that_breaks_a_rule_is_refused_alone(log, path, keys, records):
+    *sound, last = records
+    for record in sound:
+        await log.append(record)
+
+    with pytest.raises(InternalFault):
+        await log.append(last)
+
+    assert log.fault is None
+    assert len(types(path)) == len(sound)
+    await log.append(HEARTBEAT)
+
+
+async def test_an_exchange_whose_outcome_was_refused_is_ended_as_unknown(log, path, keys):
+    await log.append(intent(None, "x1"))
+    with pytest.raises(InternalFault):
+        await log.append(Record(LeafType.EXCHANGE_OUTCOME, {"why": "x" * LIMIT}, None, "x1"))
+    await log.probe()
+
+    assert types(path) == [LeafType.EXCHANGE_INTENT, LeafType.HEARTBEAT, LeafType.EXCHANGE_UNKNOWN]
+    assert report(path, keys).passed
+
+
+async def test_an_abandoned_exchange_is_ended_as_unknown_and_an_ended_one_is_not(log, path):
+    await log.append(intent(None, "x1"))
+    await log.append(intent(None, "x2"))
+    await log.append(outcome(None, "x2"))
+    log.abandon("x1")
+    log.abandon("x2")
+    await log.probe()
+
+    assert types(path)[-2:] == [LeafType.HEARTBEAT, LeafType.EXCHANGE_UNKNOWN]
+    with Reader.open(path) as reader:
+        last = reader.leaf(reader.size() - 1)
+    assert (last.exchange, last.members) == ("x1", {"why": "not_recorded", "intent": 0, "forwarded": "maybe"})
+
+
+async def test_what_is_open_when_the_log_closes_is_ended_as_unknown(path, keys):
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        await log.append(intent(None, "x1"))
+
+    assert types(path) == [LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_UNKNOWN]
+    assert list(writers.directory_of(path).iterdir()) == []
+
+
+async def test_a_closed_log_takes_nothing(path, keys):
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        pass
+
+    with pytest.raises(EvidenceFault, match="closed"):
+        await log.append(HEARTBEAT)
+    with pytest.raises(EvidenceFault, match="closed"):
+        await log.probe()
+
+
+async def test_a_log_that_grew_is_signed_within_the_interval_and_when_it_closes(path, keys, monkeypatch):
+    monkeypatch.setattr(writer, "CHECKPOINT_S", 0.05)
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        for _ in range(3):
+            await log.append(HEARTBEAT)
+        with trio.fail_after(5):
+            while not covers(path, keys, 3):
+                await trio.sleep(0.01)
+        await log.append(HEARTBEAT)
+
+    assert covers(path, keys, 4)
+
+
+def covers(path, keys, size):
+    with Reader.open(path) as reader:
+        signed = [checkpoint.verify(data, [keys.signer.verifier]).size for data in reader.checkpoints()]
+    return max(signed, default=0) == size
+
+
+async def test_a_log_of_another_name_is_not_written_to(path, keys, tmp_path):
+    async with EvidenceLog.open(path, keys, now=now):
+        pass
+
+    with pytest.raises(EvidenceFault, match="belongs to the log"):
+        async with EvidenceLog.open(path, keystore.generate(tmp_path / "other", origin="example.org/other"), now=now):
+            pass
+
+
+async def test_a_file_that_is_no_evidence_store_is_left_alone(path, keys):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE patient (name)")
+
+    with pytest.raises(EvidenceFault, match="not an evidence store"):
+        async with EvidenceLog.open(path, keys, now=now):
+            pass
+
+
+async def test_a_store_of_a_newer_release_is_not_written_to(path, keys):
+    async with EvidenceLog.open(path, keys, now=now):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(EvidenceFault, match="schema version 99"):
+        async with EvidenceLog.open(path, keys, now=now):
+            pass
+
+
+async def test_a_log_that_failed_refuses_at_once_until_it_is_probed(path, keys):
+    fails = Fails(0, "lost")
+    async with EvidenceLog.open(path, keys, now=now, connect=fails) as log:
+        fails.at = fails.count + 1
+        with pytest.raises(EvidenceFault, match="disk I/O error"):
+            await log.append(HEARTBEAT)
+        count = fails.count
+        with pytest.raises(EvidenceFault, match="disk I/O error"):
+            await log.append(HEARTBEAT)
+        with pytest.raises(EvidenceFault):
+            await log.tool("clinic", "run_sql")
+        assert count == fails.count
+        await log.probe()
+        assert log.fault is None
+        await log.append(HEARTBEAT)
+
+
+async def test_a_disk_that_hangs_makes_the_log_not_ready(log, monkeypatch):
+    monkeypatch.setattr("gateway.store.sequencer.STALL_S", 0.0)
+    faults = await log.transact(lambda _: log.fault)
+
+    assert "has not answered" in faults
+
+
+async def test_one_key_has_one_session_until_it_is_idle(log, clock, path, keys):
+    first = await log.session("alice|agent|clinic", members={}, idle_s=60)
+    assert first == await log.session("alice|agent|clinic", members={}, idle_s=60)
+    assert first != await log.session("bob|agent|clinic", members={}, idle_s=60)
+    clock.passes(59)
+    assert first == await find(log, "alice|agent|clinic")
+    clock.passes(61)
+    second = await find(log, "alice|agent|clinic")
+
+    assert first != second
+    assert types(path).count(LeafType.SESSION_CLOSE) == 1
+    assert report(path, keys).passed
+
+
+async def find(log, key):
+    """The session as a process sees it that does not remember any."""
+    hidden = log.keys.session_key(key)
+    return await log.transact(lambda transaction: sessions.find_or_open(transaction, hidden, {}, 60))
+
+
+async def test_idle_sessions_are_closed_with_their_count_unless_something_runs_in_them(log, clock, path, keys):
+    idle = await log.session("idle", members={}, idle_s=60)
+    await log.append(Record(LeafType.EXCHANGE_REFUSED, {}, idle, "x1"))
+    busy = await log.session("busy", members={}, idle_s=60)
+    await log.append(intent(busy, "x2"))
+    clock.passes(61)
+
+    assert await log.close_idle(60) == 1
+    with Reader.open(path) as reader:
+        last = reader.leaf(reader.size() - 1)
+        assert (idle, {"why": "idle", "exchanges": 1}) == (last.session, last.members)
+    await log.append(outcome(busy, "x2"))
+    clock.passes(61)
+    assert await log.close_idle(60) == 1
+    assert report(path, keys).passed
+
+
+async def test_a_closed_session_takes_what_it_began_and_begins_nothing(log, path, keys):
+    session = await log.session("client", members={}, idle_s=60)
+    await log.append(intent(session, "x1"))
+    await log.close_session(session, why="client")
+    await log.close_session(session, why="again")
+    await log.append(outcome(session, "x1"))
+
+    with pytest.raises(SessionEnded):
+        await log.append(intent(session, "x2"))
+    assert log.fault is None
+    assert session != await log.session("client", members={}, idle_s=60)
+    assert types(path).count(LeafType.SESSION_CLOSE) == 1
+    assert report(path, keys).passed
+
+
+async def test_another_process_finds_the_same_session(log, path, keys, clock):
+    session = await log.session("client", members={}, idle_s=60)
+
+    async with EvidenceLog.open(path, keys, now=clock) as other:
+        assert session == await other.session("client", members={}, idle_s=60)
+        await other.append(Record(LeafType.EXCHANGE_REFUSED, {}, session, "x1"))
+    await log.append(Record(LeafType.EXCHANGE_REFUSED, {}, session, "x2"))
+
+    assert report(path, keys).passed
+
+
+async def test_a_tool_is_remembered_as_its_upstream_last_listed_it(log, path, keys, clock):
+    await log.learn("clinic", [{"name": "run_sql", "inputSchema": {"type": "object"}}, {"title": "nameless"}])
+    first = await log.tool("clinic", "run_sql")
+    async with EvidenceLog.open(path, keys, now=clock) as other:
+        assert first == await other.tool("clinic", "run_sql")
+    await log.learn("clinic", [{"inputSchema": {"type": "array"}, "name": "run_sql"}])
+    second = await log.tool("clinic", "run_sql")
+
+    assert first.pin != second.pin
+    assert second.definition == {"name": "run_sql", "inputSchema": {"type": "array"}}
+    assert await log.tool("clinic", "no such tool") is None
+    assert await log.tool("other", "run_sql") is None
+
+
+async def test_a_bundle_is_archived_once_and_for_ever(log, path):
+    for data in (b"bundle", b"another under the same digest"):
+        await log.transact(lambda transaction, data=data: transaction.archive_bundle("d1", data))
+
+    with Reader.open(path) as reader:
+        assert reader.bundle("d1") == b"bundle"
+        with pytest.raises(EvidenceFault, match="not in this store"):
+            reader.bundle("d2")
+
+
+async def test_a_writer_waits_its_turn_and_no_longer_than_it_must(log, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "BUSY_MS", 5_000)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.append, HEARTBEAT)
+        await trio.testing.wait_all_tasks_blocked()
+        other.execute("COMMIT")
+        other.close()
+
+    assert types(path) == [LeafType.HEARTBEAT]
