@@ -36,7 +36,7 @@ INLINE_BYTES = 64 * 1024
 
 
 class Pdp(Protocol):
-    """Decides. Total: whatever goes wrong in there is a denial."""
+    """Decides, with the time stamped into the input. Total: whatever goes wrong in there is a denial."""
 
     def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided: ...
 
@@ -170,8 +170,7 @@ class Driver:
         return None
 
     def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
-        at = timestamp(self.world.now())
-        return self.world.pdp().decide(entrypoint, {**document, "time": at}, at=at)
+        return self.world.pdp().decide(entrypoint, document, at=timestamp(self.world.now()))
 
     async def _append(self, record: Record) -> LeafIndex:
         index = await self.world.evidence.append(record)

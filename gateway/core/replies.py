@@ -51,22 +51,22 @@ class Reply:
 
 def refusal(call: Call, decision: Decision) -> Reply:
     """Policy said no before anything was forwarded."""
-    why = "; ".join(reason.message for reason in decision.reasons) or "no policy allows it"
+    why = _why(decision)
     detail: Document = {
         "code": "refused",
         "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
     }
-    return _say(call, f"Refused by policy: {why}. Nothing was sent to {call.upstream.name}.", detail)
+    return _say(call, f"Refused by policy: {why} Nothing was sent to {call.upstream.name}.", detail)
 
 
 def withheld_result(call: Call, decision: Decision) -> Reply:
     """The upstream answered and policy does not let the answer out."""
-    why = "; ".join(reason.message for reason in decision.reasons) or "no policy allows it"
+    why = _why(decision)
     detail: Document = {
         "code": "withheld",
         "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
     }
-    text = f"The call ran on {call.upstream.name}, but policy does not let its result be returned: {why}."
+    text = f"The call ran on {call.upstream.name}, but policy does not let its result be returned: {why}"
     return _say(call, text, detail)
 
 
@@ -163,6 +163,12 @@ def promised_schema(call: Call, response: Response) -> Document | None:
         return None
     schema = call.tool.definition.get("outputSchema")
     return schema if isinstance(schema, dict) else None
+
+
+def _why(decision: Decision) -> str:
+    """Policy's own sentences, one after the other."""
+    sentences = [reason.message.rstrip(". ") + "." for reason in decision.reasons]
+    return " ".join(sentences) or "no rule allows it."
 
 
 def _kept(call: Call, recorded: Json) -> Reply:

@@ -1,0 +1,73 @@
+"""`phigate serve`: the gateway on one's own upstreams."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from gateway import config as configuration
+from gateway import worker
+from gateway.config import Config
+from gateway.core.errors import ConfigFault
+from gateway.service import now
+from gateway.store import keys as keystore
+from gateway.store.sequencer import EvidenceLog
+from gateway.supervisor import supervise
+
+HEARTBEAT_S = 10.0
+"""A worker that is silent for so long is stuck, most likely in a policy, and is replaced."""
+
+logger = logging.getLogger("phigate")
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `serve`."""
+    parser = commands.add_parser("serve", help="run the gateway", description=__doc__)
+    parser.add_argument("-c", "--config", type=Path, default=Path("phigate.toml"), help="default: phigate.toml")
+    parser.add_argument("--check", action="store_true", help="check the configuration and stop")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop. Exit code 0 after a clean stop, 1 if a worker had to be killed, 2 if it cannot start."""
+    config = configuration.load(arguments.config)
+    if arguments.check:
+        print(f"{arguments.config}: no faults found")
+        return 0
+    worker.log_to_stderr()
+    listening = _listen(config)
+    trio.run(_recover, config)
+    print(f"phigate listens on {config.gateway.public_url}; stop it with Ctrl-C", file=sys.stderr, flush=True)
+    return supervise(
+        partial(worker.argv, config.file),
+        sockets=[listening],
+        workers=config.gateway.workers,
+        heartbeat_s=HEARTBEAT_S,
+        drain_s=config.gateway.drain_s,
+        on_worker_death=partial(trio.run, _recover, config),
+    )
+
+
+def _listen(config: Config) -> socket.socket:
+    """The socket that all workers share."""
+    family = socket.AF_INET6 if ":" in config.gateway.host else socket.AF_INET
+    try:
+        return socket.create_server((config.gateway.host, config.gateway.port), family=family, backlog=1024)
+    except OSError as error:
+        raise ConfigFault(
+            f"Cannot listen on {config.gateway.host}:{config.gateway.port}: {error.strerror}. Stop what uses this port, "
+            f"or change `listen` in {config.file}."
+        ) from None
+
+
+async def _recover(config: Config) -> None:
+    """End what a dead process left open: opening the log does it, before any worker serves."""
+    keys = keystore.load(config.evidence.keys)
+    async with EvidenceLog.open(config.evidence.store, keys, now=now):
+        pass

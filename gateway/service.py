@@ -1,0 +1,234 @@
+"""The composition root: everything a worker process serves with, built once from the configuration.
+
+`open_gateway` puts the parts together and owns the tasks that keep them going; nothing else in the gateway knows more
+than its neighbours. What fails here at start fails the start: there is no half a gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import trio
+
+from gateway.config import Config, UpstreamConfig
+from gateway.core.commands import Decided
+from gateway.core.errors import EvidenceFault
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.facts import call as call_facts
+from gateway.core.policy.bundle import Bundle
+from gateway.core.policy.decision import Entrypoint
+from gateway.core.protocol.jsonrpc import Limits
+from gateway.core.types import ApprovalId, Document, ExchangeId, UpstreamRef
+from gateway.driver import World, timestamp
+from gateway.identity import challenge
+from gateway.identity.issuers import Issuers
+from gateway.pdp.loader import ActivePolicy
+from gateway.store import keys as keystore
+from gateway.store.approvals import Approvals
+from gateway.store.keys import Keys
+from gateway.store.sequencer import EvidenceLog, Transaction
+from gateway.store.transaction import uuid7
+from gateway.upstream import opened
+from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings
+from gateway.web.app import App
+from gateway.web.desk import Desk, Door
+from gateway.web.endpoint import Endpoint
+from gateway.web.health import Probe
+from gateway.web.logins import FailedLogins
+from gateway.web.sealer import Sealer
+
+PROBE_S = 1.0
+"""How often a failed evidence store is tried again."""
+SWEEP_S = 30.0
+"""How often idle sessions are looked for."""
+
+logger = logging.getLogger("phigate")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that is ready to serve. `app` is the ASGI application."""
+
+    app: App
+    endpoint: Endpoint
+    log: EvidenceLog
+
+
+def now() -> datetime:
+    """The wall clock, in UTC: the only place where the gateway reads it."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
+    """A gateway with its evidence log open, its policy active and its tasks running.
+
+    Raises the GatewayError that says why it cannot start. On leaving, every upstream connection and process is gone
+    and the log is signed.
+    """
+    keys = keystore.load(config.evidence.keys)
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(EvidenceLog.open(config.evidence.store, keys, now=now))
+        await _put_on_record(log, LeafType.CONFIG_CHANGED, {"config": _digest(config.file.read_bytes())})
+        policy = ActivePolicy(
+            config.policy.bundle, on_activate=partial(_activated, log), deadline_s=config.policy.deadline_s
+        )
+        await policy.start()
+        stack.callback(policy.close)
+        issuers = await stack.enter_async_context(Issuers.open(config.issuers))
+        approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config))
+        worlds = await _worlds(config, keys, log, policy, approvals, stack)
+        logins = FailedLogins()
+        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins))
+        app = App(
+            endpoint,
+            probes=_probes(log, policy, issuers),
+            metadata={
+                settings.name: challenge.metadata(config.resource(settings.name), [i.url for i in config.issuers])
+                for settings in config.upstreams
+            },
+            pages=_pages(config, keys, log, policy, issuers, approvals),
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(policy.watch, every_s=config.policy.reload_s))
+            nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
+            nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
+            nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
+            yield Gateway(app, endpoint, log)
+            await _record_logins(log, logins)
+            nursery.cancel_scope.cancel()
+
+
+def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[str, Probe]:
+    async def evidence() -> str | None:
+        return log.fault
+
+    async def bundle() -> str | None:
+        policy.current  # noqa: B018 - raises when nothing decides; a newer bundle that was refused is no reason to stop
+        return None
+
+    return {"evidence": evidence, "policy": bundle, "identity": issuers.probe}
+
+
+def _pages(*_a):
+    from quart import Blueprint
+
+    return Blueprint("approvals", __name__)
+
+
+async def _worlds(
+    config: Config, keys: Keys, log: EvidenceLog, policy: ActivePolicy, approvals: Approvals, stack: AsyncExitStack
+) -> dict[str, World]:
+    sealer = Sealer(keys.session_seal, now)
+    worlds: dict[str, World] = {}
+    for settings in config.upstreams:
+        upstream = await stack.enter_async_context(opened(_settings(settings)))
+        worlds[settings.name] = World(
+            pdp=lambda: policy.current,
+            evidence=log,
+            approvals=approvals,
+            upstream=upstream,
+            now=now,
+            mask_key=keys.mask_token,
+            seal_request=sealer.request,
+            unseal_response=sealer.own_response,
+            hold_s=config.gateway.hold_s,
+        )
+    return worlds
+
+
+def _desk(
+    config: Config, keys: Keys, log: EvidenceLog, issuers: Issuers, worlds: dict[str, World], logins: FailedLogins
+) -> Desk:
+    return Desk(
+        doors={settings.name: _door(config, settings, worlds[settings.name]) for settings in config.upstreams},
+        identify=issuers.identify,
+        challenge=challenge.challenge,
+        failed_login=logins.note,
+        actor=keys.actor,
+        sessions=log,
+        sealer=Sealer(keys.session_seal, now),
+        new_exchange=lambda: ExchangeId(uuid7(now())),
+        limits=Limits(config.gateway.max_request_bytes, config.gateway.max_depth),
+        hosts=config.gateway.allowed_hosts,
+        origins=config.gateway.allowed_origins,
+        keepalive_s=config.gateway.keepalive_s,
+        session_idle_s=config.evidence.session_idle_s,
+    )
+
+
+def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
+    return Door(
+        ref=UpstreamRef(settings.name, settings.labels),
+        resource=config.resource(settings.name),
+        world=world,
+        facts=partial(call_facts.of, sql_arguments=settings.sql, dialect=settings.sql_dialect),
+        greets=settings.url is None,
+    )
+
+
+def _settings(settings: UpstreamConfig) -> HttpSettings | StdioSettings:
+    deadlines = Deadlines(settings.connect_s, settings.idle_s, settings.call_s)
+    bounds = Bounds(message=Limits(settings.max_response_bytes, settings.max_depth))
+    if settings.url is not None:
+        return HttpSettings(settings.name, settings.url, settings.headers, deadlines=deadlines, bounds=bounds)
+    return StdioSettings(
+        settings.name, settings.command, settings.cwd, settings.environment, deadlines=deadlines, bounds=bounds
+    )
+
+
+def _decide(policy: ActivePolicy, entrypoint: Entrypoint, document: Document) -> Decided:
+    return policy.current.decide(entrypoint, document, at=timestamp(now()))
+
+
+def _review_url(config: Config, approval: ApprovalId) -> str:
+    return f"{config.gateway.public_url}/approvals/{approval}"
+
+
+async def _activated(log: EvidenceLog, bundle: Bundle) -> None:
+    """Archive a bundle and put its activation on record, before it decides anything."""
+    await log.transact(lambda transaction: transaction.archive_bundle(bundle.digest, bundle.archive))
+    await _put_on_record(
+        log, LeafType.BUNDLE_ACTIVATED, {"bundle": bundle.digest, "revision": bundle.manifest.revision}
+    )
+
+
+async def _put_on_record(log: EvidenceLog, kind: LeafType, members: Document) -> None:
+    """Append a leaf of what is in force, unless the newest leaf of its kind says the same: several workers start."""
+
+    def job(transaction: Transaction) -> None:
+        if transaction.newest_members(kind) != members:
+            transaction.append(Record(kind, members))
+
+    await log.transact(job)
+
+
+async def _keep(every_s: float, task: Callable[[], Awaitable[object]]) -> None:
+    """Do `task` for ever. A store that fails is the log's state, told by readiness; the next round tries again."""
+    while True:
+        await trio.sleep(every_s)
+        try:
+            await task()
+        except EvidenceFault as fault:
+            logger.error("evidence: %s", fault.detail)
+
+
+async def _heal(log: EvidenceLog) -> None:
+    if log.fault is not None:
+        await log.probe()
+
+
+async def _record_logins(log: EvidenceLog, logins: FailedLogins) -> None:
+    for reason, upstream, count in logins.take():
+        members: Document = {"reason": reason, "upstream": upstream, "count": count}
+        await log.append(Record(LeafType.LOGIN_FAILED, members))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,40 @@
+"""Everything the gateway answers over HTTP: `/mcp/` goes to the raw endpoint, all else to Quart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from quart import Blueprint
+from quart_trio import QuartTrio
+
+from gateway.core.types import Document
+from gateway.web import health, wellknown
+from gateway.web.client import Receive, Send
+from gateway.web.endpoint import PREFIX, Endpoint
+from gateway.web.health import Probe
+
+
+class App:
+    """The ASGI application of one worker."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, probes: Mapping[str, Probe], metadata: Mapping[str, Document], pages: Blueprint
+    ) -> None:
+        """`probes`: what readiness asks; `metadata`: RFC 9728 documents by upstream; `pages`: approvals."""
+        self.draining = False
+        self._endpoint = endpoint
+        self._quart = QuartTrio(__name__, static_folder=None)
+        self._quart.register_blueprint(health.blueprint({**probes, "draining": self._drain_probe}))
+        self._quart.register_blueprint(wellknown.blueprint(metadata))
+        self._quart.register_blueprint(pages)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI 3: `http` and `lifespan` scopes."""
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._quart(cast(Any, scope), cast(Any, receive), cast(Any, send))
+
+    async def _drain_probe(self) -> str | None:
+        return "the gateway is going down" if self.draining else None

@@ -1,0 +1,101 @@
+"""A worker process: one gateway, serving sockets that its supervisor bound, until the supervisor says stop.
+
+Started by `phigate serve` as `python -m gateway.worker`; not for people to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import trio
+from hypercorn.typing import ASGIFramework
+
+from gateway import config as configuration
+from gateway.config import Config
+from gateway.core.errors import GatewayError
+from gateway.service import Gateway, open_gateway
+from gateway.supervisor import WorkerFds, adopt, supervised
+from gateway.web.server import ServerSettings, serve
+
+FAILED_START = 2
+"""Exit code of a worker that cannot start: the next one could not either."""
+
+
+def argv(config: Path, fds: WorkerFds) -> list[str]:
+    """The command line of a worker."""
+    sockets = [str(descriptor) for descriptor in fds.sockets]
+    return [
+        *(sys.executable, "-m", "gateway.worker", "-c", str(config)),
+        *("--lifeline", str(fds.lifeline), "--sockets", *sockets),
+    ]
+
+
+def main() -> int:
+    """Run one worker to its end."""
+    arguments = argparse.ArgumentParser(prog="gateway.worker", description=__doc__)
+    arguments.add_argument("-c", "--config", type=Path, required=True)
+    arguments.add_argument("--lifeline", type=int, required=True)
+    arguments.add_argument("--sockets", type=int, nargs="+", required=True)
+    options = arguments.parse_args()
+    log_to_stderr()
+    try:
+        trio.run(_run, configuration.load(options.config), options.sockets, options.lifeline)
+    except GatewayError as fault:
+        return _failed([fault])
+    except BaseExceptionGroup as group:
+        faults, others = group.split(GatewayError)
+        if others is not None or faults is None:
+            raise
+        return _failed(_leaves(faults))
+    return 0
+
+
+def _failed(faults: list[GatewayError]) -> int:
+    for fault in faults:
+        print(f"phigate: {fault.detail}", file=sys.stderr)
+    return FAILED_START
+
+
+def log_to_stderr() -> None:
+    """The logger's one form: time, level, part and text. No PHI: nothing that a client or upstream sent is logged."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("hypercorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
+    async with supervised(lifeline) as shutdown, open_gateway(config) as gateway, trio.open_nursery() as nursery:
+        settings = ServerSettings(drain_s=config.gateway.drain_s, max_body=config.gateway.max_request_bytes)
+        nursery.start_soon(_drain, shutdown, gateway, config.gateway.drain_s)
+        await serve(
+            cast(ASGIFramework, gateway.app), adopt(sockets), settings=settings, shutdown=shutdown, started=_nothing
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, drain_s: float) -> None:
+    """Once told to stop: not ready at once, and near the end of the drain what still waits is ended on record."""
+    await shutdown()
+    gateway.app.draining = True
+    await trio.sleep(drain_s * 0.9)
+    gateway.endpoint.leave_all()
+
+
+def _nothing() -> None:
+    """The supervisor hears our heart; nobody waits for more."""
+
+
+def _leaves(group: BaseExceptionGroup[GatewayError]) -> list[GatewayError]:
+    faults: list[GatewayError] = []
+    for fault in group.exceptions:
+        faults += _leaves(fault) if isinstance(fault, BaseExceptionGroup) else [fault]
+    return faults
+
+
+if __name__ == "__main__":
+    sys.exit(main())

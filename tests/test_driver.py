@@ -1,0 +1,173 @@
+"""The driver: what it does for each command, and that an exchange ends on record whatever interrupts it."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+import trio
+
+from gateway.core.call import Call
+from gateway.core.commands import Settled
+from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
+from gateway.core.evidence.record import LeafType
+from gateway.core.exchange import exchange
+from gateway.core.policy.decision import Entrypoint
+from gateway.core.protocol.jsonrpc import Notification, Request
+from gateway.core.replies import Reply
+from gateway.core.types import Era
+from gateway.driver import Driver
+from gateway.upstream.base import Link
+from tests.fakes.world import Scene
+from tests.playbooks.playbook import allow, ask_first, call, deny, result
+
+PROGRESS = Notification("notifications/progress", {"progressToken": 1, "progress": 1})
+ALLOWED = {Entrypoint.CALL: [allow()], Entrypoint.RESULT: [allow()]}
+HELD = {Entrypoint.CALL: [ask_first(), allow()], Entrypoint.RESULT: [allow()]}
+MODERN = call(era=Era.MODERN, version="2026-07-28")
+
+
+async def drive(scene: Scene, about: Call) -> Reply:
+    link = Link(about.session, about.era, about.version)
+    return await Driver(about, scene.world(), link, scene.client).drive(exchange(about))
+
+
+def ends(scene: Scene) -> list[object]:
+    return [r.members["status"] for r in scene.evidence.records if r.type is LeafType.EXCHANGE_OUTCOME]
+
+
+async def test_an_allowed_call_comes_back_and_its_conversation_is_closed() -> None:
+    scene = Scene(ALLOWED, [PROGRESS, result("fine")])
+    reply = await drive(scene, call())
+
+    assert orjson.loads(reply.data)["result"]["content"][0]["text"] == "fine"
+    assert (scene.upstream.opened, scene.upstream.closed) == (1, 1)
+    assert len(scene.client.relayed) == 1
+    assert ends(scene) == ["replied"]
+
+
+async def test_a_denied_call_opens_no_conversation() -> None:
+    scene = Scene({Entrypoint.CALL: [deny()]}, [])
+    await drive(scene, call())
+
+    assert scene.upstream.opened == 0
+    assert scene.evidence.types() == [LeafType.EXCHANGE_REFUSED]
+
+
+async def test_a_hold_ends_when_reviewers_grant_and_the_call_runs_once() -> None:
+    scene = Scene(HELD, [result("fine")], on_step=lambda _, name: name == "wait" and scene.approvals.resolved.set())
+    reply = await drive(scene, call())
+
+    assert b"fine" in reply.data
+    assert len(scene.conversation.sent) == len(scene.approvals.spent) == 1
+
+
+async def test_a_hold_that_nobody_answers_ends_as_pending_before_the_client_gives_up(autojump_clock: object) -> None:
+    scene = Scene(HELD, [])
+    began = trio.current_time()
+    reply = await drive(scene, call())
+
+    assert trio.current_time() - began < 60
+    assert ends(scene) == ["pending"]
+    assert orjson.loads(reply.data)["result"]["isError"] is True
+    assert scene.client.waits == 1
+    assert scene.upstream.opened == 0
+
+
+@pytest.mark.parametrize("state", [Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED])
+async def test_a_hold_that_is_already_settled_does_not_wait(state: Settled) -> None:
+    scene = Scene(HELD, [])
+    scene.approvals.at_request = state
+    await drive(scene, call())
+
+    assert "wait" not in scene.steps
+    assert ends(scene) == [state.value]
+
+
+@pytest.mark.parametrize("about", [call(), MODERN], ids=["legacy", "modern"])
+@pytest.mark.parametrize("answers", [ALLOWED, HELD], ids=["allowed", "held"])
+async def test_a_client_that_hangs_up_at_any_await_leaves_each_begun_exchange_with_one_end(
+    about: Call, answers: dict[Entrypoint, list[object]], autojump_clock: object
+) -> None:
+    """Invariant 4, with the client gone at the first, second, … await point until there is none left."""
+    for number in range(1, 30):
+        scene = Scene(
+            {entrypoint: list(decisions) for entrypoint, decisions in answers.items()},  # type: ignore[arg-type] # shared
+            [PROGRESS, Request("s", "sampling/createMessage"), result()],
+        )
+        scene.approvals.resolved.set()
+
+        def leave(at: int, name: str, scene: Scene = scene, number: int = number) -> None:
+            if at == number:
+                scene.client.leave()
+
+        scene.on_step = leave
+        await drive(scene, about)
+        types = scene.evidence.types()
+        assert types.count(LeafType.EXCHANGE_INTENT) == 1
+        assert types.count(LeafType.EXCHANGE_OUTCOME) == 1
+        assert scene.upstream.opened == scene.upstream.closed == len(scene.conversation.sent)
+        if number > len(scene.steps):
+            return
+    raise AssertionError("the exchange has more await points than this test tries")
+
+
+async def test_a_modern_client_that_hangs_up_cancels_what_the_upstream_does() -> None:
+    scene = Scene(ALLOWED, [], on_step=lambda _, name: name == "receive" and scene.client.leave())
+    await drive(scene, MODERN)
+
+    assert ends(scene) == ["abandoned"]
+    assert scene.upstream.closed == 1
+
+
+async def test_an_approved_call_runs_to_its_end_without_its_client_and_keeps_the_reply() -> None:
+    scene = Scene(HELD, [result("fine")], on_step=lambda _, name: name == "send" and scene.client.leave())
+    scene.approvals.resolved.set()
+    await drive(scene, MODERN)
+
+    assert ends(scene) == ["kept"]
+    assert b"fine" in scene.evidence.records[-1].bodies["response"]
+
+
+async def test_cancelling_the_task_does_not_cut_an_exchange_short() -> None:
+    scene = Scene(ALLOWED, [result()])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await drive(scene, call())
+
+    assert ends(scene) == ["replied"]
+
+
+@pytest.mark.parametrize("position", range(3))
+async def test_evidence_that_fails_at_any_append_lets_nothing_out(position: int) -> None:
+    """Invariants 1, 2 and 7."""
+    scene = Scene(ALLOWED, [PROGRESS, result()], fails_at=position)
+    with pytest.raises(EvidenceFault):
+        await drive(scene, call())
+
+    assert scene.upstream.opened == (position > 0)
+    assert len(scene.client.relayed) == max(0, position - 1)
+
+
+async def test_an_upstream_fault_is_told_and_recorded() -> None:
+    scene = Scene(ALLOWED, [UpstreamFault("it closed", kind="closed")])
+    reply = await drive(scene, call())
+
+    assert orjson.loads(reply.data)["error"]["data"]["code"] == "upstream_closed"
+    assert ends(scene) == ["failed"]
+
+
+async def test_a_bug_while_performing_a_command_still_ends_the_exchange_and_says_nothing_of_it() -> None:
+    scene = Scene(ALLOWED, [ZeroDivisionError("078-05-1120")])
+    with pytest.raises(InternalFault) as caught:
+        await drive(scene, call())
+
+    assert ends(scene) == ["failed"]
+    assert "078-05-1120" not in str(caught.value)
+
+
+async def test_what_is_large_is_inspected_off_the_loop_and_comes_back_the_same() -> None:
+    text = "plain words " * 20_000
+    scene = Scene(ALLOWED, [result(text)])
+    reply = await drive(scene, call())
+
+    assert orjson.loads(reply.data)["result"]["content"][0]["text"] == text
