@@ -107,6 +107,10 @@ class ActivePolicy:
         self._seen = fingerprint(self._path)
         await self._activate(await trio.to_thread.run_sync(read, self._path))
 
+    def close(self) -> None:
+        """Let go of the engine, on the thread that made it: it may not be dropped by a collection on another."""
+        self._current = None
+
     async def watch(self, *, every_s: float = WATCH_S) -> None:
         """Look at the path for ever and activate what is new; run it in a nursery that is cancelled to stop it."""
         while True:
