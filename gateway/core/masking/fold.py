@@ -24,6 +24,21 @@ _LOOKALIKES = dict(
         strict=True,
     )
 )
+_PLAIN = {
+    "ı": "i",
+    "ł": "l",
+    "Ł": "L",
+    "ø": "o",
+    "Ø": "O",
+    "đ": "d",
+    "Đ": "D",
+    "ð": "d",
+    "Ð": "D",
+    "ß": "ss",
+    "ẞ": "SS",
+}
+_PLAIN |= {"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th", "ħ": "h", "Ħ": "H"}
+"""Latin letters that Unicode does not take apart."""
 _ROUND = frozenset("ОоΟο")
 """Cyrillic and Greek O: a zero where they stand among digits."""
 _JOINING = "\u2028\u2029\u0085"
@@ -99,8 +114,8 @@ def _read(text: str, index: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _read_char(char: str) -> str:
-    if char in _LOOKALIKES:
-        return _LOOKALIKES[char]
+    if char in _LOOKALIKES or char in _PLAIN:
+        return _LOOKALIKES.get(char) or _PLAIN[char]
     category = unicodedata.category(char)
     code = ord(char)
     if 0xE0020 <= code <= 0xE007E:  # Tag characters spell ASCII invisibly.

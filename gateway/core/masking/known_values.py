@@ -20,6 +20,8 @@ _LETTER = re.compile(r"[A-Za-z]")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9]+")
 _MOST = 20_000
 """Distinct known values in one message; far more than any screenful, and a bound on memory."""
+_MOST_FOREIGN = 500
+"""Of those in other scripts, which are looked for one by one."""
 _LONGEST = 128
 _ORDINARY = frozenset(
     "the and for not with from yes none null true false unknown patient patients doctor nurse hospital clinic medical "
@@ -56,6 +58,7 @@ class KnownValues:
     def __init__(self) -> None:
         self._by_word: dict[bytes, list[Known]] = {}
         self._seen: set[bytes] = set()
+        self._foreign: dict[str, Known] = {}
 
     def add(self, value: str, phi: Phi, operator: Operator) -> None:
         """Harvest one value that a rule selects."""
@@ -63,7 +66,11 @@ class KnownValues:
             return
         plain = value.strip()
         if not plain.isascii():
-            plain = fold.fold(plain).data.decode("ascii")
+            value, plain = plain, fold.fold(plain).data.decode("ascii")
+            if fold.OPAQUE in plain:
+                if len(value) >= 2 and len(self._foreign) < _MOST_FOREIGN:
+                    self._foreign.setdefault(value, Known(b"", phi, operator, capital=False))
+                return
         if _counts(plain, phi):
             self._put(plain, phi, operator, capital=False)
             if phi not in _WORDY and not plain.isalnum():
@@ -109,6 +116,14 @@ class KnownValues:
             if whole and (not known.capital or data[at : at + 1].isupper()):
                 return known
         return None
+
+    def find_foreign(self, text: str) -> Iterator[Found]:
+        """Where a known value of a script without an ASCII reading is said, letter by letter."""
+        for value, known in self._foreign.items():
+            at = text.find(value)
+            while at >= 0:
+                yield Found(at, at + len(value), known)
+                at = text.find(value, at + len(value))
 
     def is_known(self, value: str) -> Known | None:
         """The known value that `value` is as a whole, if it is one; for numbers and object keys."""

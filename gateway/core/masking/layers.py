@@ -7,7 +7,6 @@ the whole string it was read from. Depth and expansion are bounded; what goes be
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import json
 import re
@@ -32,8 +31,8 @@ _LONG_INTEGER = re.compile(r"\d{17}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){6,}")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
-_MARKUP = re.compile(r"<[^<>]{0,80}>|[*_`~]")
-_SPACED = re.compile(r"(?<=\S) (?=\S(?: |$))")
+_MARKUP = re.compile(r"<[^<>]{0,80}>|[*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_SPACED = re.compile(r"(?:(?<=^\S)|(?<=\s\S)) (?=\S(?:\s|$))")
 _GZIP = b"\x1f\x8b"
 
 
@@ -146,11 +145,16 @@ def _once(text: str, gates: frozenset[str], budget: int) -> Iterator[str]:
     if "escape" in gates and "\\" in text:
         yield _ESCAPE.sub(lambda found: chr(int(found.group(1) or found.group(2), 16)), text)
     if "markup" in gates:
-        yield _MARKUP.sub("", text)
+        yield without_markup(text)
     if "spaced" in gates:
         yield _SPACED.sub("", text)
     if "base64" in gates:
         yield from _packed(text, budget)
+
+
+def without_markup(text: str) -> str:
+    """`text` without HTML tags and Markdown emphasis."""
+    return _MARKUP.sub("", text)
 
 
 def _packed(text: str, budget: int) -> Iterator[str]:
@@ -170,7 +174,7 @@ def _unbase64(word: str) -> bytes | None:
         return None
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or characters that are not ASCII.
         return None
 
 

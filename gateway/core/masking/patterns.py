@@ -228,8 +228,8 @@ GATES = {
     "percent": r"%[0-9A-Fa-f]{2}",
     "entity": r"&(?:#x?[0-9A-Fa-f]+|[A-Za-z]{2,8});",
     "escape": r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|\d)",
-    "markup": r"[0-9A-Za-z](?:<[^<>\x00]{0,80}>|[*_`~]{1,3})+[0-9A-Za-z]",
-    "spaced": r"(?:\b[0-9A-Za-z@.-] ){6,}",
+    "markup": r"[0-9A-Za-z@.-](?:<[^<>\x00]{0,80}>|[*_`~]{1,3})+[0-9A-Za-z@.-]",
+    "spaced": r"(?:[0-9A-Za-z@.()/-] ){6,}[0-9A-Za-z]",
 }
 
 
@@ -267,7 +267,7 @@ _SET = _set()
 
 def occurring(data: bytes) -> tuple[list[int], frozenset[str]]:
     """Which patterns occur in `data` (indices, for `search`) and which gates are open."""
-    found = _SET.Match(data)
+    found = _SET.Match(data) or ()  # None where nothing matches.
     indices = [index for index in found if index not in _GATE]
     return indices, frozenset(_GATE[index] for index in found if index in _GATE)
 

@@ -20,12 +20,13 @@ from gateway.core.masking.phi import NARROWER, Phi
 from gateway.core.masking.scan import Span
 from gateway.core.masking.structure import Embedded, Explicit, Leaf
 from gateway.core.masking.survey import Survey, look
-from gateway.core.policy.decision import MaskRule, Selector
+from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Document, Json
 
 ITEMS_MOST = 200
 """Items of a manifest; counts are of all."""
 _STRUCTURED = "structuredContent"
+_REDACT = Operator("redact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class _Masking:
     def _take_spans(self) -> None:
         for text, spans in self._survey.scanned.spans.items():
             cuts = [
-                Cut(span.start, span.end, span.phi, span.detector, rule.operator)
+                Cut(span.start, span.end, span.phi, span.detector, _operator(span.detector, rule))
                 for span in spans
                 if (rule := self._plan.of_span(span)) is not None
             ]
@@ -186,11 +187,15 @@ class _Masking:
             text, folded = texts[number]
             start, end = folded.original(found.start, found.end)
             self._cuts.setdefault(text, []).append(Cut(start, end, found.known.phi, "known", found.known.operator))
+        for text, _ in texts:
+            for found in () if text.isascii() else self._known.find_foreign(text):
+                cuts = self._cuts.setdefault(text, [])
+                cuts.append(Cut(found.start, found.end, found.known.phi, "known", found.known.operator))
         for number, found in self._known.find(folded.data for _, folded in scanned.readings):
             text, folded = scanned.readings[number]
             said = folded.data[found.start : found.end].decode("ascii").lower()
             if said not in text.lower():
-                whole = Cut(0, len(text), found.known.phi, "decoded-known", found.known.operator)
+                whole = Cut(0, len(text), found.known.phi, "decoded-known", _REDACT)
                 self._cuts.setdefault(text, []).append(whole)
 
     def _replace(self, leaf: Leaf, rule: MaskRule, phi: Phi, detector: str) -> None:
@@ -317,6 +322,11 @@ class _Masking:
 
     def _shown(self, leaf: Leaf | str) -> str:
         return leaf if isinstance(leaf, str) else structure.path(leaf.place, self._safe)
+
+
+def _operator(detector: str, rule: MaskRule) -> Operator:
+    # The end of an encoded text is not the end of the value in it: what is decoded is only ever redacted.
+    return _REDACT if detector.startswith("decoded") else rule.operator
 
 
 def _inside(place: structure.Place | None) -> tuple[str | int, ...] | None:

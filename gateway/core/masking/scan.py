@@ -123,6 +123,7 @@ def _match_readings(done: Scanned, readings: list[tuple[str, Folded]], fields: f
     for number, spans in own.spans.items():
         text, one = readings[int(number)]
         seen = {text[span.start : span.end] for span in done.spans.get(text, ())}
+        seen |= {layers.without_markup(value) for value in seen}
         plain = one.data.decode("ascii")
         for span in spans:
             # Spans of a reading are positions in its source, which for the value itself the folded bytes will do.

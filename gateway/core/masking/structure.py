@@ -337,8 +337,10 @@ def _told(node: Document, label: str) -> Named | None:
     if not isinstance(says, str) or len(says) > 256:
         return None
     tail = says.rstrip("/").rsplit("/", 1)[-1]
-    one = named(tail) if len(tail) <= LONGEST_NAME else None
-    return one if one is not None and one.phi is not None else None
+    one = named(tail) if len(tail) <= LONGEST_NAME else Named("")
+    if one.name == "name":
+        return Named("name", Phi.NAME, weak=True)
+    return one if one.phi is not None else None
 
 
 _BY_TYPE = {"MR": Phi.MRN, "PI": Phi.MRN, "DL": Phi.LICENSE, "PPN": Phi.LICENSE, "NPI": Phi.LICENSE}

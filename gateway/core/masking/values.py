@@ -13,8 +13,8 @@ _DIGIT = re.compile(r"\d")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 _IDENTIFIER = re.compile(r"[a-z0-9_./:-]+")
 _PUBLIC = re.compile(
-    r"(?:https?://(?:[a-z]+\.)*(?:hl7\.org|loinc\.org|snomed\.info|unitsofmeasure\.org|w3\.org|json-schema\.org)/[\w./#-]*"
-    r"|https?://(?:www|rxnav|id)\.(?:nlm\.nih\.gov|ama-assn\.org)/[\w./#-]*)"
+    r"(?:https?://(?:[a-z]+\.)*(?:hl7\.org|loinc\.org|snomed\.info|unitsofmeasure\.org|w3\.org|json-schema\.org)(?:/[\w./#-]*)?"
+    r"|https?://(?:www|rxnav|id)\.(?:nlm\.nih\.gov|ama-assn\.org)(?:/[\w./#-]*)?)"
 )
 """Names of public vocabularies, which are URLs in form only; with a query they might carry anything."""
 

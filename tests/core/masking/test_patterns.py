@@ -1,0 +1,74 @@
+"""Patterns and folding: every pattern is alive, and every folded place leads back to the text it was read from."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.masking import patterns
+from gateway.core.masking.fold import fold
+from gateway.core.masking.operators import mask_text
+from gateway.core.masking.phi import Phi
+from gateway.core.policy.decision import Operator
+
+
+@pytest.mark.parametrize("index", [pytest.param(n, id=one.name) for n, one in enumerate(patterns.PATTERNS)])
+def test_every_pattern_finds_its_canary(index: int) -> None:
+    data = patterns.PATTERNS[index].canary.encode()
+    occurring, _ = patterns.occurring(data)
+    assert index in occurring
+    assert list(patterns.search(data, [index]))
+
+
+def test_names_of_patterns_are_distinct() -> None:
+    assert len({one.name for one in patterns.PATTERNS}) == len(patterns.PATTERNS)
+
+
+def test_no_pattern_reaches_over_the_border_between_two_texts() -> None:
+    for one in patterns.PATTERNS:
+        data = one.canary.encode()
+        for cut in range(1, len(data)):
+            split = data[:cut] + b"\0" + data[cut:]
+            occurring, _ = patterns.occurring(split)
+            assert all(not (hit.start < cut + 1 <= hit.end - 1) for hit in patterns.search(split, occurring))
+
+
+def test_nothing_occurs_in_nothing() -> None:
+    assert patterns.occurring(b"") == ([], frozenset())
+
+
+@given(st.text())
+def test_folding_leads_back_to_every_character(text: str) -> None:
+    folded = fold(text)
+    assert folded.data.isascii()
+    assert b"\0" not in folded.data
+    last = 0
+    for at in range(len(folded.data)):
+        start, end = folded.original(at, at + 1)
+        assert 0 <= start < end <= len(text)
+        assert start >= last
+        last = start
+    if folded.data:
+        assert folded.original(0, len(folded.data))[1] == len(text)
+
+
+OPERATORS = [
+    Operator("redact"),
+    Operator("redact", {"label": "GONE"}),
+    Operator("null"),
+    Operator("token"),
+    Operator("generalise"),
+    Operator("generalise", {"as_of": 2026}),
+    *(Operator("partial", {"keep": keep}) for keep in (0, 1, 4, 8)),
+]
+
+
+@given(
+    st.sampled_from(OPERATORS),
+    st.sampled_from(list(Phi)),
+    st.text() | st.from_regex(r"[0-9/., -]{1,12}", fullmatch=True),
+)
+def test_every_operator_is_idempotent(operator: Operator, phi: Phi, text: str) -> None:
+    once = mask_text(operator, phi, text, b"key")
+    assert mask_text(operator, phi, once, b"key") == once

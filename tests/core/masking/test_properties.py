@@ -1,0 +1,225 @@
+"""Masking over invented patients, wherever a message may hold them: nothing selected remains, and twice is once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.errors import MaskFault
+from gateway.core.masking import plan, profile
+from gateway.core.policy.decision import MaskRule, Operator, Selector
+from gateway.core.types import Json
+
+KEY = b"k" * 32
+_FIRST = "Adaeze Bjorn Chiara Dmitri Eun-ji Fatima Giulia Hamza Ines José Katarzyna Zoë 美咲".split()
+_LAST = "Okafor Lindqvist Rossi O'Hara Nakamura Petrova Vasquez Müller MacAllister Dubois-Leroy Yıldız Łoś 山田".split()
+_STREETS = ["1081 Ward Key Unit 71", "12 Elm Street", "77 Massachusetts Avenue"]
+_CITIES = ["Shirley", "Newton", "Fall River"]
+
+
+@dataclass(frozen=True)
+class Person:
+    first: str
+    last: str
+    birth: str
+    ssn: str
+    mrn: str
+    phone: str
+    email: str
+    street: str
+    city: str
+    zip: str
+
+    @property
+    def values(self) -> list[str]:
+        return [
+            self.first,
+            self.last,
+            self.birth,
+            self.ssn,
+            self.mrn,
+            self.phone,
+            self.email,
+            self.street,
+            self.city,
+            self.zip,
+        ]
+
+
+digits = st.text("123456789", min_size=4, max_size=4)
+people = st.builds(
+    Person,
+    first=st.sampled_from(_FIRST),
+    last=st.sampled_from(_LAST),
+    birth=st.dates().map(lambda day: day.replace(year=1920 + day.year % 90).isoformat()),
+    ssn=digits.map(lambda four: f"219-09-{four}"),
+    mrn=digits.map(lambda four: f"MR-00{four}"),
+    phone=digits.map(lambda four: f"(555) 867-{four}"),
+    email=digits.map(lambda four: f"p{four}@mail.example"),
+    street=st.sampled_from(_STREETS),
+    city=st.sampled_from(_CITIES),
+    zip=digits.map(lambda four: f"0{four}"),
+)
+
+
+def row(one: Person) -> dict[str, Json]:
+    return {
+        "patient_id": one.mrn, "first_name": one.first, "last_name": one.last, "birth_date": one.birth, "ssn": one.ssn,
+        "phone": one.phone, "email": one.email, "address": one.street, "city": one.city, "zip": one.zip, "bp": 120,
+    }  # fmt: skip
+
+
+def note(one: Person) -> str:
+    return (
+        f"{one.last}, {one.first} ({one.mrn}) of {one.street}, {one.city} was seen. {one.first} {one.last}'s SSN is {one.ssn}; "
+        f"DOB {one.birth}, phone {one.phone}, mail {one.email}. {one.last.upper()} lives in {one.city}, zip {one.zip}."
+    )
+
+
+def csv(persons: list[Person]) -> str:
+    lines = [",".join(row(persons[0]))] + [",".join(f'"{cell}"' for cell in row(one).values()) for one in persons]
+    return "\n".join(lines)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[list[Person], Any]:
+    persons = draw(st.lists(people, min_size=1, max_size=3))
+    rows: list[Json] = [row(one) for one in persons]
+    notes = "\n".join(note(one) for one in persons)
+    texts = draw(
+        st.lists(
+            st.sampled_from([notes, json.dumps(rows), json.dumps({"rows": rows}, indent=2), csv(persons), repr(rows)]),
+            max_size=3,
+        )
+    )
+    columns: Json = {
+        "columns": list(row(persons[0])),
+        "rows": [list(one.values()) for one in rows if isinstance(one, dict)],
+    }
+    shape = draw(st.sampled_from([{"rows": rows}, {"result": rows}, columns, {"patient": rows[0], "others": rows[1:]}]))
+    value: dict[str, Json] = {
+        "content": [{"type": "text", "text": text} for text in texts],
+        "structuredContent": {**shape, "note": notes},
+        "_meta": {"org.example/log": notes},
+    }
+    return persons, value
+
+
+rules = st.lists(
+    st.builds(
+        MaskRule,
+        st.sampled_from(["NAME", "GEO", "ZIP", "DATE", "SSN", "MRN", "PHONE", "EMAIL", "PHI"]).map(
+            lambda c: Selector("class", c)
+        ),
+        st.sampled_from(
+            [
+                Operator("redact"),
+                Operator("null"),
+                Operator("token"),
+                Operator("generalise", {"as_of": 2026}),
+                Operator("partial"),
+            ]
+        ),
+    ),
+    max_size=5,
+)
+everything = MaskRule(Selector("class", "PHI"), Operator("redact"))
+slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@slow
+@given(messages())
+def test_no_value_of_a_patient_remains_where_all_classes_are_masked(drawn: tuple[list[Person], Any]) -> None:
+    persons, value = drawn
+    done = plan.apply(value, (everything,), key=KEY, schema=None)
+    out = json.dumps(done.value, ensure_ascii=False)
+    for one in persons:
+        for raw in one.values:
+            assert raw not in out
+            assert raw.upper() not in out
+    for raw in [raw for one in persons for raw in one.values]:
+        assert raw not in json.dumps(done.manifest, ensure_ascii=False)
+        assert raw not in json.dumps(profile.inspect(value).document, ensure_ascii=False)
+
+
+@slow
+@given(messages(), rules)
+def test_masking_twice_is_masking_once(drawn: tuple[list[Person], Any], chosen: list[MaskRule]) -> None:
+    once = plan.apply(drawn[1], tuple(chosen), key=KEY, schema=None)
+    again = plan.apply(once.value, tuple(chosen), key=KEY, schema=None)
+    assert again.value == once.value
+
+
+@slow
+@given(messages())
+def test_rules_made_from_the_profile_mask_what_a_rule_for_all_masks(drawn: tuple[list[Person], Any]) -> None:
+    classes = profile.inspect(drawn[1]).document["classes"]
+    assert isinstance(classes, dict)
+    named = tuple(MaskRule(Selector("class", name), Operator("redact")) for name in classes)
+    assert (
+        plan.apply(drawn[1], named, key=KEY, schema=None).value
+        == plan.apply(drawn[1], (everything,), key=KEY, schema=None).value
+    )
+
+
+SCHEMA: dict[str, Json] = {
+    "type": "object",
+    "properties": {
+        "rows": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "birth_date": {"type": ["string", "null"], "format": "date"},
+                    "patient_id": {"type": "string"},
+                    "bp": {"type": "integer"},
+                    "age": {"type": "integer"},
+                    "city": {"enum": [*_CITIES, None]},
+                },
+                "required": ["birth_date", "patient_id", "bp", "ssn"],
+            },
+        }
+    },
+}
+
+
+@slow
+@given(st.lists(people, min_size=1, max_size=3), rules)
+def test_a_masked_result_keeps_its_schema_or_is_a_fault(persons: list[Person], chosen: list[MaskRule]) -> None:
+    import jsonschema_rs
+
+    value: Json = {"structuredContent": {"rows": [{**row(one), "age": 93} for one in persons]}}
+    try:
+        out = plan.apply(value, tuple(chosen), key=KEY, schema=SCHEMA).value
+    except MaskFault:
+        return
+    assert isinstance(out, dict)
+    assert jsonschema_rs.validator_for(SCHEMA, validate_formats=True).is_valid(out["structuredContent"])
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+names = st.sampled_from(
+    ["ssn", "name", "note", "dob", "rows", "columns", "content", "text", "data", "type", "url", "value"]
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(names | st.text(), inner, max_size=4) | inner.map(json.dumps)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(anything, rules)
+def test_any_message_is_masked_or_refused_and_its_profile_is_told(value: Json, chosen: list[MaskRule]) -> None:
+    profile.inspect(value)
+    try:
+        once = plan.apply(value, tuple(chosen), key=KEY, schema=None).value
+    except MaskFault:
+        return
+    assert plan.apply(once, tuple(chosen), key=KEY, schema=None).value == once
