@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from gateway.core.call import Call
-from gateway.core.commands import Settled
+from gateway.core.commands import Decided, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
 from gateway.core.evidence.record import LeafType
 from gateway.core.exchange import exchange
@@ -86,14 +86,11 @@ async def test_a_hold_that_is_already_settled_does_not_wait(state: Settled) -> N
 @pytest.mark.parametrize("about", [call(), MODERN], ids=["legacy", "modern"])
 @pytest.mark.parametrize("answers", [ALLOWED, HELD], ids=["allowed", "held"])
 async def test_a_client_that_hangs_up_at_any_await_leaves_each_begun_exchange_with_one_end(
-    about: Call, answers: dict[Entrypoint, list[object]], autojump_clock: object
+    about: Call, answers: dict[Entrypoint, list[Decided]], autojump_clock: object
 ) -> None:
     """Invariant 4, with the client gone at the first, second, … await point until there is none left."""
     for number in range(1, 30):
-        scene = Scene(
-            {entrypoint: list(decisions) for entrypoint, decisions in answers.items()},  # type: ignore[arg-type] # shared
-            [PROGRESS, Request("s", "sampling/createMessage"), result()],
-        )
+        scene = Scene(answers, [PROGRESS, Request("s", "sampling/createMessage"), result()])
         scene.approvals.resolved.set()
 
         def leave(at: int, name: str, scene: Scene = scene, number: int = number) -> None:

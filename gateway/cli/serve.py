@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop. Exit code 0 after a clean stop, 1 if a worker had to be killed, 2 if it cannot start."""
+    """Serve until told to stop. Exit code 0: stopped cleanly; 1: a worker had to be killed; 2: cannot start."""
     config = configuration.load(arguments.config)
     if arguments.check:
         print(f"{arguments.config}: no faults found")
@@ -61,8 +61,8 @@ def _listen(config: Config) -> socket.socket:
         return socket.create_server((config.gateway.host, config.gateway.port), family=family, backlog=1024)
     except OSError as error:
         raise ConfigFault(
-            f"Cannot listen on {config.gateway.host}:{config.gateway.port}: {error.strerror}. Stop what uses this port, "
-            f"or change `listen` in {config.file}."
+            f"Cannot listen on {config.gateway.host}:{config.gateway.port}: {error.strerror}. "
+            f"Stop what uses this port, or change `listen` in {config.file}."
         ) from None
 
 

@@ -191,7 +191,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.client = FakeClient()
-        self.pdp = FakePdp(self.answers)
+        self.pdp = FakePdp({entrypoint: list(decisions) for entrypoint, decisions in self.answers.items()})
         self.evidence = MemoryEvidence(self._step, self.fails_at)
         self.conversation = FakeConversation(list(self.script), self._step)
         self.upstream = FakeUpstream(self.conversation)
