@@ -6,6 +6,7 @@ which is `gateway.cli.sessions`' business and comes after the reading itself is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -194,7 +195,7 @@ def _manifest(manifest: Document) -> RenderableType:
 
 def _json(value: Json, indent: int = 0) -> str:
     """JSON for reading: whatever fits on a line is on one line."""
-    line = plain(orjson.dumps(value).decode())
+    line = plain(json.dumps(value, ensure_ascii=False))
     if len(line) + indent <= _WIDTH or not isinstance(value, dict | list):
         return line
     gap = "\n" + " " * (indent + 2)

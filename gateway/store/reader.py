@@ -18,7 +18,7 @@ from gateway.core.types import ApprovalId, Digest, ExchangeId, LeafIndex, Sessio
 from gateway.store import sqlite
 from gateway.store.keys import Keys
 from gateway.store.sealing import Sealer
-from gateway.store.transaction import read_body, read_leaf, unseal
+from gateway.store.transaction import as_bytes, read_body, read_leaf, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Reader:
         """Index, bytes and stored hash of the leaves from `first` up to, not including, `last`."""
         query = "SELECT idx, entry, hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx"
         for index, entry, digest in self._connection.execute(query, (first, 2**62 if last is None else last)):
-            yield LeafIndex(index), _bytes(entry), _bytes(digest)
+            yield LeafIndex(index), as_bytes(entry), as_bytes(digest)
 
     def leaves(self, first: int = 0, last: int | None = None) -> Iterator[Leaf]:
         """The leaves from `first` up to, not including, `last`. Raises EvidenceFault at one that is not a leaf."""
@@ -128,7 +128,7 @@ class Reader:
         row = self._connection.execute("SELECT data FROM bundle WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             raise EvidenceFault(f"The policy bundle {digest} is not in this store's archive.")
-        return _bytes(row[0])
+        return as_bytes(row[0])
 
     def checkpoints(self) -> Iterator[str]:
         """Every checkpoint, smallest first, as the signed note it is."""
@@ -150,8 +150,3 @@ class Reader:
             raise EvidenceFault(f"Leaf {index} is not under a checkpoint; the newest one covers {size} leaves.")
         hashes = [digest for _, _, digest in self.entries(0, size)]
         return Proof(index, merkle.inclusion(hashes, index), signed)
-
-
-def _bytes(value: object) -> bytes:
-    """A column that must hold bytes; text in its place, which only tampering leaves there, is bytes too."""
-    return value if isinstance(value, bytes) else str(value).encode()

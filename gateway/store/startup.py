@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
 from gateway.store import sqlite
-from gateway.store.transaction import Transaction
+from gateway.store.transaction import Transaction, as_bytes
 
 
 def check_log(transaction: Transaction, verifier: Verifier) -> None:
@@ -32,7 +32,7 @@ def _grown(transaction: Transaction, verifier: Verifier) -> tuple[int, merkle.Fr
     for index, entry in execute("SELECT idx, entry FROM leaf WHERE idx >= ? ORDER BY idx", (size,)):
         if index != size:
             raise ValueError(f"leaf {size} is missing")
-        frontier = merkle.append(size, frontier, merkle.leaf_hash(entry))
+        frontier = merkle.append(size, frontier, merkle.leaf_hash(as_bytes(entry)))
         size += 1
     (newest,) = execute("SELECT max(idx) FROM leaf").fetchone()
     if size != (0 if newest is None else newest + 1):

@@ -194,7 +194,7 @@ def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:
     if row is None:
         raise EvidenceFault(f"There is no leaf {index} in this log.")
     try:
-        return leaf.parse(bytes(row[0]))
+        return leaf.parse(as_bytes(row[0]))
     except ValueError as error:
         raise EvidenceFault(f"Leaf {index} was altered: {error}.") from None
 
@@ -202,7 +202,12 @@ def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:
 def read_body(connection: sqlite3.Connection, of: Leaf, position: int) -> bytes | None:
     """The ciphertext of the body at `position` of a leaf's list, None when it is not stored."""
     row = connection.execute("SELECT data FROM body WHERE place = ?", (of.index * BODIES_LIMIT + position,)).fetchone()
-    return None if row is None else bytes(row[0])
+    return None if row is None else as_bytes(row[0])
+
+
+def as_bytes(value: object) -> bytes:
+    """A column that must hold bytes; text in its place, which only tampering leaves there, is bytes too."""
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def unseal(connection: sqlite3.Connection, sealer: Sealer, of: Leaf, name: str) -> bytes:
