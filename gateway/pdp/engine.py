@@ -38,6 +38,7 @@ _CANONICAL = orjson.OPT_SORT_KEYS
 class Rego(Protocol):
     """What we use of `regorus.Engine`."""
 
+    def clone(self) -> Rego: ...
     def add_policy(self, path: str, rego: str) -> str: ...
     def add_data_json(self, data: str) -> None: ...
     def set_input_json(self, input: str) -> None: ...
@@ -90,10 +91,12 @@ class Pdp:
         self._deadline_ns = int(deadline_s * 1e9)
         self._bundles = orjson.dumps({bundle.name: {"revision": self.revision}})
         # Each rule that is loaded makes every decision a little slower; the lint sees to it that none needs a test's.
-        self._engine = load(tuple(source for source in bundle.sources if not source.is_test), bundle.data)
+        self._fresh = load(tuple(source for source in bundle.sources if not source.is_test), bundle.data)
+        self._engine = self._fresh.clone()
         self._rules = {entrypoint: "data." + entrypoint.value.replace("/", ".") for entrypoint in Entrypoint}
         for entrypoint in Entrypoint:
             self._evaluate(entrypoint, b"{}")
+        self._fresh = self._engine.clone()
 
     def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided:
         """Ask the entrypoint about `document`, at the time `at` (RFC 3339). Always answers, at worst with a denial."""
@@ -121,8 +124,11 @@ class Pdp:
             self._engine.set_input_json(asked.decode())
             text = self._engine.eval_rule_as_json(self._rules[entrypoint])
         except BaseException as fault:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
+            why = reraise(fault)
+            # After a panic the engine takes every rule that was under way for one that depends on itself.
+            self._engine = self._fresh.clone()
             error = decision.deny("policy_error", "The policy failed while deciding.", rule=entrypoint.value)
-            return _Answer(error, fault=reraise(fault))
+            return _Answer(error, fault=why)
         try:
             result: Json = orjson.loads(text)
         except orjson.JSONDecodeError:

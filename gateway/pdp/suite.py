@@ -73,7 +73,7 @@ def run(bundle: Bundle, *, only: str = "") -> list[Outcome]:
         for path, place in sorted(places.items(), key=lambda item: item[1].line):
             package, name = "data." + ".".join(path[:-1]), path[-1]
             if name.startswith(("test_", "todo_test_")) and wanted.search(f"{package}.{name}"):
-                outcomes.append(_outcome(engine, package, name, module.file, place))
+                outcomes.append(_outcome(engine.clone(), package, name, module.file, place))
     return outcomes
 
 

@@ -208,16 +208,6 @@ def _negations(policy: Policy) -> Iterator[Finding]:
                 yield Finding("not-undefined", module.file, syntax.place(expression), reason, fix)
 
 
-def _every(policy: Policy) -> Iterator[Finding]:
-    for module, rule in _deciding(policy):
-        for kind, node in syntax.walk(rule.node):
-            domain = syntax.reference(node["domain"]) if kind == "Every" else None
-            if domain is not None and module.resolve(domain, rule.names) is not None:
-                reason = "When there is nothing here, `every` holds in this engine and is undefined in OPA."
-                fix = "bind it first (`items := …`), so that the rule ends where it is missing."
-                yield Finding("every-undefined", module.file, domain.place, reason, fix)
-
-
 def _slashed(policy: Policy) -> Iterator[Finding]:
     for module, rule in policy.rules:
         for call in syntax.calls(rule.node):
@@ -237,7 +227,6 @@ _RULES: tuple[Callable[[Policy], Iterator[Finding]], ...] = (
     _test_packages,
     _references,
     _negations,
-    _every,
     _slashed,
 )
 

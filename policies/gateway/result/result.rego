@@ -22,8 +22,7 @@ default expected := false
 # Whether the upstream may say this kind of thing at all.
 expected if {
 	input.result.kind == "success"
-	asks := input.result.asks
-	every method in asks {
+	every method in input.result.asks {
 		method in data.gateway.settings.from_upstream.requests
 	}
 } else if {

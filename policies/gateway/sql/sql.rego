@@ -11,14 +11,12 @@ verdict := "allow" if {
 	not input.facts.sql
 } else := "allow" if {
 	understood
-	statements := input.facts.sql.statements
-	every statement in statements {
+	every statement in input.facts.sql.statements {
 		bounded(statement)
 	}
 } else := "require_approval" if {
 	understood
-	statements := input.facts.sql.statements
-	every statement in statements {
+	every statement in input.facts.sql.statements {
 		reads_or_bounded(statement)
 	}
 }
@@ -33,8 +31,7 @@ understood if {
 # Undefined where there is no SQL, or none that was understood.
 access := "read" if {
 	understood
-	statements := input.facts.sql.statements
-	every statement in statements {
+	every statement in input.facts.sql.statements {
 		statement.kind in data.gateway.settings.sql.reads
 	}
 } else := "write" if {
