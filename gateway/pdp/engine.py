@@ -105,7 +105,7 @@ class Pdp:
             asked = orjson.dumps({**document, "time": at}, option=_CANONICAL)
         except (TypeError, RecursionError):  # A lone surrogate, an integer beyond 64 bits, too deep: none has a text.
             unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
-            return self._decided(entrypoint, _Answer(unreadable), b"null", at, began)
+            return self._decided(entrypoint, _Answer(unreadable, fault="it has no JSON text"), b"null", at, began)
         answer = self._evaluate(entrypoint, asked)
         if time.perf_counter_ns() - began > self._deadline_ns:
             slow = decision.deny("policy_slow", "The policy took longer than it may; nothing is allowed that way.")
