@@ -46,7 +46,13 @@ class FileKms:
     def current(self, at: datetime) -> str:
         kek = f"kek:{at:%Y-%m}"
         if kek not in self._ciphers and not self._path(kek).exists():
-            write_key(self._path(kek), os.urandom(KEY_SIZE), exists_ok=True)
+            try:
+                write_key(self._path(kek), os.urandom(KEY_SIZE), exists_ok=True)
+            except OSError as error:
+                raise EvidenceFault(
+                    f"This month's wrapping key {kek} cannot be made in {self._directory}: {error.strerror}. "
+                    "Let the gateway's user write there; a new key is needed once a month."
+                ) from error
         self._cipher(kek)
         return kek
 

@@ -116,6 +116,11 @@ def test_two_processes_that_need_a_new_month_agree_on_its_key(tmp_path):
     assert two.unwrap(two.current(Clock()()), one.wrap(month, b"k" * 32, b""), b"") == b"k" * 32
 
 
+def test_a_new_month_whose_key_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(EvidenceFault, match="wrapping key kek:2026-11 cannot be made"):
+        FileKms(tmp_path / "not there").current(Clock()())
+
+
 def test_a_destroyed_wrapping_key_is_told_as_such(tmp_path):
     kms = make_keys(tmp_path).kms
     wrapped = kms.wrap(kms.current(Clock()()), b"k" * 32, b"")
