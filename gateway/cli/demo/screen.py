@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
@@ -56,11 +56,11 @@ class Screen:
 
     def asks(self, who: str, tool: str, argument: str) -> None:
         """What an agent sends."""
-        self._print(Text.assemble((f"{_INDENT}{who} → {tool}  ", "bold"), (argument, "italic")))
+        self._print(Text.assemble((f"{_INDENT}{who:<10}", "bold"), f"{tool}  ", (argument, "italic")))
 
     def verdict(self, effect: str, text: str, style: str) -> None:
         """What the gateway decided, in one word, and why."""
-        lead = f"{_INDENT}gateway → "
+        lead = f"{_INDENT}gateway   "
         first, *rest = textwrap.wrap(f"{effect} · {text}", self.console.width - len(lead)) or [effect]
         self._print(Text.assemble((lead, "bold"), (first[: len(effect)], f"bold {style}"), first[len(effect) :]))
         for line in rest:
@@ -91,20 +91,26 @@ class Screen:
 
     def beside(self, left: tuple[str, object], right: tuple[str, object]) -> None:
         """Two JSON values side by side, each under its caption."""
-        grid = Table.grid(padding=(0, 2), expand=True)
-        grid.add_column(ratio=1)
-        grid.add_column(ratio=1)
-        grid.add_row(Text(left[0], style="dim underline"), Text(right[0], style="dim underline"))
-        pairs = zip(_lines(left[1]), _lines(right[1]), strict=False)
-        for before, after in pairs:
-            grid.add_row(Text(before), Text(after, style="" if before == after else "magenta"))
-        self.console.print(grid, style="none")
+        width = (self.console.width - 3 * len(_INDENT)) // 2
+        self._row(width, Text(left[0], style="dim"), Text(right[0], style="dim"))
+        for before, after in zip(_lines(left[1]), _lines(right[1]), strict=True):
+            pieces = itertools.zip_longest(_wrapped(before, width), _wrapped(after, width), fillvalue="")
+            for one, other in pieces:
+                self._row(width, Text(one), _coloured(other))
+
+    def record(self, text: str) -> None:
+        """Where in the evidence the step stands."""
+        self._print(Text.assemble((f"{_INDENT}evidence  ", "bold"), (text, "blue")))
 
     def gap(self) -> None:
         self.console.print()
 
+    def _row(self, width: int, left: Text, right: Text) -> None:
+        gap = " " * (width - len(left) + len(_INDENT))
+        self._print(Text.assemble(_INDENT, left, gap if right else "", right))
+
     def _print(self, text: Text) -> None:
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -114,6 +120,11 @@ def _nothing() -> Iterator[None]:
 
 def _lines(value: object) -> list[str]:
     return json.dumps(value, indent=2, ensure_ascii=False).splitlines()
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + len(_INDENT))
+    return textwrap.wrap(line, width, subsequent_indent=indent, drop_whitespace=True) or [""]
 
 
 def _coloured(line: str) -> Text:

@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from mcp_types import CallToolResult
 from gateway.cli.demo import population
 from gateway.cli.demo.parts import DemoFault, Place
 from gateway.cli.demo.screen import Screen
+from gateway.core.evidence.leaf import Leaf
+from gateway.store.reader import Reader
 
 VISITS = "SELECT department, count(*) AS visits FROM encounters GROUP BY department"
 BULK = "SELECT mrn, family, birth_date, zip, allergies FROM patients"
@@ -45,7 +47,8 @@ class Story:
     issuer: str
     gateway: str
     interactive: bool
-    approvals: list[str] = field(default_factory=list)
+    _told: int = 0
+    """Leaves of the evidence log that earlier steps made."""
 
     async def tell(self) -> None:
         """All of it, in order. Raises DemoFault where it differs from what is told."""
@@ -64,13 +67,14 @@ class Story:
 
     async def _allowed(self, agent: Client) -> None:
         self.screen.heading("A read that policy allows")
+        tools = [tool.name for tool in (await agent.list_tools()).tools]
+        expect("run_sql" in tools and "read_patient" in tools, "the agent sees the clinic's tools", tools)
+        self._recorded()
         self.screen.asks("agent", "run_sql", VISITS)
         result = await agent.call_tool("run_sql", {"sql": VISITS})
         rows = _structured(result)["rows"]
         expect(len(rows) == 6 and all(set(row) == {"department", "visits"} for row in rows), "six departments", result)
-        self.screen.verdict(
-            "allowed", "counts by department say nothing about a person, so nothing was masked", "green"
-        )
+        self._decided("allowed", "counts by department name nobody, so nothing was masked", "green")
         self.screen.rows(rows, show=2)
 
     async def _masked(self, agent: Client) -> None:
@@ -85,9 +89,7 @@ class Story:
         shown = result.model_dump_json()
         for value in _identifiers(held["patient"]):
             expect(value not in shown, "no identifier of the patient comes through", result)
-        self.screen.verdict(
-            "allowed, masked", "analysts see no identifiers (Safe Harbor, 45 CFR 164.514(b)(2))", "green"
-        )
+        self._decided("allowed, masked", "analysts see no identifiers (Safe Harbor, 45 CFR 164.514(b))", "green")
         self.screen.gap()
         self.screen.beside(("what the clinic answered", held), ("what the agent was given", given))
 
@@ -107,7 +109,7 @@ class Story:
         expect(len(rows) == population.PATIENTS, "the granted call returns every patient", answered[0])
         family = str(population.generate().tables["patients"][0][3])
         expect(family not in answered[0].model_dump_json(), "the granted rows are masked", answered[0])
-        self.screen.verdict("granted", "the call that waited ran once, and its result is masked all the same", "green")
+        self._decided("granted", "the call that waited ran, once, and its result is masked all the same", "green")
         self.screen.rows(rows, show=2)
 
     async def _until_answered(
@@ -151,7 +153,7 @@ class Story:
         result = await agent.call_tool("run_sql", {"sql": SCHEMA_CHANGE})
         refusal = _refusal(result)
         expect(result.is_error is True and refusal.get("code") == "refused", "DROP TABLE is refused", result)
-        self.screen.verdict("refused", "the clinic never saw it. The model is told why, and can do better:", "red")
+        self._decided("refused", "the clinic never saw it. The model is told why, and can do better:", "red")
         self.screen.json(refusal)
 
     async def _expired(self) -> None:
@@ -204,6 +206,19 @@ class Story:
         self.screen.command(self._typed("policy", "replay", *keys))
         self.screen.say("Put phigate in front of your own MCP server.")
         self.screen.command(self._typed("init", "my-gateway"))
+
+    def _decided(self, effect: str, why: str, style: str) -> None:
+        """Show what became of the call, and where that stands in the evidence."""
+        self.screen.verdict(effect, why, style)
+        self.screen.record(self._recorded())
+
+    def _recorded(self) -> str:
+        """The leaves that this step has made."""
+        with Reader.open(self.place.store) as reader:
+            leaves = [leaf for leaf in reader.leaves(self._told) if leaf.exchange or leaf.approval]
+            self._told = reader.size()
+        expect(bool(leaves), "the step is on record", leaves)
+        return " · ".join(f"leaf {leaf.index} {_named(leaf)}" for leaf in leaves)
 
     @asynccontextmanager
     async def _agent(self, token: str, answers: list[httpx2.Response] | None = None) -> AsyncIterator[Client]:
@@ -272,6 +287,11 @@ def _structured(result: CallToolResult) -> dict[str, Any]:
         not result.is_error and isinstance(result.structured_content, dict), "a result with structured content", result
     )
     return dict(result.structured_content or {})
+
+
+def _named(leaf: Leaf) -> str:
+    said = leaf.members.get("status") or leaf.members.get("state") or leaf.members.get("effect")
+    return f"{leaf.type.value.removeprefix('exchange.')}" + (f" ({said})" if said else "")
 
 
 def _refusal(result: CallToolResult) -> dict[str, Any]:
