@@ -109,6 +109,8 @@ class Stdio:
                 return
         finally:
             await process.board.leave(talk)
+            if not process.greeted:
+                process.stop()  # Half a handshake is no state to begin another from.
         raise UpstreamFault("its program did not answer the session's greeting in time", kind="timeout")
 
     async def _reap(self) -> None:

@@ -229,6 +229,9 @@ async def test_a_program_that_does_not_take_the_greeting_is_not_used(tmp_path, o
 
     async with program(tmp_path, deadlines=replace(QUICK, connect_s=1)) as upstream:
         assert (await fault_of(upstream, Request(1, "ping"), link)).kind == kind
+        heard = (await result_of(upstream, tool("heard"), LEGACY))["heard"]
+
+    assert [message["method"] for message in heard] == ["initialize", "notifications/initialized"]
 
 
 async def test_a_modern_program_needs_no_greeting(tmp_path):
