@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from gateway.cli import places
 from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.record import LeafType
@@ -75,8 +76,8 @@ class Archive:
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Register the options of `phigate policy replay`."""
-    verb.add_argument("--store", type=Path, required=True, metavar="DB", help="the evidence store")
-    verb.add_argument("--keys", type=Path, required=True, metavar="DIR", help="the keys that open its bodies")
+    places.add_store(verb)
+    verb.add_argument("--keys", type=Path, metavar="DIR", help="keys directory; default: the configuration's")
     verb.add_argument("--session", default=None, metavar="ID", help="only the decisions of one session")
 
 
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=not pretty, soft_wrap=True)
     count, found = 0, list[Difference]()
     with (
-        Reader.open(arguments.store, keys.load(arguments.keys)) as reader,
+        Reader.open(places.store(arguments), keys.load(places.keys(arguments))) as reader,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("replaying", total=reader.size())
