@@ -200,8 +200,8 @@ class Writer:
     def _end_orphans(self, transaction: Transaction) -> frozenset[ExchangeId]:
         orphans = frozenset(self.orphans)
         for exchange in sorted(orphans):
-            query = "SELECT session, intent FROM open_exchange WHERE exchange = ?"
-            row = transaction.connection.execute(query, (exchange,)).fetchone()
+            query = "SELECT session, intent FROM open_exchange WHERE exchange = ? AND writer = ?"
+            row = transaction.connection.execute(query, (exchange, self.id)).fetchone()
             if row is not None:
                 transaction.unknown(exchange, None if row[0] is None else SessionId(row[0]), row[1], "not_recorded")
         return orphans

@@ -176,6 +176,16 @@ async def test_an_abandoned_exchange_is_ended_as_unknown_and_an_ended_one_is_not
     assert (last.exchange, last.members) == ("x1", {"why": "not_recorded", "intent": 0, "forwarded": "maybe"})
 
 
+async def test_a_process_ends_only_its_own_exchanges(log, path, keys, clock):
+    await log.append(intent(None, "x1"))
+    async with EvidenceLog.open(path, keys, now=clock) as other:
+        other.abandon("x1")
+        await other.probe()
+    await log.append(outcome(None, "x1"))
+
+    assert LeafType.EXCHANGE_UNKNOWN not in types(path)
+
+
 async def test_what_is_open_when_the_log_closes_is_ended_as_unknown(path, keys):
     async with EvidenceLog.open(path, keys, now=now) as log:
         await log.append(intent(None, "x1"))
