@@ -31,7 +31,9 @@ _LONG_INTEGER = re.compile(r"\d{17}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){6,}")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
-_MARKUP = re.compile(r"<[^<>]{0,80}>|[*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_MARKUP = re.compile(r"<[^<>]{0,80}>|[`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_STARS = re.compile(r"(?<!\*)(\*{1,3})(?=[^\s*])([^*]{1,60}?)(?<=\S)\1(?!\*)")
+"""Emphasis in pairs: what `partial` has written has stars of its own."""
 _SPACED = re.compile(r"(?:(?<=^\S)|(?<=\s\S)) (?=\S(?:\s|$))")
 _GZIP = b"\x1f\x8b"
 
@@ -154,7 +156,7 @@ def _once(text: str, gates: frozenset[str], budget: int) -> Iterator[str]:
 
 def without_markup(text: str) -> str:
     """`text` without HTML tags and Markdown emphasis."""
-    return _MARKUP.sub("", text)
+    return _STARS.sub(r"\2", _MARKUP.sub("", text))
 
 
 def _packed(text: str, budget: int) -> Iterator[str]:

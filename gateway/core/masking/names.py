@@ -29,7 +29,8 @@ GEO: address addr address1 address2 address_1 address_2 address_line address_lin
 ZIP: zip zip_code zipcode zip5 zip4 postal_code postcode postal
 BIRTH_DATE: birth_month birth_day dob birth_date birthdate date_of_birth birthday birth birth_year year_of_birth born
   born_on birth_dt
-DATE: date datetime date_time timestamp dod death_date deceased deceased_date_time date_of_death admit admission discharge
+DATE: date datetime date_time
+  timestamp dod death_date deceased deceased_date_time date_of_death admit admission discharge
   dos service_date visit_date issued authored_on effective recorded onset performed period
 AGE: age age_years age_in_years patient_age age_at_visit age_at_death
 PHONE: phone telephone tel mobile cell_phone phone_number phone_no telephone_number mobile_number contact_number

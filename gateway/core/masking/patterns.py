@@ -84,7 +84,7 @@ PATTERNS = (
         "phone 555-1234",
     ),
     Pattern("fax-context", Phi.FAX, rf"(?i)\bfax\b{_GAP}{_LINK}(\+?\(?\d[\d ().-]{{5,16}}\d)", "Fax: 555-123-4567"),
-    Pattern("email", Phi.EMAIL, r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", "a@b.org"),
+    Pattern("email", Phi.EMAIL, r"[A-Za-z0-9._%+-]+(?:'[A-Za-z0-9._%+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", "a@b.org"),
     Pattern("url", Phi.URL, r"(?i)\b(?:(?:https?|ftp|s?ftp|s3)://|www\.|mailto:)[^\s\"'<>\x00]+", "https://x.org/a"),
     Pattern("ipv4", Phi.IP, r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b", "10.1.2.3"),
     Pattern(

@@ -127,5 +127,7 @@ def _match_readings(done: Scanned, readings: list[tuple[str, Folded]], fields: f
         plain = one.data.decode("ascii")
         for span in spans:
             # Spans of a reading are positions in its source, which for the value itself the folded bytes will do.
-            if plain[span.start : span.end] not in seen:
+            value = plain[span.start : span.end]
+            # A star before it: the end that `partial` has left, with the stars read as emphasis and taken away.
+            if value not in seen and f"*{value}" not in text:
                 done.spans.setdefault(text, []).append(Span(0, len(text), span.phi, f"decoded-{span.detector}"))

@@ -96,6 +96,8 @@ def _value(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
         return _strip(data, start + 2, end if end > 0 else len(data))
     if first == b"[":
         end = data.find(b"]", start, start + _LONGEST_VALUE)
+        if data[start + 1 : end].replace(b"_", b"").isupper():
+            return start, end + 1  # A label of ours, brackets and all.
         return _strip(data, start + 1, end) if end > 0 else None
     if first in (b"{", b"(") and phi is not Phi.PHONE:
         return None

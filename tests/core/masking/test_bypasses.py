@@ -28,7 +28,7 @@ def text(words: str) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": words}]}
 
 
-def masked(value: Json) -> str:
+def masked(value: Any) -> str:
     """What leaves, as characters rather than escapes; masked as policy would on what the profile told it."""
     classes = profile.inspect(value).document["classes"]
     assert isinstance(classes, dict)
@@ -191,14 +191,14 @@ def test_46_an_epoch_in_a_date_field_does_not_leave() -> None:
 
 @pytest.mark.parametrize("key", [SSN, f"ssn {SSN}", "ann@example.org"])
 def test_47_phi_as_a_member_name_does_not_leave(key: str) -> None:
-    value = {"structuredContent": {"people": {key: {"x": 1}}}}
+    value: Json = {"structuredContent": {"people": {key: {"x": 1}}}}
     assert key not in masked(value)
     assert key not in json.dumps(plan.apply(value, ALL, key=KEY, schema=None).manifest)
     assert key not in json.dumps(profile.inspect(value).document)
 
 
 def test_47_a_known_name_as_a_member_name_does_not_leave() -> None:
-    value = {"structuredContent": {"last_name": "Okafor", "by": {"Okafor": 1}}}
+    value: Json = {"structuredContent": {"last_name": "Okafor", "by": {"Okafor": 1}}}
     assert "Okafor" not in masked(value)
 
 
@@ -207,8 +207,8 @@ def test_47_a_known_name_as_a_member_name_does_not_leave() -> None:
     [
         "name,ssn,city\nAnn Smith,219099999,Boston\nBob Jones,219099998,Salem\n",
         "name\tssn\tcity\nAnn Smith\t219099999\tBoston\nBob Jones\t219099998\tSalem",
-        "| Name | SSN | City |\n|:-----|----:|------|\n| Ann Smith | 219099999 | Boston |\n| Bob Jones | 219099998 | Salem |",
-        " name | ssn | city \n------+-----+------\n Ann Smith | 219099999 | Boston\n Bob Jones | 219099998 | Salem\n(2 rows)",
+        "| Name | SSN | City |\n|:-----|----:|------|\n| Ann Smith | 219099999 | Boston |\n| Bob Jones | 219099998 | |",
+        " name | ssn | city \n------+-----+------\n Ann Smith | 219099999 | Boston\n Bob Jones | 219099998 |\n(2 rows)",
         "[{'name': 'Ann Smith', 'ssn': '219099999', 'city': 'Boston'}, {'name': 'Bob Jones', 'ssn': 219099998}]",
         "Name: Ann Smith, SSN: 219099999, City: Boston\nName: Bob Jones\nSSN: 219099998",
         '"name": "Ann Smith", "ssn": 219099999 and "name": "Bob Jones", "ssn": "219099998"',
@@ -288,7 +288,7 @@ def test_60_text_and_structured_content_that_disagree_are_both_masked() -> None:
 
 def test_69_an_image_is_a_blob_and_goes_when_policy_says_so() -> None:
     image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(200)).decode()
-    value = {"content": [{"type": "image", "data": image, "mimeType": "image/png"}]}
+    value: Json = {"content": [{"type": "image", "data": image, "mimeType": "image/png"}]}
     assert profile.inspect(value).document["classes"] == {"BLOB": 1}
     assert json.loads(masked(value)) == {"content": [{"type": "image", "data": "", "mimeType": "image/png"}]}
 

@@ -75,8 +75,9 @@ def row(one: Person) -> dict[str, Json]:
 
 def note(one: Person) -> str:
     return (
-        f"{one.last}, {one.first} ({one.mrn}) of {one.street}, {one.city} was seen. {one.first} {one.last}'s SSN is {one.ssn}; "
-        f"DOB {one.birth}, phone {one.phone}, mail {one.email}. {one.last.upper()} lives in {one.city}, zip {one.zip}."
+        f"{one.last}, {one.first} ({one.mrn}) of {one.street}, {one.city} was seen. "
+        f"{one.first} {one.last}'s SSN is {one.ssn}; DOB {one.birth}, phone {one.phone}, mail {one.email}. "
+        f"{one.last.upper()} lives in {one.city}, zip {one.zip}."
     )
 
 
@@ -100,7 +101,9 @@ def messages(draw: st.DrawFn) -> tuple[list[Person], Any]:
         "columns": list(row(persons[0])),
         "rows": [list(one.values()) for one in rows if isinstance(one, dict)],
     }
-    shape = draw(st.sampled_from([{"rows": rows}, {"result": rows}, columns, {"patient": rows[0], "others": rows[1:]}]))
+    shape: dict[str, Json] = draw(
+        st.sampled_from([{"rows": rows}, {"result": rows}, columns, {"patient": rows[0], "others": rows[1:]}])
+    )
     value: dict[str, Json] = {
         "content": [{"type": "text", "text": text} for text in texts],
         "structuredContent": {**shape, "note": notes},
@@ -128,7 +131,7 @@ rules = st.lists(
     max_size=5,
 )
 everything = MaskRule(Selector("class", "PHI"), Operator("redact"))
-slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @slow
