@@ -30,7 +30,8 @@ BAR = 2.0
 """phigate with everything on carries at least so many times the calls of the bare peer."""
 
 
-COLUMNS = ("through", "conn.", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
+COLUMNS = ("through", "conn", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
+"""`x peer`: requests/s beside fastmcp's; `+p50`: latency on top of the direct call's; CPU for each request."""
 """`x peer`: requests/s beside fastmcp's; `+p50`: latency added to the direct call; CPU for each request."""
 
 
