@@ -1,0 +1,259 @@
+"""A real gateway, `python -m gateway serve`, for end-to-end tests; and what must hold of it after every test.
+
+Starting and stopping is synchronous, so that one gateway can serve a whole session of tests; clients run on trio.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from gateway.cli import init
+from tests.e2e.issuer import AUDIENCE, Issuer
+
+START_S = 60.0
+STOP_S = 40.0
+ACCEPT = {"accept": "application/json, text/event-stream"}
+TRACEBACK = b"Traceback (most recent call last)"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One `[[upstream]]`: `settings` as in the configuration file, with `url`, or with `command` and `args`."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass
+class Gateway:
+    """A gateway in a directory of its own. It may be stopped, killed and started again: place and port stay."""
+
+    place: Path
+    issuer: Issuer
+    port: int
+    phi: set[str] = field(default_factory=set)
+    """What must be found nowhere in the clear, in logs and database files. Tests add what they send and ask for."""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def store(self) -> Path:
+        return self.place / "evidence.db"
+
+    @property
+    def config(self) -> Path:
+        return self.place / "phigate.toml"
+
+    @property
+    def log(self) -> Path:
+        """What the gateway and its workers wrote, over all starts."""
+        return self.place / "gateway.log"
+
+    def mcp(self, upstream: str) -> str:
+        """The URL of an upstream behind this gateway."""
+        return f"{self.url}/mcp/{upstream}"
+
+    def headers(self, who: str, **more: str) -> dict[str, str]:
+        """Request headers of somebody's plain HTTP request."""
+        return {"authorization": f"Bearer {self.issuer.token(who)}", **ACCEPT, **more}
+
+    def start(self) -> None:
+        """Start it, and return when it is ready."""
+        command = [sys.executable, "-m", "gateway", "serve", "-c", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S
+        while not self._ready():
+            alive = self.process.poll() is None
+            if not alive or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"The gateway did not start:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.02)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/readyz").status_code == 200
+        except httpx2.TransportError:
+            return False  # It does not listen yet.
+
+    def workers(self) -> list[int]:
+        """The worker processes, by id."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
+    def stop(self) -> None:
+        """End it as an operator does; it must drain and end by itself."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_S)
+        finally:
+            self.kill()
+        assert code == 0, f"The gateway ended with {code}:\n{self.log.read_text()[-4000:]}"
+
+    def kill(self) -> None:
+        """End it as a power cut does: `kill -9`, the workers with it."""
+        process, self.process = self.process, None
+        if process is None or process.poll() is not None:
+            return
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in (process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+        # The workers are not our children: they are gone when nobody accepts any more.
+        while any(Path(f"/proc/{pid}").exists() and _state(int(pid)) not in "ZX" for pid in children):
+            time.sleep(0.01)
+
+    def phigate(self, *arguments: str, code: int = 0) -> str:
+        """Run another `phigate` command beside the gateway; its standard output."""
+        command = [sys.executable, "-m", "gateway", *arguments]
+        done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def verify(self) -> dict[str, Any]:
+        """`phigate evidence verify`, which must pass; its report."""
+        report = self.phigate("evidence", "verify", "-c", str(self.config), "--format", "json")
+        return dict(json.loads(report))
+
+    def leaves(self) -> list[dict[str, Any]]:
+        """All leaves of the log, in order."""
+        with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as store:
+            return [json.loads(entry) for (entry,) in store.execute("select entry from leaf order by idx")]
+
+    def check(self) -> None:
+        """What must hold at any time: evidence verifies, no bug was met, and no PHI is in logs and database files."""
+        assert self.verify()["passed"]
+        logged = self.log.read_bytes()
+        assert TRACEBACK not in logged, logged.decode()
+        files = [path for path in self.place.glob("*") if path.is_file() and path.suffix != ".toml"]
+        for path in files:
+            data = path.read_bytes()
+            found = [value for value in self.phi if value.encode() in data]
+            assert not found, f"{path.name} holds {found} in the clear"
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def prepare(
+    place: Path,
+    issuer: Issuer,
+    upstreams: Sequence[Upstream],
+    *,
+    workers: int = 1,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    policy: Callable[[Path], None] | None = None,
+) -> Gateway:
+    """A gateway that is not started yet, made as `phigate init` makes it.
+
+    `settings`: more keys for the sections `gateway`, `evidence` and `policy`; `policy` edits the policy directory.
+    """
+    port = _free_port()
+    init.prepare(place)
+    if policy is not None:
+        policy(place / "policies")
+    sections: dict[str, dict[str, Any]] = {
+        "gateway": {"listen": f"127.0.0.1:{port}", "workers": workers, "drain_s": 10},
+        "evidence": {"store": "evidence.db", "keys": "keys"},
+        "policy": {"bundle": "policies", "reload_s": 0.2},
+    }
+    for name, more in (settings or {}).items():
+        sections[name] |= more
+    tables = [(f"[{name}]", keys) for name, keys in sections.items()]
+    tables.append(("[[issuer]]", {"url": issuer.url, "audience": AUDIENCE}))
+    tables += [("[[upstream]]", {"name": upstream.name, **upstream.settings}) for upstream in upstreams]
+    lines = [line for head, keys in tables for line in (head, *(f"{key} = {_toml(keys[key])}" for key in keys))]
+    (place / "phigate.toml").write_text("\n".join(lines) + "\n")
+    return Gateway(place, issuer, port)
+
+
+@contextmanager
+def running(place: Path, issuer: Issuer, upstreams: Sequence[Upstream], **more: Any) -> Iterator[Gateway]:
+    """A gateway that serves while the block runs, checked after it has ended by itself; takes what `prepare` takes."""
+    gateway = prepare(place, issuer, upstreams, **more)
+    try:
+        gateway.start()
+        yield gateway
+        if gateway.process is not None:
+            gateway.stop()
+        gateway.check()
+    finally:
+        gateway.kill()
+
+
+def change_settings(policies: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edit `settings/data.json` of the shipped policies."""
+    file = policies / "gateway" / "settings" / "data.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+@asynccontextmanager
+async def client(
+    gateway: Gateway, upstream: str, who: str, *, mode: str = "auto", **more: Any
+) -> AsyncIterator[Client]:
+    """The official Python client of somebody at an upstream. `mode`: auto, legacy or a modern version."""
+    headers = {"authorization": f"Bearer {gateway.issuer.token(who)}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(gateway.mcp(upstream), http_client=http), mode=mode, **more) as session,
+    ):
+        yield session
+
+
+@contextmanager
+def program(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """A process that says on its first line, in JSON, where it listens: that line. Ended with the block."""
+    process = subprocess.Popen(
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+        process.stdout.close()
+
+
+def python_program(*arguments: str) -> Any:
+    """`program` for a Python module or file."""
+    return program(sys.executable, *arguments)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
