@@ -36,7 +36,9 @@ from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.transaction import uuid7
 from gateway.upstream import opened
 from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings
+from gateway.web import approvals as pages
 from gateway.web.app import App
+from gateway.web.counter import Counter
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
 from gateway.web.health import Probe
@@ -86,6 +88,15 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         worlds = await _worlds(config, keys, log, policy, approvals, stack)
         logins = FailedLogins()
         endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins))
+        counter = Counter(
+            approvals=approvals,
+            decide=partial(_decide, policy),
+            identify=issuers.identify,
+            failed_login=logins.note,
+            public_url=config.gateway.public_url,
+            key=keys.session_seal,
+            now=now,
+        )
         app = App(
             endpoint,
             probes=_probes(log, policy, issuers),
@@ -93,7 +104,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
                 settings.name: challenge.metadata(config.resource(settings.name), [i.url for i in config.issuers])
                 for settings in config.upstreams
             },
-            pages=_pages(config, keys, log, policy, issuers, approvals),
+            pages=pages.blueprint(counter),
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(policy.watch, every_s=config.policy.reload_s))
@@ -114,12 +125,6 @@ def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[st
         return None
 
     return {"evidence": evidence, "policy": bundle, "identity": issuers.probe}
-
-
-def _pages(*_a):
-    from quart import Blueprint
-
-    return Blueprint("approvals", __name__)
 
 
 async def _worlds(

@@ -35,7 +35,7 @@ class ClientGone(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """No principal: the token is missing, expired, forged or for somebody else. `reason` is a closed word for evidence."""
+    """No principal: the token is missing, expired, forged or not for us. `reason` is a closed word for evidence."""
 
     def __init__(self, detail: str, *, reason: str) -> None:
         super().__init__(detail)

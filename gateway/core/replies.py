@@ -22,6 +22,8 @@ REFUSED = -32010
 UPSTREAM_FAILED = -32011
 INTERNAL = -32603
 """JSON-RPC 2.0 §5.1 "Internal error"."""
+NO_SESSION = -32001
+"""What the official SDKs' servers say with 404 for a session they do not know."""
 META = "phigate/refusal"
 
 
@@ -113,6 +115,10 @@ def spent(call: Call, resolution: Resolution) -> Reply:
 
 def fault(call: Call, cause: UpstreamFault) -> Reply:
     """The upstream failed; what is said is our own text, never the upstream's."""
+    if cause.kind == "ended":
+        # MCP 2025-11-25, Session Management: on 404 the client begins a new session, which is what it must do now.
+        ident = call.message.id if isinstance(call.message, Request) else None
+        return Reply(jsonrpc.format(Failure(ident, NO_SESSION, "The upstream has ended this session.")), 404)
     if not isinstance(call.message, Request):
         return Reply(b"", 405 if call.listens and cause.kind == "status" else 502)
     text = f"Upstream {call.upstream.name} failed ({cause.kind}): {cause.detail}"

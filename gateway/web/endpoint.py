@@ -28,8 +28,6 @@ from gateway.web.inbound import Inbound
 from gateway.web.visit import Visit
 
 PREFIX = "/mcp/"
-NO_SESSION = -32001
-"""What the official SDKs' servers say with 404 for a session they do not know."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +99,7 @@ class Endpoint:
                 status, challenge = self.desk.challenge(fault, door.resource)
                 return replies.problem(fault, replies.REFUSED, status), [(b"www-authenticate", challenge.encode())]
             case SessionEnded():
-                return replies.problem(fault, NO_SESSION, 404), []
+                return replies.problem(fault, replies.NO_SESSION, 404), []
             case IdentityUnavailable() | EvidenceFault():
                 return replies.problem(fault, replies.INTERNAL, 503), [(b"retry-after", b"5")]
             case _:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 import trio
@@ -18,7 +18,7 @@ from gateway.core.call import LISTEN, Call
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
-from gateway.core.protocol import jsonrpc, mcp, versions
+from gateway.core.protocol import jsonrpc, mcp, mirrored, versions
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Request, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
@@ -63,18 +63,20 @@ class Visit:
             era, version = versions.identify(self.request.headers, message)
             link = await self._link(message, era, version)
             message, answers = self._unsealed(message)
+            tool = await self._tool(message)
+            link = replace(link, mirrored=self._mirrored(message, tool)) if era is Era.MODERN else link
         except ClientFault as fault:
             reply = replies.client_fault(fault, message.id if isinstance(message, Request) else None)
             await HttpClient(self.send).finish(reply)
             return
-        await self._perform(await self._call(message, link, answers), link, receive)
+        await self._perform(self._call(message, link, tool, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstream says outside any call."""
         if not self.request.accepts("text/event-stream"):
             raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
         link = self._link_of(self._ticket())
-        await self._perform(await self._call(LISTEN, link, ""), link, receive)
+        await self._perform(self._call(LISTEN, link, None, ""), link, receive)
 
     async def delete(self) -> None:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
@@ -136,7 +138,7 @@ class Visit:
             raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
         return opened
 
-    async def _call(self, message: Message, link: Link, answers: str) -> Call:
+    def _call(self, message: Message, link: Link, tool: Tool | None, answers: str) -> Call:
         meta = mcp.meta(message)
         why = meta.get(JUSTIFICATION)
         return Call(
@@ -148,7 +150,7 @@ class Visit:
             principal=self.principal,
             upstream=self.door.ref,
             message=message,
-            tool=await self._tool(message),
+            tool=tool,
             facts=self.door.facts(message),
             answers=answers,
             justification=why if isinstance(why, str) else "",
@@ -158,6 +160,11 @@ class Visit:
         if not isinstance(message, Request) or message.method != "tools/call":
             return None
         return await self.desk.sessions.tool(self.door.ref.name, policy_input.name_of(message))
+
+    def _mirrored(self, message: Message, tool: Tool | None) -> tuple[tuple[str, str], ...]:
+        """The `Mcp-Param-*` headers that repeat the body and may go on."""
+        schema = tool.definition.get("inputSchema") if tool is not None else None
+        return mirrored.passing(self.request.headers, message, schema if isinstance(schema, dict) else None)
 
     async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
         driver = Driver(call, self.door.world, link, client := self._client(call))
