@@ -79,6 +79,7 @@ _CALLS: tuple[Document, ...] = (
         "params": {},
     },
 )
+_ABOUT: Document = {"kind": "request", "method": "tools/call", "name": "run_sql"}
 _RESULTS: tuple[Document, ...] = (
     {"kind": "success", "method": "", "is_error": False, "asks": []},
     {"kind": "success", "method": "", "is_error": True, "asks": []},
@@ -116,11 +117,13 @@ def samples() -> Iterator[tuple[Entrypoint, Document]]:
         for kind in ("tools", "prompts", "resources", "resourceTemplates"):
             items: list[Json] = [{"name": f"{kind}-{number}", "annotations": {}} for number in range(500)]
             listing: Document = {"kind": kind, "items": items}
-            yield Entrypoint.CATALOGUE, {**_common("catalogue", principal), "message": _CALLS[0], "catalogue": listing}
+            yield Entrypoint.CATALOGUE, {**_common("catalogue", principal), "message": _ABOUT, "catalogue": listing}
         yield Entrypoint.APPROVAL, {"phase": "approval", "time": TIME, "principal": principal, "approval": _approval()}
         for kind in ("approvals", "sessions", "evidence", "plaintext", ""):
             access: Document = {"kind": kind, "purpose": ""}
-            yield Entrypoint.ACCESS, {"phase": "access", "time": TIME, "principal": principal, "access": access}
+            seen: Document = {"phase": "access", "time": TIME, "principal": principal, "access": access}
+            yield Entrypoint.ACCESS, seen
+            yield Entrypoint.ACCESS, {**seen, "approval": _approval()}
 
 
 def _calls(principal: Document) -> Iterator[tuple[Entrypoint, Document]]:
@@ -137,7 +140,7 @@ def _results(principal: Document) -> Iterator[tuple[Entrypoint, Document]]:
     common = _common("result", principal)
     for result in _RESULTS:
         for profile in _PROFILES:
-            document: Document = {**common, "message": _CALLS[1], "result": result, "profile": profile}
+            document: Document = {**common, "message": _ABOUT, "result": result, "profile": profile}
             yield Entrypoint.RESULT, document
             yield Entrypoint.RESULT, {**document, "approval": _GRANT}
 
