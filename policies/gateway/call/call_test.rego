@@ -38,6 +38,13 @@ test_an_aggregate_is_allowed if {
 	data.gateway.call.decision.effect == "allow" with input as asked
 }
 
+test_a_threshold_that_is_no_number_bounds_nothing if {
+	asked := with_sql({"kind": "select", "keyed": false, "limit": 5})
+	roles := object.union(data.gateway.settings.roles, {"analysis": {"rows": "25"}})
+	decision := data.gateway.call.decision with input as asked with data.gateway.settings.roles as roles
+	decision.effect == "require_approval"
+}
+
 test_a_select_beyond_the_roles_rows_needs_approval if {
 	asked := with_sql({"kind": "select", "keyed": false, "limit": 26})
 	data.gateway.call.decision.effect == "require_approval" with input as asked

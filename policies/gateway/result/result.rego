@@ -59,7 +59,8 @@ phi_permitted if {
 default few_rows := false
 
 few_rows if {
-	input.profile.rows <= data.gateway.roles.terms.rows
+	is_number(input.profile.rows)
+	input.profile.rows <= data.gateway.roles.rows
 } else if {
 	data.gateway.grants.kind == "protocol"
 } else if {

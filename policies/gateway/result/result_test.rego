@@ -90,6 +90,14 @@ test_many_rows_that_were_approved_are_allowed_and_masked if {
 	masked(decision.mask).PHI == "redact"
 }
 
+test_a_threshold_that_is_no_number_lets_no_row_through if {
+	every rows in ["200", null, true, [], {}] {
+		roles := object.union(data.gateway.settings.roles, {"treatment": {"rows": rows}})
+		decision := data.gateway.result.decision with input as result with data.gateway.settings.roles as roles
+		decision.effect == "deny"
+	}
+}
+
 test_a_long_listing_is_not_a_bulk_result if {
 	asked := but({"message": {"method": "resources/list"}, "profile": {"rows": 5000}})
 	data.gateway.result.decision.effect == "allow" with input as asked

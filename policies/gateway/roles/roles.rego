@@ -16,3 +16,6 @@ else := [role | some role in data.gateway.settings.precedence; role in held][0]
 
 # Undefined for a principal without a role, which no rule then allows anything.
 terms := data.gateway.settings.roles[data.gateway.roles.name]
+
+# Rego orders every number before every text, so a threshold written as "25" would be above any count.
+rows := terms.rows if is_number(terms.rows)

@@ -51,7 +51,7 @@ bounded(statement) if {
 } else if {
 	statement.kind in data.gateway.settings.sql.reads
 	is_number(statement.limit)
-	statement.limit <= data.gateway.roles.terms.rows
+	statement.limit <= data.gateway.roles.rows
 }
 
 ordinary(statement) if {
