@@ -171,7 +171,7 @@ def shape(keys: tuple[str, ...], under: str) -> Shape:
     company = frozenset(single.name for single in singles)
     under = singular(under)
     person = under in _PEOPLE or bool(company & _COMPANY_OF_PEOPLE)
-    person = person or any(single.phi in _IDENTIFYING for single in singles)
+    person = person or any(single.deep and single.phi in _IDENTIFYING for single in singles)
     members = tuple(_in_company(single, company, under, person=person) for single in singles)
     holds = any(single.name == "value" or single.name.startswith(("value_", "answer")) for single in singles)
     label = next((key for key in _LABELS if key in keys), "") if holds else ""
