@@ -49,6 +49,11 @@ class Place:
     def keys(self) -> Path:
         return self.root / "keys"
 
+    @property
+    def checkpoint(self) -> Path:
+        """The log's signed head as an auditor kept it."""
+        return self.root / "kept.checkpoint"
+
     def token(self, who: str) -> Path:
         """The file with an identity's token, as `--token-file` takes it."""
         return self.root / f"{who}.token"

@@ -28,6 +28,11 @@ class Screen:
     def __post_init__(self) -> None:
         self.console.width = min(WIDTH, self.console.width) if self.console.is_terminal else WIDTH
 
+    @property
+    def room(self) -> int:
+        """Columns for what commands print."""
+        return self.console.width - len(_INDENT)
+
     def title(self, text: str, *lines: str) -> None:
         """The head of the story."""
         self._print(Text(text, style="bold"))
@@ -73,7 +78,7 @@ class Screen:
     def output(self, text: str) -> None:
         """What a command printed."""
         for line in text.rstrip().splitlines():
-            self.console.print(Text(f"{_INDENT}{line}", style="dim"), soft_wrap=True)
+            self._print(Text(f"{_INDENT}{line}".rstrip(), style="dim"))
 
     def json(self, value: object, *, more: str = "") -> None:
         """A value as JSON, one member a line; `more` says what was left out."""

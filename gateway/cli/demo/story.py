@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
 from gateway.cli.demo import population
-from gateway.cli.demo.parts import DemoFault, Place
+from gateway.cli.demo.parts import POLL_S, DemoFault, Place
 from gateway.cli.demo.screen import Screen
 from gateway.core.evidence.leaf import Leaf
+from gateway.core.evidence.record import LeafType
+from gateway.core.protocol.versions import LATEST_MODERN
+from gateway.core.types import LeafIndex
 from gateway.store.reader import Reader
 
 VISITS = "SELECT department, count(*) AS visits FROM encounters GROUP BY department"
@@ -35,6 +39,7 @@ SCHEMA_CHANGE = "DROP TABLE claims"
 REFUSAL = "phigate/refusal"
 _WAITING = re.compile(r"waiting for approval (\S+)")
 _COMMAND_S = 60.0
+_SIGNED_S = 15.0
 
 
 @dataclass(slots=True)
@@ -55,6 +60,8 @@ class Story:
         for who in ("agent", "officer"):
             self.place.token(who).write_text(await self._token(who))
             self.place.token(who).chmod(0o600)
+        await self._until("the log is signed", lambda log: log.checkpoint()[0] == log.size())
+        self.place.checkpoint.write_text(await self._phigate("evidence", "checkpoint", "-c", str(self.place.config)))
         async with self._agent(self.place.token("agent").read_text()) as agent:
             await self._allowed(agent)
             await self._masked(agent)
@@ -163,21 +170,22 @@ class Story:
         token = await self._token("agent", lifetime_s=-3600)
         refused = False
         try:
-            async with self._agent(token, answers) as agent:
+            async with self._agent(token, answers, mode=LATEST_MODERN) as agent:
                 await agent.call_tool("run_sql", {"sql": VISITS})
         except* (MCPError, httpx2.HTTPError):
             refused = True
         expect(refused and bool(answers) and answers[-1].status_code == 401, "an expired token is refused", answers)
         challenge = answers[-1].headers["www-authenticate"]
         expect("resource_metadata=" in challenge, "the challenge says where to get a token", challenge)
-        self.screen.verdict(
-            "401", "no principal, so there is nothing to decide. The challenge says where to go:", "red"
-        )
+        await self._until("the failed login is on record", lambda log: _last(log).type is LeafType.LOGIN_FAILED)
+        self._decided("401", "no principal, so there is nothing to decide. The challenge says where to go:", "red")
         self.screen.output(f"WWW-Authenticate: {challenge}")
 
     async def _verified(self) -> None:
         self.screen.heading("The evidence, verified")
-        verify = ["evidence", "verify", "-c", str(self.place.config)]
+        self.screen.say("An auditor kept the log's signed head from before the first call: this log must extend it.")
+        verify = ["evidence", "verify", "-c", str(self.place.config), "--checkpoint", str(self.place.checkpoint)]
+        await self._until("the log is signed", lambda log: log.checkpoint()[0] == log.size())
         self.screen.command(self._typed(*verify))
         self.screen.output(await self._phigate(*verify))
 
@@ -185,24 +193,28 @@ class Story:
         self.screen.heading("The same evidence with one bit changed")
         copy = self.place.root / "tampered.db"
         self.place.copy_store(copy)
-        offset, before, after = flip(copy, b"sql_schema_change")
+        with Reader.open(copy) as reader:
+            leaf = next(leaf for leaf in reader.leaves() if leaf.type is LeafType.EXCHANGE_REFUSED)
+        offset, before, after = flip(copy, leaf.entry, b"deny")
         self.screen.say(
-            f"Somebody who may write to the disk wants the DROP TABLE forgotten. In a copy of the database, "
-            f"byte {offset} goes from {before!r} to {after!r}:"
+            f"Somebody who may write to the disk wants to unmake the refusal in leaf {leaf.index}. In a copy of the "
+            f"database, byte {offset} goes from {before!r} to {after!r}, and deny is deny no more:"
         )
         verify = ["evidence", "verify", "-c", str(self.place.config), "--store", str(copy)]
+        verify += ["--checkpoint", str(self.place.checkpoint)]
         self.screen.command(self._typed(*verify))
         said = await self._phigate(*verify, code=1)
         self.screen.output(said)
 
     async def _next(self) -> None:
         self.screen.heading("Three commands to try next")
-        keys = ["--store", str(self.place.store), "--keys", str(self.place.keys)]
+        with Reader.open(self.place.store) as log:
+            session = log.sessions()[-1].id
+        show = ["sessions", "show", session[-12:], "-c", str(self.place.config), "--purpose", "Trying phigate"]
         self.screen.say("Replay what the agent did: what was asked, what policy was told and said, what was returned.")
-        self.screen.command(self._typed("sessions", "list", "-c", str(self.place.config)))
-        self.screen.say(
-            "Decide every recorded call again, with the policy of the time: each decision must come out the same."
-        )
+        self.screen.command(self._typed(*show))
+        self.screen.say("Decide every recorded call again. Each decision must come out the same, byte for byte.")
+        keys = ["--store", str(self.place.store), "--keys", str(self.place.keys)]
         self.screen.command(self._typed("policy", "replay", *keys))
         self.screen.say("Put phigate in front of your own MCP server.")
         self.screen.command(self._typed("init", "my-gateway"))
@@ -214,14 +226,26 @@ class Story:
 
     def _recorded(self) -> str:
         """The leaves that this step has made."""
-        with Reader.open(self.place.store) as reader:
-            leaves = [leaf for leaf in reader.leaves(self._told) if leaf.exchange or leaf.approval]
-            self._told = reader.size()
+        with Reader.open(self.place.store) as log:
+            leaves = list(log.leaves(self._told))
+            self._told = log.size()
         expect(bool(leaves), "the step is on record", leaves)
         return " · ".join(f"leaf {leaf.index} {_named(leaf)}" for leaf in leaves)
 
+    async def _until(self, what: str, true: Callable[[Reader], bool]) -> None:
+        """Wait for what the gateway does on its own within a second."""
+        with trio.move_on_after(_SIGNED_S):
+            while True:
+                with Reader.open(self.place.store) as log:  # Opened anew: a reader sees the log of one moment.
+                    if true(log):
+                        return
+                await trio.sleep(POLL_S)
+        expect(False, what, f"not within {_SIGNED_S:.0f} s")
+
     @asynccontextmanager
-    async def _agent(self, token: str, answers: list[httpx2.Response] | None = None) -> AsyncIterator[Client]:
+    async def _agent(
+        self, token: str, answers: list[httpx2.Response] | None = None, *, mode: str = "auto"
+    ) -> AsyncIterator[Client]:
         """The official MCP client, with a token, connected to the clinic through the gateway."""
 
         async def note(response: httpx2.Response) -> None:
@@ -232,7 +256,7 @@ class Story:
         timeout = httpx2.Timeout(30.0, read=300.0)
         async with httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks={"response": [note]}) as http:
             transport = streamable_http_client(f"{self.gateway}/mcp/clinic", http_client=http)
-            async with Client(transport) as client:
+            async with Client(transport, mode=mode) as client:
                 yield client
 
     async def _token(self, who: str, lifetime_s: int = 3600) -> str:
@@ -244,7 +268,10 @@ class Story:
         """What a `phigate` command prints. Raises DemoFault when it does not end with `code`."""
         command = [sys.executable, "-m", "gateway", *arguments]
         with trio.fail_after(_COMMAND_S):
-            done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+            environment = {**os.environ, "COLUMNS": str(self.screen.room)}
+            done = await trio.run_process(
+                command, capture_stdout=True, capture_stderr=True, check=False, env=environment
+            )
         output = done.stdout.decode() + done.stderr.decode()
         expect(done.returncode == code, f"`{self._typed(*arguments)}` ends with exit code {code}", output)
         return output
@@ -265,11 +292,11 @@ def program() -> str:
     return str(path)
 
 
-def flip(path: Path, word: bytes) -> tuple[int, str, str]:
-    """Flip one bit of the last `word` in a file: the offset, and the letter that stood and now stands there."""
+def flip(path: Path, entry: bytes, word: bytes) -> tuple[int, str, str]:
+    """Flip one bit of `word` in the `entry` that a file holds: the offset, and the letter that stood and now stands."""
     data = bytearray(path.read_bytes())
-    offset = data.rfind(word)
-    expect(offset >= 0, f"{word.decode()} stands in {path}", "it does not")
+    offset = data.find(entry) + entry.find(word)
+    expect(data.count(entry) == 1 and word in entry, f"one entry with {word.decode()} in {path}", data.count(entry))
     before = chr(data[offset])
     data[offset] ^= 1
     path.write_bytes(data)
@@ -287,6 +314,10 @@ def _structured(result: CallToolResult) -> dict[str, Any]:
         not result.is_error and isinstance(result.structured_content, dict), "a result with structured content", result
     )
     return dict(result.structured_content or {})
+
+
+def _last(log: Reader) -> Leaf:
+    return log.leaf(LeafIndex(log.size() - 1))
 
 
 def _named(leaf: Leaf) -> str:
