@@ -1,0 +1,129 @@
+import pytest
+
+from gateway.core.call import Call
+from gateway.core.masking.profile import Profile
+from gateway.core.policy import input as policy_input
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
+from gateway.core.types import Digest, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
+
+REQUEST = Request(1, "tools/call", {"name": "run", "arguments": {"a": 1}, "_meta": {"x": 1}, "task": {"ttl": 1}})
+TOOL = Tool("run", Digest("0" * 64), {"annotations": {"readOnlyHint": True}, "description": "long prose"})
+
+
+def call(message: Message = REQUEST, **members) -> Call:
+    principal = Principal("https://issuer.example", "somebody", ("a",), "agent", "high", ("otp",), ("service",))
+    upstream = UpstreamRef("clinic", {"phi": True})
+    return Call(
+        ExchangeId("e"), SessionId("s"), "actor", Era.LEGACY, "2025-11-25", principal, upstream, message, **members
+    )
+
+
+def test_a_call_is_told_whole_but_for_its_meta():
+    document = policy_input.for_call(call(tool=TOOL, facts={"size": {"arguments": 7}}))
+
+    assert document == {
+        "phase": "call",
+        "principal": {
+            "iss": "https://issuer.example",
+            "sub": "somebody",
+            "groups": ["a"],
+            "client": "agent",
+            "acr": "high",
+            "amr": ["otp"],
+            "chain": ["service"],
+        },
+        "session": {"id": "s", "era": "legacy", "version": "2025-11-25"},
+        "upstream": {"name": "clinic", "labels": {"phi": True}},
+        "tool": {"name": "run", "pin": "0" * 64, "annotations": {"readOnlyHint": True}},
+        "facts": {"size": {"arguments": 7}},
+        "message": {
+            "kind": "request",
+            "method": "tools/call",
+            "name": "run",
+            "arguments": {"a": 1},
+            "params": {"task": {"ttl": 1}},
+        },
+    }
+
+
+def test_a_grant_is_told_only_when_there_is_one():
+    assert "approval" not in policy_input.for_call(call())
+    assert policy_input.for_call(call(), approval={"id": "x"})["approval"] == {"id": "x"}
+    assert policy_input.for_result(call(), Success(1, {}), Profile(), approval={"id": "x"})["approval"] == {"id": "x"}
+
+
+def test_an_unknown_tool_is_null():
+    assert policy_input.for_call(call())["tool"] is None
+
+
+@pytest.mark.parametrize(
+    ("message", "about"),
+    [
+        (Request(1, "resources/read", {"uri": "x://y"}), ("request", "resources/read", "x://y")),
+        (Notification("notifications/cancelled", {"requestId": 1}), ("notification", "notifications/cancelled", "")),
+        (Success(1, {"secret": 1}), ("response", "sampling/createMessage", "")),
+        (Failure(1, -1, "no", {"b": 2}), ("response", "sampling/createMessage", "")),
+        (Request(1, "tools/call", {"name": 5}), ("request", "tools/call", "")),
+    ],
+)
+def test_each_message_says_what_it_is_about(message, about):
+    told = policy_input.for_call(call(message, answers="sampling/createMessage"))["message"]
+
+    assert (told["kind"], told["method"], told["name"]) == about
+
+
+def test_a_clients_answer_is_told_with_its_content():
+    success = policy_input.for_call(call(Success(1, {"model": "x"}), answers="ping"))["message"]
+    failure = policy_input.for_call(call(Failure(1, -1, "no", 2), answers="ping"))["message"]
+
+    assert success["params"] == {"result": {"model": "x"}}
+    assert failure["params"] == {"error": {"code": -1, "message": "no", "data": 2}}
+
+
+@pytest.mark.parametrize(
+    ("message", "result"),
+    [
+        (Success(1, {"content": ["Jane"]}), {"kind": "success", "method": "", "is_error": False, "asks": []}),
+        (Success(1, {"isError": True}), {"kind": "success", "method": "", "is_error": True, "asks": []}),
+        (Success(1, None), {"kind": "success", "method": "", "is_error": False, "asks": []}),
+        (Failure(1, -5, "Jane"), {"kind": "error", "method": "", "is_error": True, "code": -5}),
+        (Request(9, "roots/list", {}), {"kind": "request", "method": "roots/list", "is_error": False}),
+        (Notification("a/b", {}), {"kind": "notification", "method": "a/b", "is_error": False}),
+    ],
+)
+def test_a_result_is_told_by_its_form_and_its_profile_never_its_content(message, result):
+    document = policy_input.for_result(call(), message, Profile({"rows": 3}))
+
+    assert document["result"] == result
+    assert document["profile"] == {"rows": 3}
+    assert document["message"] == {"kind": "request", "method": "tools/call", "name": "run"}
+    assert "Jane" not in str(document)
+
+
+@pytest.mark.parametrize(
+    ("requests", "asks"),
+    [
+        (
+            {"a": {"method": "sampling/createMessage"}, "b": {"method": "roots/list"}},
+            ["roots/list", "sampling/createMessage"],
+        ),
+        ({"a": {"method": "x"}, "b": {"method": "x"}}, ["x"]),
+        ({"a": {"method": 5}}, ["(malformed)"]),
+        ({"a": "Jane"}, ["(malformed)"]),
+        (["Jane"], ["(malformed)"]),
+        ("Jane", ["(malformed)"]),
+        ({}, []),
+        (None, []),
+    ],
+)
+def test_what_a_modern_result_asks_of_the_client_is_told_by_method(requests, asks):
+    document = policy_input.for_result(call(), Success(1, {"inputRequests": requests}), Profile())
+
+    assert document["result"]["asks"] == asks
+
+
+def test_a_listing_is_told_by_its_items():
+    document = policy_input.for_catalogue(call(), "tools", [{"name": "run", "annotations": {}}])
+
+    assert document["phase"] == "catalogue"
+    assert document["catalogue"] == {"kind": "tools", "items": [{"name": "run", "annotations": {}}]}
