@@ -132,17 +132,7 @@ def report(
 ) -> int:
     """Print the medians and what they mean for the bar; the exit code."""
     table = Table(title=f"tools/call, {arguments.era} era, one core, median of {arguments.rounds} rounds")
-    for heading in (
-        "through",
-        "connections",
-        "requests/s",
-        "to peer",
-        "p50 ms",
-        "p99 ms",
-        "added p50 ms",
-        "CPU µs",
-        "MB",
-    ):
+    for heading in COLUMNS:
         table.add_column(heading, justify="left" if heading == "through" else "right")
     ratios = []
     for name, connections in sorted(samples, key=lambda key: (key[1], list(memory).index(key[0]))):
