@@ -10,6 +10,9 @@ NONDETERMINISTIC = frozenset(
 )
 """What would answer differently when the decision is made again from its recorded input."""
 
+PANICKING = frozenset("object.subset strings.count time.parse_ns".split())
+"""What panics in regorus on some inputs: a denial, and a message on stderr that may quote the input."""
+
 DETERMINISTIC = frozenset(
     """
     abs array.concat array.reverse array.slice base64.decode base64.encode base64.is_valid base64url.decode
@@ -18,11 +21,11 @@ DETERMINISTIC = frozenset(
     hex.decode hex.encode indexof indexof_n intersection is_array is_boolean is_null is_number is_object is_set
     is_string json.filter json.is_valid json.marshal json.marshal_with_options json.match_schema json.patch
     json.remove json.unmarshal json.verify_schema lower max min net.cidr_contains net.cidr_expand net.cidr_is_valid
-    numbers.range numbers.range_step object.filter object.get object.keys object.remove object.subset object.union
+    numbers.range numbers.range_step object.filter object.get object.keys object.remove object.union
     object.union_n print product regex.find_all_string_submatch_n regex.find_n regex.is_valid regex.match
     regex.replace regex.split regex.template_match replace round semver.compare semver.is_valid sort split sprintf
-    startswith strings.any_prefix_match strings.any_suffix_match strings.count strings.replace_n strings.reverse
-    substring sum time.add_date time.clock time.date time.diff time.format time.parse_duration_ns time.parse_ns
+    startswith strings.any_prefix_match strings.any_suffix_match strings.replace_n strings.reverse
+    substring sum time.add_date time.clock time.date time.diff time.format time.parse_duration_ns
     time.parse_rfc3339_ns time.weekday to_number trim trim_left trim_prefix trim_right trim_space trim_suffix
     type_name union units.parse units.parse_bytes upper urlquery.decode urlquery.decode_object urlquery.encode
     urlquery.encode_object uuid.parse walk yaml.is_valid yaml.marshal yaml.unmarshal

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.core.policy import bundle, syntax
-from gateway.core.policy.builtins import DETERMINISTIC, NONDETERMINISTIC
+from gateway.core.policy.builtins import DETERMINISTIC, NONDETERMINISTIC, PANICKING
 from gateway.core.policy.bundle import Manifest, Source
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.policy.syntax import Module, Path, Place, Ref, Rule
@@ -102,6 +102,10 @@ def _functions(policy: Policy) -> Iterator[Finding]:
                 reason = f"`{name}` answers differently each time, so the decision could never be checked again."
                 fix = "use what the input says, such as `input.time`."
                 yield Finding("nondeterministic", module.file, call.place, reason, fix)
+            elif name in PANICKING:
+                reason = f"`{name}` panics in this engine on some inputs, and says on stderr what it was given."
+                fix = "use another: `count(indexof_n(…))`, `object.keys` and sets, `time.parse_rfc3339_ns`."
+                yield Finding("panics", module.file, call.place, reason, fix)
             elif name not in DETERMINISTIC:
                 reason = f"There is no function `{name}`; the engine fails only when a decision gets here."
                 fix = "correct the name, or define it; docs/policies.md lists what OPA has and this engine lacks."

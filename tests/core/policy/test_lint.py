@@ -90,6 +90,17 @@ def test_what_answers_differently_each_time_is_found(call):
     assert rules(CALL + f"x := {call}\n") == ["nondeterministic"]
 
 
+@pytest.mark.parametrize("call", ['strings.count("x", "")', "object.subset([1], [])", 'time.parse_ns("é", "x")'])
+def test_what_panics_is_found(call):
+    try:
+        answer(f"package a\nx := {call}\n", "data.a.x")
+    except BaseException as raised:
+        assert type(raised).__name__ == "PanicException"
+    else:
+        pytest.fail("it did not panic")
+    assert rules(CALL + f"x := {call}\n") == ["panics"]
+
+
 def test_a_function_that_calls_itself_would_crash_the_process():
     assert rules(CALL + "f(x) := f(x)\n") == ["recursion"]
 
