@@ -69,6 +69,9 @@ class Client(Protocol):
     def interruptible(self) -> AbstractContextManager[trio.CancelScope]:
         """A scope that is cancelled when the client hangs up, at once if it already has."""
 
+    async def open_stream(self) -> None:
+        """Let the client know that it is listening, before there is anything to hear."""
+
     async def relay(self, data: bytes) -> None:
         """Send one message ahead of the reply; a client that is gone is no error."""
 
@@ -184,6 +187,7 @@ class Driver:
 
     async def _listen(self) -> None:
         self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
+        await self.client.open_stream()
 
     async def _receive(self) -> Message | None:
         if self.detached:

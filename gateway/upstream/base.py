@@ -115,7 +115,10 @@ class Upstream(Protocol):
         """A conversation; leaving the block early cancels it upstream by the means of the link's era and wire."""
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
-        """Legacy GET stream: messages that the upstream sends outside any call. `send` is not called on it."""
+        """Legacy GET stream: messages that the upstream sends outside any call. `send` is not called on it.
+
+        Entering the block opens the stream, or raises the UpstreamFault that says why there is none.
+        """
 
     async def end(self, link: Link) -> None:
         """The client ended its session (legacy DELETE): tell the upstream and let go of what was kept for it."""

@@ -263,10 +263,16 @@ class _Get(_Post):
     def __init__(self, upstream: StreamableHttp, link: Link) -> None:
         super().__init__(upstream, link)
 
+    async def __aenter__(self) -> Conversation:
+        try:
+            await self._open()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
     async def receive(self) -> Message | None:
         """See `Conversation`."""
-        if self._events is None:
-            await self._open()
         return await self._next()
 
     async def _open(self) -> None:

@@ -37,9 +37,13 @@ class HttpClient:
 
     def __init__(self, send: Send, *, keepalive_s: float = 15.0, progress: str | int | None = None) -> None:
         self._send = send
+        self._turn = trio.Lock()
         self._keepalive_s = keepalive_s
         self._progress = progress
         self._streaming = False
+        self._finished = False
+        self._held: Resolution | None = None
+        self._waited = 0
         self._scopes: list[trio.CancelScope] = []
         self.headers: Callable[[Reply | None], Headers] = _no_headers
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
@@ -72,41 +76,58 @@ class HttpClient:
             finally:
                 self._scopes.remove(scope)
 
+    async def keep_alive(self) -> None:
+        """Break the silence before anybody on the way gives up: clients and proxies do after 60 s without a byte."""
+        while True:
+            await trio.sleep(self._keepalive_s)
+            if not self._finished:
+                await self._still_here()
+
     async def relay(self, data: bytes) -> None:
         """See `driver.Client`."""
         await self._event(sse.event(data))
 
     async def wait_for(self, resolution: Resolution) -> None:
         """See `driver.Client`."""
-        waited = 0
-        while True:
-            await self._event(sse.comment("waiting for approval"))
-            if self._progress is not None:
-                await self._event(sse.event(_progress(self._progress, waited, resolution)))
-            await trio.sleep(self._keepalive_s)
-            waited += 1
+        self._held = resolution
+        try:
+            await self._still_here()
+            await trio.sleep_forever()  # `keep_alive` says the rest.
+        finally:
+            self._held = None
 
     async def open_stream(self) -> None:
-        """Start the stream before there is anything to say on it."""
-        if not self._streaming:
-            self._streaming = True
-            headers = _STREAM_HEADERS + self.headers(None)
-            await self._write({"type": "http.response.start", "status": 200, "headers": headers})
+        """See `driver.Client`."""
+        await self._event(b"")
 
     async def finish(self, reply: Reply) -> None:
         """Send the reply, on the stream if one is open."""
+        self._finished = True
         if self._streaming:
             body = sse.event(reply.data) if reply.data else b""
-            await self._write({"type": "http.response.body", "body": body, "more_body": False})
+            async with self._turn:
+                await self._write({"type": "http.response.body", "body": body, "more_body": False})
             return
         headers = (_JSON_HEADERS if reply.data else []) + self.headers(reply)
         headers.append((b"content-length", b"%d" % len(reply.data)))
         await self._write({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self._write({"type": "http.response.body", "body": reply.data, "more_body": False})
 
+    async def _still_here(self) -> None:
+        """A comment, and progress if a hold goes on and the client asked to be told (MCP, Progress)."""
+        await self._event(sse.comment("still here"))
+        if self._held is not None and self._progress is not None:
+            await self._event(sse.event(_progress(self._progress, self._waited, self._held)))
+            self._waited += 1
+
     async def _event(self, data: bytes) -> None:
-        await self.open_stream()
-        await self._write({"type": "http.response.body", "body": data, "more_body": True})
+        """Write on the stream, which the first event opens. Several tasks write: each whole, in turn."""
+        async with self._turn:
+            if not self._streaming:
+                self._streaming = True
+                headers = _STREAM_HEADERS + self.headers(None)
+                await self._write({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._write({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _write(self, message: dict[str, Any]) -> None:
         if self.gone:

@@ -173,6 +173,8 @@ class Visit:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.watch, receive)
+                if call.listens or (isinstance(call.message, Request) and not _greets(call.message)):
+                    nursery.start_soon(client.keep_alive)
                 reply = await _driven(driver, call)
                 await client.finish(reply)
                 nursery.cancel_scope.cancel()

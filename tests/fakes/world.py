@@ -153,6 +153,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.gone = False
+        self.streaming = False
         self.relayed: list[bytes] = []
         self.waits = 0
         self._scopes: list[trio.CancelScope] = []
@@ -169,6 +170,10 @@ class FakeClient:
             if self.gone:
                 scope.cancel()
             yield scope
+
+    async def open_stream(self) -> None:
+        self.streaming = True
+        await trio.lowlevel.checkpoint()
 
     async def relay(self, data: bytes) -> None:
         self.relayed.append(data)

@@ -43,7 +43,7 @@ def main():
     try:
         trio.run(write, Path(path), keystore.load(Path(directory)), name, int(count))
     except* EvidenceFault as faults:
-        print("fault", faults.exceptions[0].detail if limit else "", flush=True)
+        print("fault", faults.exceptions[0], flush=True)
 
 
 def die_at_each_statement(path, directory):

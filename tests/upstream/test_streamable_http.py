@@ -346,9 +346,10 @@ async def test_an_answer_has_no_place_on_the_legacy_stream():
 @pytest.mark.parametrize(("status", "kind"), [(b"405 Method Not Allowed", "status"), (b"404 Not Found", "ended")])
 async def test_an_upstream_without_a_legacy_stream_says_so(status, kind):
     said = json_response(b"{}", status=status)
-    async with upstream_of(answering(said)) as (upstream, _), upstream.listen(LEGACY) as stream:
+    async with upstream_of(answering(said)) as (upstream, _):
         with pytest.raises(UpstreamFault) as raised:
-            await stream.receive()
+            async with upstream.listen(LEGACY):
+                pass
 
     assert raised.value.kind == kind
 
