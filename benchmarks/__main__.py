@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import statistics
 import sys
@@ -30,6 +31,8 @@ BAR = 2.0
 """phigate with everything on carries at least so many times the calls of the bare peer."""
 
 
+BUSY = 0.7
+"""Load average above which somebody else uses the cores that we measure on."""
 COLUMNS = ("through", "conn", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
 """`x peer`: requests/s beside fastmcp's; `+p50`: latency on top of the direct call's; CPU for each request."""
 """`x peer`: requests/s beside fastmcp's; `+p50`: latency added to the direct call; CPU for each request."""
@@ -50,11 +53,13 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("calls", "layers", "http"), default="calls")
     parser.add_argument("--era", choices=("legacy", "modern"), default="legacy", help="the peer is faster in legacy")
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1-20")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one run of the load, at most 60")
+    parser.add_argument("--seconds", type=int, default=3, choices=range(1, 61), metavar="1-60", help="of one run")
     parser.add_argument("--only", nargs="*", default=["direct", "fastmcp", "phigate"], help="targets")
     arguments = parser.parse_args()
-    arguments.seconds = min(max(arguments.seconds, 0.5), 60.0)
     console = Console()
+    busy = os.getloadavg()[0]
+    if busy > BUSY:
+        console.print(f"[yellow]Other work is running here (load {busy:.1f}): trust no figure of this run.[/]")
     try:
         with tempfile.TemporaryDirectory(prefix="phigate-bench-") as scratch:
             match arguments.what:
@@ -83,7 +88,7 @@ def calls(scratch: Path, console: Console, arguments: argparse.Namespace) -> int
             found.append(running.enter_context(ours))
         for target in found:
             check(target)
-            measure(target.client, connections=16, seconds=1.0, core=load_core, scratch=scratch)  # Warm.
+            measure(target.client, connections=16, seconds=1, core=load_core, scratch=scratch)  # Warm.
         before = records(scratch)
         samples: dict[tuple[str, int], list[Sample]] = {}
         for number in range(arguments.rounds):
@@ -107,7 +112,7 @@ def check(target: Target) -> None:
         raise RuntimeError(f"{target.name} masks what it should not, or the other way round.")
 
 
-def take(target: Target, connections: int, seconds: float, core: int, scratch: Path) -> Sample:
+def take(target: Target, connections: int, seconds: int, core: int, scratch: Path) -> Sample:
     """One run."""
     before = target.process.cpu_s()
     measured = measure(target.client, connections=connections, seconds=seconds, core=core, scratch=scratch)

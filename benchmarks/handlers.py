@@ -22,7 +22,7 @@ from gateway.web.server import ServerSettings, hypercorn_config, serve
 CONNECTIONS = (1, 16, 64)
 
 
-def run(scratch: Path, console: Console, *, seconds: float) -> int:
+def run(scratch: Path, console: Console, *, seconds: int) -> int:
     """Print requests/s and CPU per request of both handlers."""
     core, load_core = cores()
     table = Table(title="A trivial ASGI app on one core")
@@ -41,9 +41,9 @@ def run(scratch: Path, console: Console, *, seconds: float) -> int:
     return 0
 
 
-def _wrk(port: int, connections: int, seconds: float, core: int) -> int:
+def _wrk(port: int, connections: int, seconds: int, core: int) -> int:
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"http://127.0.0.1:{port}/"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{port}/"],
         capture_output=True,
         text=True,
         check=True,

@@ -96,7 +96,7 @@ class Client:
         return self.post("tools/call", {"name": upstream.TOOL, "arguments": {"mrn": "MRN-4821937"}})[1]
 
 
-def measure(client: Client, *, connections: int, seconds: float, core: int, scratch: Path) -> Measured:
+def measure(client: Client, *, connections: int, seconds: int, core: int, scratch: Path) -> Measured:
     """Run wrk against the target for so long. Raises RuntimeError when wrk is missing or broken."""
     wrk = shutil.which("wrk")
     if wrk is None:
@@ -104,7 +104,7 @@ def measure(client: Client, *, connections: int, seconds: float, core: int, scra
     message, headers = client.message("tools/call", {"name": upstream.TOOL, "arguments": {"mrn": "MRN-4821937"}})
     settings = scratch / "load-settings.lua"
     settings.write_text(_settings(client, message, headers))
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "20s", "-s", str(SCRIPT)]
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT)]
     done = subprocess.run(
         [*command, client.url, "--", str(settings)],
         capture_output=True,
