@@ -47,12 +47,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.set_defaults(run=_checkpoint)
 
     command = verbs.add_parser("leaf", help="print one leaf, byte for byte as it was hashed")
-    command.add_argument("index", type=int, metavar="INDEX")
+    command.add_argument("index", type=int, metavar="INDEX", help="the leaf's place in the log, from 0")
     places.add_store(command)
     command.set_defaults(run=_leaf)
 
     command = verbs.add_parser("proof", help="print the C2SP tlog-proof that a leaf is in the signed log")
-    command.add_argument("index", type=int, metavar="INDEX")
+    command.add_argument("index", type=int, metavar="INDEX", help="the leaf's place in the log, from 0")
     places.add_store(command)
     command.set_defaults(run=_proof)
 

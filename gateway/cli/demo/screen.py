@@ -61,15 +61,14 @@ class Screen:
 
     def asks(self, who: str, tool: str, argument: str) -> None:
         """What an agent sends."""
-        self._print(Text.assemble((f"{_INDENT}{who:<10}", "bold"), f"{tool}  ", (argument, "italic")))
+        self._print(Text.assemble((_label(who), "bold"), f"{tool}  ", (argument, "italic")))
 
     def verdict(self, effect: str, text: str, style: str) -> None:
         """What the gateway decided, in one word, and why."""
-        lead = f"{_INDENT}gateway   "
-        first, *rest = textwrap.wrap(f"{effect} · {text}", self.console.width - len(lead)) or [effect]
-        self._print(Text.assemble((lead, "bold"), (first[: len(effect)], f"bold {style}"), first[len(effect) :]))
+        first, *rest = self._beside_label(f"{effect} · {text}")
+        self._print(Text.assemble((_label("gateway"), "bold"), (effect, f"bold {style}"), first.removeprefix(effect)))
         for line in rest:
-            self._print(Text(" " * len(lead) + line))
+            self._print(Text(_label("") + line))
 
     def command(self, text: str) -> None:
         """A command that the reader could type; never broken over lines, so that it can be copied."""
@@ -105,10 +104,16 @@ class Screen:
 
     def record(self, text: str) -> None:
         """Where in the evidence the step stands."""
-        self._print(Text.assemble((f"{_INDENT}evidence  ", "bold"), (text, "blue")))
+        label = "evidence"
+        for line in self._beside_label(text):
+            self._print(Text.assemble((_label(label), "bold"), (line, "blue")))
+            label = ""
 
     def gap(self) -> None:
         self.console.print()
+
+    def _beside_label(self, text: str) -> list[str]:
+        return textwrap.wrap(text, self.console.width - len(_label(""))) or [""]
 
     def _row(self, width: int, left: Text, right: Text) -> None:
         gap = " " * (width - len(left) + len(_INDENT))
@@ -116,6 +121,10 @@ class Screen:
 
     def _print(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True)
+
+
+def _label(who: str) -> str:
+    return f"{_INDENT}{who:<10}"
 
 
 @contextmanager

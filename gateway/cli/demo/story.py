@@ -60,7 +60,7 @@ class Story:
         for who in ("agent", "officer"):
             self.place.token(who).write_text(await self._token(who))
             self.place.token(who).chmod(0o600)
-        await self._until("the log is signed", lambda log: log.checkpoint()[0] == log.size())
+        await self._until("the log is signed", _signed)
         self.place.checkpoint.write_text(await self._phigate("evidence", "checkpoint", "-c", str(self.place.config)))
         async with self._agent(self.place.token("agent").read_text()) as agent:
             await self._allowed(agent)
@@ -141,10 +141,10 @@ class Story:
         self.screen.verdict("held", reasons, "yellow")
         self.screen.gap()
         self.screen.say(
-            "The call is paused, and the agent is told so. A privacy officer can look at it and decide here:"
+            "The call is paused, and its progress tells the agent so. A privacy officer sees what would run here:"
         )
         self.screen.output(seen["url"])
-        self.screen.say("or with this command:")
+        self.screen.say("and grant it there, or with this command:")
         grant = ["approvals", "grant", approval, *server, "--reason", "Quarterly allergy review"]
         self.screen.command(self._typed(*grant))
         if self.interactive:
@@ -185,7 +185,7 @@ class Story:
         self.screen.heading("The evidence, verified")
         self.screen.say("An auditor kept the log's signed head from before the first call: this log must extend it.")
         verify = ["evidence", "verify", "-c", str(self.place.config), "--checkpoint", str(self.place.checkpoint)]
-        await self._until("the log is signed", lambda log: log.checkpoint()[0] == log.size())
+        await self._until("the log is signed", _signed)
         self.screen.command(self._typed(*verify))
         self.screen.output(await self._phigate(*verify))
 
@@ -230,7 +230,7 @@ class Story:
             leaves = list(log.leaves(self._told))
             self._told = log.size()
         expect(bool(leaves), "the step is on record", leaves)
-        return " · ".join(f"leaf {leaf.index} {_named(leaf)}" for leaf in leaves)
+        return " · ".join(f"leaf\u00a0{leaf.index} {_named(leaf)}" for leaf in leaves)
 
     async def _until(self, what: str, true: Callable[[Reader], bool]) -> None:
         """Wait for what the gateway does on its own within a second."""
@@ -320,9 +320,13 @@ def _last(log: Reader) -> Leaf:
     return log.leaf(LeafIndex(log.size() - 1))
 
 
+def _signed(log: Reader) -> bool:
+    return next(log.checkpoints(), None) is not None and log.checkpoint()[0] == log.size()
+
+
 def _named(leaf: Leaf) -> str:
     said = leaf.members.get("status") or leaf.members.get("state") or leaf.members.get("effect")
-    return f"{leaf.type.value.removeprefix('exchange.')}" + (f" ({said})" if said else "")
+    return f"{leaf.type.value.removeprefix('exchange.')}" + (f"\u00a0({said})" if said else "")
 
 
 def _refusal(result: CallToolResult) -> dict[str, Any]:
