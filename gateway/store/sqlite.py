@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,11 +51,42 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection that writes: WAL, synchronous=FULL, explicit transactions. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
     try:
-        prepare(connection)
+        patiently(lambda: prepare(connection))
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock, waiting as long as BUSY_MS. Raises sqlite3.OperationalError when that is over.
+
+    SQLite's own waiting sleeps up to 100 ms at a time. Groups of other processes last a millisecond or two, so asking
+    that often keeps turns short and fair.
+    """
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+
+
+def patiently(attempt: Callable[[], object]) -> None:
+    """Try again every millisecond while another connection is in the way, as long as BUSY_MS.
+
+    Some waiting SQLite does not do by itself: a store that two processes are the first to open is switched to WAL by
+    one of them, and the other is told at once that it is locked.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            attempt()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return
 
 
 def prepare(connection: sqlite3.Connection) -> None:

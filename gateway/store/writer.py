@@ -143,7 +143,7 @@ class Writer:
         return True
 
     def _group(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        begin(connection)
+        sqlite.begin(connection)
         transaction = Transaction(connection, self._sealer, self.id, self._now())
         self._check(transaction)
         for job in jobs:
@@ -251,24 +251,3 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):  # It is not used again, and its failure has been told.
                 connection.close()
-
-
-def begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock, waiting as long as `sqlite.BUSY_MS`. Raises sqlite3.OperationalError when that is over.
-
-    SQLite's own waiting sleeps up to 100 ms at a time. Groups of other processes last a millisecond or two, so asking
-    that often keeps turns short and fair.
-    """
-    deadline = time.monotonic() + sqlite.BUSY_MS / 1000
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.001)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={sqlite.BUSY_MS}")

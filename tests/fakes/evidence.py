@@ -86,7 +86,9 @@ class Fails:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if fails.how == "kept":
                     super().execute(statement, *parameters)
-                raise sqlite3.OperationalError("disk I/O error")
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                raise error
 
         connection = sqlite3.connect(path, isolation_level=None, timeout=1, check_same_thread=False, factory=Connection)
         sqlite.prepare(connection)

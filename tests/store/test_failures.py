@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -160,6 +161,26 @@ def test_two_processes_share_one_log_without_gaps(path, keys, tmp_path):
     assert checked.passed, findings(checked)
     assert set(said) == set(exchanges(path))
     assert len(said) == 320
+
+
+def test_many_processes_may_be_the_first_to_open_a_log(tmp_path):
+    for number in range(40):
+        path, faults, together = tmp_path / f"{number}.db", [], threading.Barrier(4)
+
+        def open_first(path=path, faults=faults, together=together):
+            together.wait()
+            try:
+                with closing(sqlite.connect(path)) as connection:
+                    sqlite.create_or_check(connection, "example.org/log")
+            except (sqlite3.Error, EvidenceFault) as fault:
+                faults.append(fault)
+
+        threads = [threading.Thread(target=open_first) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
 
 
 def test_a_full_disk_stops_the_log_and_loses_nothing(path, keys, tmp_path):
