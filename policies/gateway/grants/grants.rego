@@ -8,11 +8,11 @@ package gateway.grants
 default verdict := "deny"
 
 verdict := "allow" if {
-	data.gateway.grants.kind == "protocol"
+	kind == "protocol"
 	data.gateway.roles.terms
 } else := "allow" if {
-	named(data.gateway.grants.granted[data.gateway.grants.kind], input.message.name)
 	phi_permitted
+	named(granted[kind], input.message.name)
 }
 
 # An answer to what the upstream asked has that request's method; it may pass where the question may.

@@ -6,7 +6,7 @@
 package gateway.masks
 
 plan := [] if {
-	data.gateway.masks.descriptive
+	descriptive
 } else := array.concat([birth_year], profile.rules) if {
 	profile.birth_years == true
 } else := profile.rules

@@ -41,7 +41,10 @@ access := "read" if {
 # Only the kinds in settings are bounded at all: DDL, PRAGMA, ATTACH, GRANT and the like never are.
 bounded(statement) if {
 	statement.keyed == true
-	ordinary(statement)
+	statement.kind in data.gateway.settings.sql.reads
+} else if {
+	statement.keyed == true
+	statement.kind in data.gateway.settings.sql.writes
 } else if {
 	statement.aggregate == true
 	statement.kind in data.gateway.settings.sql.reads
