@@ -99,7 +99,8 @@ def test_a_bundle_as_opa_writes_it_is_read():
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.rego", "a/../../evil.rego", "/../evil.rego", "a//b.rego", "a/./b.rego", "c:\\x.rego", "a\nb.rego", "é"]
+    "name",
+    ["../evil.rego", "a/../../evil.rego", "/../evil.rego", "a//b.rego", "a/./b.rego", "c:\\x.rego", "a\nb.rego", "é"],
 )
 def test_a_name_that_could_climb_out_is_refused(name):
     assert "no file name for a bundle" in refusal(archive([(name, b"")]))

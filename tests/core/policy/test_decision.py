@@ -29,7 +29,8 @@ words = st.sampled_from(
     "quorum expires_s justification phase code message rule redact SSN".split()
 )
 near_decisions = st.dictionaries(
-    words, st.recursive(scalars | words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner)),
+    words,
+    st.recursive(scalars | words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner)),
     max_size=6,
 )
 

@@ -16,9 +16,7 @@ def references(body):
 
 
 def test_a_module_has_its_file_package_imports_and_rules():
-    read = module(
-        'package a["b-c"].d\nimport data.x.y\nimport data.x.z as w\nimport input.q\nr.s := 1\n'
-    )
+    read = module('package a["b-c"].d\nimport data.x.y\nimport data.x.z as w\nimport input.q\nr.s := 1\n')
 
     assert read.file == "é/a.rego"
     assert read.package == ("a", "b-c", "d")
