@@ -28,14 +28,19 @@ LARGEST = 8 << 20
 
 _MEMBER = re.compile(r"\"[ \t\r\n]*:")
 _LONG_INTEGER = re.compile(r"\d{17}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){6,}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{15,}={0,2}")
+"""15 characters are the shortest that an SSN or a phone number takes."""
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){7,}")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
 _MARKUP = re.compile(r"<[^<>]{0,80}>|[`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_STARS = re.compile(r"(?<!\*)(\*{1,3})(?=[^\s*])([^*]{1,60}?)(?<=\S)\1(?!\*)")
+_STARS = re.compile(r"(?<!\*)(\*{1,3})([0-9A-Za-z](?:[^*\"',\n]{0,40}[0-9A-Za-z])?)\1(?!\*)")
 """Emphasis in pairs: what `partial` has written has stars of its own."""
 _SPACED = re.compile(r"(?:(?<=^\S)|(?<=\s\S)) (?=\S(?:\s|$))")
 _GZIP = b"\x1f\x8b"
+
+
+OPENERS = frozenset('{[" \t\r\n\ufeff')
+"""Characters that JSON, or the white space before it, begins with."""
 
 
 class Unreadable(Exception):
@@ -62,7 +67,7 @@ def open_json(text: str) -> Opened | None:
 
     None too where a member is repeated: readers disagree on which one counts, so it is read as plain text, all of it.
     """
-    first = text.lstrip(" \t\r\n\ufeff")[:1]
+    first = text[:1] if text[:1] in '{["' else text.lstrip(" \t\r\n\ufeff")[:1]
     if not first or first not in '{["':
         return None
     try:
@@ -160,6 +165,8 @@ def without_markup(text: str) -> str:
 
 
 def _packed(text: str, budget: int) -> Iterator[str]:
+    if len(text) < 15:
+        return
     for found in _BASE64.finditer(text):
         word = found.group()
         data = _unbase64(word)

@@ -78,6 +78,7 @@ _NEUTRAL = frozenset("use system type unit code rank resource_type content_type 
 """Members that say nothing about a person even inside an address or a name (FHIR R4 datatypes; State may stay)."""
 
 _PLAIN_KEY = re.compile(r"(?:[A-Za-z_$][A-Za-z_.$-]{0,40}\d{0,3}){1,2}")
+_MASKED = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SPLIT = re.compile(r"[^a-z0-9]+")
 
@@ -120,6 +121,10 @@ def named(name: str) -> Named:
     """What one field name says on its own. `name` and `id` say nothing without company; see `shape`."""
     plain = normalise(name)
     plain = _RUN_TOGETHER.get(plain, plain)
+    if _MASKED.search(name):
+        return Named(
+            plain
+        )  # What a mask has left of a name says nothing; else masking twice would not be masking once.
     if plain in _NEUTRAL:
         return Named(plain, neutral=True)
     parts = plain.split("_")

@@ -84,7 +84,12 @@ PATTERNS = (
         "phone 555-1234",
     ),
     Pattern("fax-context", Phi.FAX, rf"(?i)\bfax\b{_GAP}{_LINK}(\+?\(?\d[\d ().-]{{5,16}}\d)", "Fax: 555-123-4567"),
-    Pattern("email", Phi.EMAIL, r"[A-Za-z0-9._%+-]+(?:'[A-Za-z0-9._%+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", "a@b.org"),
+    Pattern(
+        "email",
+        Phi.EMAIL,
+        r"[A-Za-z0-9._%+-]+(?:'[A-Za-z0-9._%+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}",
+        "a@b.org",
+    ),
     Pattern("url", Phi.URL, r"(?i)\b(?:(?:https?|ftp|s?ftp|s3)://|www\.|mailto:)[^\s\"'<>\x00]+", "https://x.org/a"),
     Pattern("ipv4", Phi.IP, r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b", "10.1.2.3"),
     Pattern(
@@ -224,7 +229,7 @@ PATTERNS = (
 # Not PHI themselves: signs that a text must be read in another way (layers.py, tables.py).
 GATES = {
     "pairs": r"[A-Za-z0-9)][\"']?[ \t]*[:=]",
-    "base64": r"[A-Za-z0-9+/_-]{12,}",
+    "base64": r"[A-Za-z0-9+/_-]{15,}",
     "percent": r"%[0-9A-Fa-f]{2}",
     "entity": r"&(?:#x?[0-9A-Fa-f]+|[A-Za-z]{2,8});",
     "escape": r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|\d)",

@@ -141,13 +141,14 @@ class _Masking:
 
     def _wholes(self) -> list[tuple[Leaf, MaskRule, Phi, str]]:
         found: dict[int, tuple[Leaf, MaskRule, Phi, str]] = {}
+        stuck = self._survey.scanned.unreadable
         unreadable = {id(leaf) for leaf in self._survey.walk.unreadable}
         for leaf in self._survey.walk.leaves:
             rule = self._plan.whole(leaf)
             if rule is not None:
                 detector = rule.select.by if leaf.rule else leaf.detector
                 found[id(leaf)] = (leaf, rule, leaf.phi or Phi.PHI, detector)
-            elif id(leaf) in unreadable or leaf.value in self._survey.scanned.unreadable:
+            elif id(leaf) in unreadable or (isinstance(leaf.value, str) and leaf.value in stuck):
                 blob = self._plan.classes.get(Phi.BLOB)
                 if blob is None:
                     raise MaskFault("Part of the result is packed or nested beyond what can be looked into.")
@@ -237,8 +238,10 @@ class _Masking:
 
     def _keep(self, before: Json, schema: Document | None) -> None:
         """Give way where the schema demands it: null, then an empty value; else the plan cannot be carried out."""
+        if schema is None:
+            return
         changed = {place: change for change in self._changes if (place := _inside(change.leaf.place)) is not None}
-        if schema is None or not changed or not isinstance(before, dict) or _STRUCTURED not in before:
+        if not changed or not isinstance(before, dict) or _STRUCTURED not in before:
             return
         compiled = conform.validator(schema)
         after = self._root[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import orjson
 
@@ -20,6 +21,9 @@ PATHS_MOST = 100
 TOO_LARGE = 2**53 - 1
 """`bytes` of a value nested too deeply to be measured: more than any policy allows."""
 _SAFE_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$-]{0,40}\d{0,3}[A-Za-z_$]{0,20}")
+_STEP = re.compile(r"(?=[.\[])")
+_LONGEST_REMEMBERED = 200
+"""Characters; a longer path is read each time rather than kept."""
 _STAFF = ("provider", "practitioner", "physician", "doctor", "attending", "referring", "user", "performer", "employer")
 
 
@@ -69,12 +73,11 @@ def _nothing(_leaf: Leaf) -> bool:
 def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
     """Every value found: its place, class, content (to count distinct ones) and name."""
     findings: list[tuple[str, Phi, Json, str]] = []
-    shown: dict[str, str] = {}
     for leaf in found.walk.leaves:
         phi = leaf.phi
         if phi is None and not (isinstance(leaf.value, str) and leaf.value in found.scanned.spans):
             continue
-        place = _shown(leaf, shown)
+        place = _shown(leaf)
         if phi is not None:
             content = leaf.value if isinstance(leaf.value, str | int | float) else None
             findings.append((place, phi, content, leaf.name))
@@ -83,19 +86,22 @@ def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
             if phi is None or not related(phi, span.phi):
                 findings.append((place, span.phi, text[span.start : span.end], span.field or span.detector))
     for leaf, span in found.split():
-        findings.append((_shown(leaf, shown), span.phi, None, ""))
+        findings.append((_shown(leaf), span.phi, None, ""))
     for key in found.walk.names() & found.scanned.spans.keys():
         findings.extend(("$..*", span.phi, key[span.start : span.end], "key") for span in found.scanned.spans[key])
     findings.extend(("$", Phi.BLOB, None, "") for _ in found.scanned.unreadable)
     return findings
 
 
-def _shown(leaf: Leaf, shown: dict[str, str]) -> str:
+def _shown(leaf: Leaf) -> str:
     """A path as policy may see it: a member name that could itself be a value is a `*`."""
-    if leaf.template not in shown:
-        head, *keys = re.split(r"(?=[.\[])", leaf.template)
-        shown[leaf.template] = head + "".join(key if _is_safe(key) else ".*" for key in keys)
-    return shown[leaf.template]
+    return _safe(leaf.template) if len(leaf.template) <= _LONGEST_REMEMBERED else _safe.__wrapped__(leaf.template)
+
+
+@lru_cache(maxsize=2048)
+def _safe(template: str) -> str:
+    head, *keys = _STEP.split(template)
+    return head + "".join([key if _is_safe(key) else ".*" for key in keys])
 
 
 def _is_safe(key: str) -> bool:

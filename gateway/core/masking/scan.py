@@ -114,6 +114,10 @@ def _came_from(data: bytes, start: int) -> bool:
     return before.isdigit() or (before in (b"-", b"/", b".") and start > 1 and data[start - 2 : start - 1].isdigit())
 
 
+def _read(text: str) -> str:
+    return text if text.isascii() else fold.fold(text).data.decode("ascii")
+
+
 def _match_readings(done: Scanned, readings: list[tuple[str, Folded]], fields: frozenset[str]) -> None:
     """A hit in a reading that is not one in the text itself takes the whole text (it cannot be cut out of it)."""
     own = Scanned({}, {})
@@ -122,12 +126,12 @@ def _match_readings(done: Scanned, readings: list[tuple[str, Folded]], fields: f
     done.readings = readings
     for number, spans in own.spans.items():
         text, one = readings[int(number)]
-        seen = {text[span.start : span.end] for span in done.spans.get(text, ())}
+        seen = {_read(text[span.start : span.end]) for span in done.spans.get(text, ())}
         seen |= {layers.without_markup(value) for value in seen}
-        plain = one.data.decode("ascii")
+        plain, source = one.data.decode("ascii"), _read(text)
         for span in spans:
             # Spans of a reading are positions in its source, which for the value itself the folded bytes will do.
             value = plain[span.start : span.end]
             # A star before it: the end that `partial` has left, with the stars read as emphasis and taken away.
-            if value not in seen and f"*{value}" not in text:
+            if value not in seen and f"*{value}" not in source:
                 done.spans.setdefault(text, []).append(Span(0, len(text), span.phi, f"decoded-{span.detector}"))

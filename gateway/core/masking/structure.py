@@ -7,12 +7,11 @@ fixes, definitions of tools and prompts (whose member names describe data and ho
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.core.masking import layers, paths
+from gateway.core.masking import hints, layers, paths
 from gateway.core.masking.layers import Style
 from gateway.core.masking.names import LONGEST_NAME, Named, Shape, named, normalise, shape
 from gateway.core.masking.phi import Phi
@@ -32,7 +31,6 @@ _RESULT_TYPES = frozenset({"complete", "input_required", "task"})
 _VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"})
 """MCP's protocol versions are dates, and no patient's."""
 _DEFINITIONS = frozenset({"tools", "prompts", "resources", "resourceTemplates", "serverInfo", "capabilities"})
-_COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,63}")
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +115,9 @@ class Walk:
         self.inner.append(value)
         for (key, item), one in zip(list(value.items()), members.members, strict=True):
             self._zone = key
-            if (key == "isError" and isinstance(item, bool)) or (key == "resultType" and item in _RESULT_TYPES):
+            if (key == "isError" and isinstance(item, bool)) or (
+                key == "resultType" and isinstance(item, str) and item in _RESULT_TYPES
+            ):
                 continue
             if key == "code" and isinstance(item, int) and isinstance(value.get("message"), str):
                 continue  # JSON-RPC 2.0 §5.1: an error's code is an integer and stays one.
@@ -159,7 +159,17 @@ class Walk:
             deep = one.phi is None or one.deep
             self._container(holder, key, value, at, rule, phi if deep else None, name, one.name, place, template)
         elif kind is str:
-            self._string(holder, key, str(value), at, rule, belongs(phi, value, one), name or one.name, place, template)
+            self._string(
+                holder,
+                key,
+                str(value),
+                at,
+                rule,
+                None if phi is None else belongs(phi, value, one),
+                name or one.name,
+                place,
+                template,
+            )
         elif value is not None and (rule is not None or kind is not bool):
             sort = belongs(phi, value, one) if phi is not None else None
             self.leaves.append(Leaf(holder, key, value, place, template, sort, name or one.name, rule))
@@ -204,10 +214,11 @@ class Walk:
     def _object(self, node: dict[str, Json], at: _At) -> None:
         read = self._shape(node, at)
         self.inner.append(node)
-        blob = _blob_member(node) if read.keys & _BLOB_MEMBERS else ""
-        told = _told(node, read.label) if read.label else None
+        blob = hints.blob_member(node) if read.keys & _BLOB_MEMBERS else ""
+        told = hints.told(node, read.label) if read.label else None
         columns = paths.columns_of(node) if read.keys & _COLUMN_MEMBERS else None
-        identifier = _identifier(node) if at.under in ("identifier", "identifiers") else None
+        identifier = hints.identifier(node) if at.under in ("identifier", "identifiers") else None
+        plain = not (self._marks or self._explicit.fields or at.rule or at.defines)
         for (key, value), one in zip(list(node.items()), read.members, strict=True):
             if key == "type" and at.counted and isinstance(value, str) and value in _BLOCKS:
                 continue
@@ -221,6 +232,13 @@ class Walk:
                 one = told
             elif identifier is not None and one.name == "value":
                 one = identifier
+            if plain and type(value) is str and value[:1] not in layers.OPENERS and value not in _VERSIONS:
+                # What `_visit` and `_string` come to for most strings, without the calls.
+                said = None if one.neutral else one.phi or at.phi
+                name = one.name if one.phi is not None else at.name or one.name
+                sort = None if said is None else belongs(said, value, one)
+                self.leaves.append(Leaf(node, key, value, (at.place, key), template, sort, name, None))
+                continue
             if columns is not None and key in paths.ROWS and isinstance(value, list):
                 self._table(value, [str(column) for column in columns], _inner(at, key, template))
                 continue
@@ -242,7 +260,7 @@ class Walk:
 
     def _list(self, node: list[Json], at: _At) -> None:
         first = node[0] if node else None
-        if isinstance(first, list) and len(node) > 1 and (columns := _header(first)):
+        if isinstance(first, list) and len(node) > 1 and (columns := hints.header(first)):
             self._table(node, columns, at)
             return
         if isinstance(first, dict | list) and not at.counted:
@@ -284,9 +302,13 @@ class Walk:
         place: Place,
         template: str,
     ) -> None:
-        if text in _VERSIONS and template.endswith(("rotocolVersion", "rotocolVersions", "upportedVersions[*]")):
+        if (
+            len(text) == 10
+            and text in _VERSIONS
+            and template.endswith(("rotocolVersion", "rotocolVersions", "upportedVersions[*]"))
+        ):
             return
-        opened = layers.open_json(text) if rule is None and len(text) > 1 else None
+        opened = layers.open_json(text) if text[:1] in layers.OPENERS and rule is None else None
         if opened is None:
             self.leaves.append(Leaf(holder, key, text, place, template, phi, name, rule))
             return
@@ -318,52 +340,6 @@ class Walk:
 def _inner(at: _At, key: str, template: str) -> _At:
     place: Place = (at.place, key)
     return _At(place, template, at.under, at.phi, at.name, at.rule, at.depth + 1, at.layer, at.defines, at.counted)
-
-
-def _blob_member(node: Document) -> str:
-    """The member that holds base64 of something binary: MCP image, audio and blob content, FHIR Attachment."""
-    if isinstance(node.get("blob"), str) and "uri" in node:
-        return "blob"
-    if isinstance(node.get("data"), str) and (
-        node.get("type") in ("image", "audio") or "mimeType" in node or "contentType" in node
-    ):
-        return "data"
-    return ""
-
-
-def _told(node: Document, label: str) -> Named | None:
-    """What `{"field": "ssn", "value": …}` says of its value; FHIR extensions do the same with the end of a URL."""
-    says = node.get(label) if label else None
-    if not isinstance(says, str) or len(says) > 256:
-        return None
-    tail = says.rstrip("/").rsplit("/", 1)[-1]
-    one = named(tail) if len(tail) <= LONGEST_NAME else Named("")
-    if one.name == "name":
-        return Named("name", Phi.NAME, weak=True)
-    return one if one.phi is not None else None
-
-
-_BY_TYPE = {"MR": Phi.MRN, "PI": Phi.MRN, "DL": Phi.LICENSE, "PPN": Phi.LICENSE, "NPI": Phi.LICENSE}
-_BY_TYPE |= {"AN": Phi.ACCOUNT, "VN": Phi.ACCOUNT, "MB": Phi.HEALTH_PLAN, "MC": Phi.HEALTH_PLAN, "SN": Phi.HEALTH_PLAN}
-
-
-def _identifier(node: Document) -> Named:
-    """The class of a FHIR Identifier's value, by its system and type (HL7 v2-0203)."""
-    system = node.get("system")
-    kind = node.get("type")
-    coding = kind.get("coding") if isinstance(kind, dict) else None
-    codes = {item.get("code") for item in coding if isinstance(item, dict)} if isinstance(coding, list) else set()
-    if "SS" in codes or (isinstance(system, str) and "ssn" in system):
-        return Named("ssn", Phi.SSN)
-    found = next((_BY_TYPE[code] for code in codes if isinstance(code, str) and code in _BY_TYPE), Phi.UNIQUE_ID)
-    return Named("identifier_value", found)
-
-
-def _header(first: list[Json]) -> list[str] | None:
-    names = [item for item in first if isinstance(item, str) and _COLUMN_NAME.fullmatch(item)]
-    if not names or len(names) < len(first):
-        return None
-    return names if any(one.phi is not None and not one.weak for one in shape(tuple(names), "").members) else None
 
 
 def _join(template: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Scanned, Span, scan
 from gateway.core.masking.structure import Explicit, Leaf, Walk
 from gateway.core.types import Json
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
+"""What only claims to be a blob is read as the text it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def look(root: list[Json], explicit: Explicit, *, owned: Callable[[Leaf], bool])
     stuck: set[str] = set()
     for leaf in walk.leaves:
         if isinstance(leaf.value, str) and not owned(leaf):
-            if leaf.detector == "blob":
+            if leaf.detector == "blob" and _BASE64.fullmatch(leaf.value):
                 _blob(leaf.value, views, stuck)
             else:
                 texts[leaf.value] = None

@@ -293,6 +293,12 @@ def test_69_an_image_is_a_blob_and_goes_when_policy_says_so() -> None:
     assert json.loads(masked(value)) == {"content": [{"type": "image", "data": "", "mimeType": "image/png"}]}
 
 
+def test_69_text_dressed_up_as_a_blob_is_read_as_text() -> None:
+    value: Json = {"content": [{"type": "image", "data": f"ssn {SSN} of Ann", "mimeType": "image/png"}]}
+    rules = (MaskRule(Selector("class", "SSN"), Operator("redact")),)
+    assert SSN not in json.dumps(plan.apply(value, rules, key=KEY, schema=None).value)
+
+
 def test_86_a_forged_token_is_not_believed() -> None:
     forged = "tok_ssn_" + "a" * 24 + "b" * 8
     rules = (MaskRule(Selector("field", "ssn"), Operator("token")),)

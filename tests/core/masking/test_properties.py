@@ -206,7 +206,8 @@ def test_a_masked_result_keeps_its_schema_or_is_a_fault(persons: list[Person], c
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 names = st.sampled_from(
-    ["ssn", "name", "note", "dob", "rows", "columns", "content", "text", "data", "type", "url", "value"]
+    "ssn name note dob rows columns content text data type url value identifier coding code system resultType tools "
+    "mimeType uri blob resourceType reference display family patient address id field isError message _meta".split()
 )
 anything = st.recursive(
     scalars,
