@@ -55,13 +55,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.set_defaults(run=_list)
 
     command = verbs.add_parser("show", help="one approval: exactly what will run, who asks, and why")
-    command.add_argument("approval", metavar="ID")
+    command.add_argument("approval", metavar="ID", help="the approval, as the held call names it")
     _add_server(command)
     command.set_defaults(run=_show)
 
     for verb, text in (("grant", "let this one call run, once"), ("refuse", "keep this call from running")):
         command = verbs.add_parser(verb, help=text)
-        command.add_argument("approval", metavar="ID")
+        command.add_argument("approval", metavar="ID", help="the approval, as the held call names it")
         command.add_argument("--reason", default="", metavar="TEXT", help="why; goes on record, sealed")
         _add_server(command)
         command.set_defaults(run=_resolve, verb=verb)
@@ -82,7 +82,7 @@ def _list(arguments: argparse.Namespace) -> int:
         _write_json(found)
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("approval", "state", "who asks", "for", "granted", "until", "why it was stopped"):
+    for title in ("approval", "state", "who asks", "for", "granted", "until"):
         table.add_column(title, no_wrap=title in ("approval", "state", "until"), overflow="fold")
     for each in found:
         table.add_row(
@@ -92,7 +92,6 @@ def _list(arguments: argparse.Namespace) -> int:
             Text(f"{_text(each['tool'] or each['method'])} on {_text(each['upstream'])}"),
             f"{each['grants']} of {each['quorum']}",
             _time(each["expires"])[5:-3] if each["state"] in _LIVE else "",
-            Text(_reasons(each)),
         )
     Console().print(table if found else Text("Nothing waits that is yours to see."))
     return 0

@@ -15,8 +15,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from gateway.core.errors import EvidenceFault, IdentityUnavailable, Unauthenticated
 from gateway.core.policy.approval import Approval, Objection, State, requested_by
 from gateway.core.types import ApprovalId, Principal
-from gateway.web import approval_views
-from gateway.web.counter import BODY_LIMIT, REASON_LIMIT, STATUS, Counter
+from gateway.web import approval_views, small_body
+from gateway.web.counter import REASON_LIMIT, STATUS, Counter
 from gateway.web.login import Login, local_path
 
 logger = logging.getLogger(__name__)
@@ -199,9 +199,10 @@ class _Pages:
         if not self.login.ours(request.headers.get("Origin")):
             text = f"Forms are only taken from this gateway's own pages. Open {self.login.origin}/approvals, try there."
             raise _Stop(403, "That did not come from here", text)
-        if (request.content_length or 0) > BODY_LIMIT or "Transfer-Encoding" in request.headers:
-            raise _Stop(413, "That is too much", f"A form may have {BODY_LIMIT} bytes.")
-        form = {str(name): str(value) for name, value in (await request.form).items()}
+        data = await small_body.read()
+        if data is None:
+            raise _Stop(413, "That is too much", f"A form may have {small_body.LIMIT} bytes.")
+        form = small_body.fields(data)
         if cookie is not None and not self.login.proved(cookie, form.get("proof", "")):
             text = "It belongs to another login. Open the approval again, and try there."
             raise _Stop(403, "That form is not yours", text)

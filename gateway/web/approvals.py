@@ -19,8 +19,8 @@ from quart import Blueprint, Response, request
 from gateway.core.errors import EvidenceFault, IdentityUnavailable, Unauthenticated
 from gateway.core.policy.approval import Approval, Objection, State
 from gateway.core.types import ApprovalId, Document, Json
-from gateway.web import approval_pages, approval_views
-from gateway.web.counter import BODY_LIMIT, REASON_LIMIT, STATUS, Counter
+from gateway.web import approval_pages, approval_views, small_body
+from gateway.web.counter import REASON_LIMIT, STATUS, Counter
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ def _state(text: str) -> State | None:
 
 async def _reason() -> str:
     """The reason in the request's JSON body; a request without a body gives none."""
-    if (request.content_length or 0) > BODY_LIMIT or "Transfer-Encoding" in request.headers:
-        raise _Refused(413, "oversize", f"Send a body of at most {BODY_LIMIT} bytes, with its Content-Length.")
-    data = await request.get_data()
+    data = await small_body.read()
+    if data is None:
+        raise _Refused(413, "oversize", f"The body may have {small_body.LIMIT} bytes.")
     if not data:
         return ""
     try:

@@ -22,8 +22,6 @@ from gateway.store.approvals import Approvals
 
 REASON_LIMIT = 2_000
 """Characters of a reviewer's reason: a paragraph, not a file."""
-BODY_LIMIT = 64 * 1024
-"""Bytes of a request to the API or of a form; the largest is a pasted token."""
 DOOR = "approvals"
 """What stands in evidence for an upstream where a token is refused here."""
 
