@@ -28,7 +28,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, Json, LeafIndex
+from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex
 from gateway.upstream.base import Conversation, Link, Upstream
 
 INLINE_BYTES = 64 * 1024
@@ -45,6 +45,9 @@ class Evidence(Protocol):
     """Makes records durable, or raises EvidenceFault."""
 
     async def append(self, record: Record) -> LeafIndex: ...
+
+    def abandon(self, exchange: ExchangeId) -> None:
+        """The exchange ended without an outcome on record: end it as unknown as soon as the store can."""
 
     async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> None: ...
 
@@ -115,7 +118,11 @@ class Driver:
         with trio.CancelScope(shield=True):
             try:
                 reply = await self._steps(script)
-            except (EvidenceFault, SessionEnded):
+            except EvidenceFault:
+                if self._open:
+                    self.world.evidence.abandon(self.call.exchange)
+                raise
+            except SessionEnded:
                 raise
             except Exception as bug:  # The script is dead of it, but what it began must still have its one end.
                 if self._open:

@@ -143,6 +143,7 @@ async def test_evidence_that_fails_at_any_append_lets_nothing_out(position: int)
 
     assert scene.upstream.opened == (position > 0)
     assert len(scene.client.relayed) == max(0, position - 1)
+    assert scene.evidence.abandoned == ([call().exchange] if position > 0 else [])
 
 
 async def test_an_upstream_fault_is_told_and_recorded() -> None:

@@ -15,7 +15,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message
-from gateway.core.types import ApprovalId, Document, LeafIndex
+from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex
 from gateway.driver import World
 from gateway.upstream.base import Link
 
@@ -45,6 +45,7 @@ class MemoryEvidence:
     fails_at: int | None = None
     records: list[Record] = field(default_factory=list)
     learned: list[Document] = field(default_factory=list)
+    abandoned: list[ExchangeId] = field(default_factory=list)
 
     async def append(self, record: Record) -> LeafIndex:
         self.step(f"append {record.type.value}")
@@ -53,6 +54,9 @@ class MemoryEvidence:
             raise EvidenceFault("the evidence store is full")
         self.records.append(record)
         return LeafIndex(len(self.records) - 1)
+
+    def abandon(self, exchange: ExchangeId) -> None:
+        self.abandoned.append(exchange)
 
     async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> None:
         self.learned.extend(definitions)
