@@ -112,6 +112,10 @@ class Story:
                 await self._reviewed(approval)
                 async for _ in waiting:
                     pass
+        if self.interactive and (refusal := _refusal(answered[0])):
+            self._decided("not granted", "so it never ran. The model is told why:", "red")
+            self.screen.json(refusal)
+            return
         rows = _structured(answered[0])["rows"]
         expect(len(rows) == population.PATIENTS, "the granted call returns every patient", answered[0])
         family = str(population.generate().tables["patients"][0][3])
@@ -140,9 +144,7 @@ class Story:
         reasons = "; ".join(reason["message"] for reason in seen["reasons"])
         self.screen.verdict("held", reasons, "yellow")
         self.screen.gap()
-        self.screen.say(
-            "The call is paused, and its progress tells the agent so. A privacy officer sees what would run here:"
-        )
+        self.screen.say("The call is paused, and its progress says so. A privacy officer sees what would run here:")
         self.screen.output(seen["url"])
         self.screen.say("and grant it there, or with this command:")
         grant = ["approvals", "grant", approval, *server, "--reason", "Quarterly allergy review"]
