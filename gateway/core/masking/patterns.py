@@ -124,7 +124,7 @@ PATTERNS = (
         r"([a-z]{0,5}-?\d[a-z0-9-]{2,38})\b",
         "MRN 004711",
     ),
-    Pattern("fhir-reference", Phi.MRN, r"\b(?:Patient|RelatedPerson|Person)/([A-Za-z0-9.-]{1,64})", "Patient/17"),
+    Pattern("fhir-reference", Phi.MRN, r"\b(?:Patient|RelatedPerson|Person)/([A-Za-z0-9._-]{1,64})", "Patient/17"),
     Pattern(
         "mbi",
         Phi.HEALTH_PLAN,
