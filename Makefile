@@ -58,7 +58,7 @@ UVFLAGS := --quiet --universal --python-version 3.11 --fork-strategy fewest --ge
 	--no-annotate --custom-compile-command "make locks"
 
 clean: ## remove what the targets made: environment, caches, demo state
-	rm -rf $(VENV) .phigate-demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .phigate-demo .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find gateway tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(DEMO) $(DEV):
