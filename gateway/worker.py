@@ -69,7 +69,8 @@ def log_to_stderr() -> None:
 
 
 async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
-    async with supervised(lifeline) as shutdown, open_gateway(config) as gateway, trio.open_nursery() as nursery:
+    # The first beat says that a worker serves. One that cannot start must not have beaten, or it is restarted for ever.
+    async with open_gateway(config) as gateway, supervised(lifeline) as shutdown, trio.open_nursery() as nursery:
         settings = ServerSettings(drain_s=config.gateway.drain_s, max_body=config.gateway.max_request_bytes)
         nursery.start_soon(_drain, shutdown, gateway, config.gateway.drain_s)
         await serve(
