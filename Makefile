@@ -46,7 +46,7 @@ soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it lef
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bundle: $(DEV) ## build policies/ into bundles/
-	@$(BIN)/phigate bundle build policies -o bundles
+	@$(BIN)/phigate bundle build policies -o gateway/pdp/library.tar.gz
 
 docs: $(DEV) ## write anew what the documents quote: the commands' help and the demo's output
 	@$(BIN)/python tests/test_docs.py

@@ -220,7 +220,17 @@ test_an_engineer_may_use_an_upstream_labelled_free_of_phi if {
 
 test_the_answer_to_a_question_that_upstreams_may_not_ask_is_denied if {
 	asked := object.union(call, {"message": {"kind": "response", "method": "sampling/createMessage", "name": ""}})
-	data.gateway.call.decision.effect == "deny" with input as asked
+	data.gateway.call.decision.effect == "deny" with input as asked with data.gateway.settings.from_upstream.requests as ["ping"]
+}
+
+test_a_client_with_a_role_may_listen_for_what_concerns_no_call if {
+	document := json.patch(call, [
+		{"op": "replace", "path": "/message", "value": {"kind": "notification", "method": "(listen)", "name": ""}},
+		{"op": "replace", "path": "/facts", "value": {}},
+	])
+	data.gateway.call.decision.effect == "allow" with input as document
+	stranger := object.union(document, {"principal": {"groups": ["somebody"]}})
+	data.gateway.call.decision.effect == "deny" with input as stranger
 }
 
 test_the_answer_to_a_ping_is_allowed if {
