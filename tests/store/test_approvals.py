@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import trio
@@ -21,6 +25,8 @@ from gateway.store import approvals as store
 from gateway.store.projection import KEPT_S
 from tests.fakes.evidence import Clock
 from tests.fakes.house import ALICE, BOB, CAROL, EVE, ISSUER, SECRET, TERMS, House, asked, edit, process
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -280,7 +286,22 @@ async def test_a_grant_is_spent_once(house):
     assert states == ["granted", "spent"]
 
 
-async def test_of_many_racing_processes_exactly_one_spends(house, tmp_path, clock):
+async def test_of_two_racing_processes_exactly_one_spends(tmp_path):
+    async with process(tmp_path, Clock(datetime.now(UTC))) as house:
+        granted = await house.granted(await house.call())
+    command = [sys.executable, "-m", "tests.fakes.spender", str(tmp_path), granted.approval]
+    racers = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 2
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+
+    assert sorted(racer.communicate(timeout=30)[0] for racer in racers) == ["False\n", "True\n"]
+
+
+async def test_of_many_racing_exchanges_on_two_logs_exactly_one_spends(house, tmp_path, clock):
     async with process(tmp_path, clock) as other:
         calls = [(each, await each.call()) for each in (house, other) * 4]
         granted = await house.granted(calls[0][1])
