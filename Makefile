@@ -36,7 +36,7 @@ types: $(DEV) ## mypy --strict
 imports: $(DEV) ## the import contracts: arrows point inward, core is pure
 	@$(BIN)/lint-imports --no-logo
 
-policy: $(DEV) ## test the shipped policies, and that bundles/ is what they build to
+policy: $(DEV) ## test the shipped policies
 	@$(BIN)/phigate policy test policies
 
 bench: $(DEV) ## requests per second and latency beside the peers, and where the time goes
