@@ -227,6 +227,13 @@ async def client(
         yield session
 
 
+async def list_tools(gateway: Gateway, who: str, *upstreams: str) -> None:
+    """Have the gateway see what tools there are: one that nobody has listed is taken to write."""
+    for upstream in upstreams:
+        async with client(gateway, upstream, who) as session:
+            await session.list_tools()
+
+
 @contextmanager
 def program(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """A process that says on its first line, in JSON, where it listens: that line. Ended with the block."""
