@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 import orjson
 import trio
@@ -23,6 +23,9 @@ from gateway.core.commands import Command, Decided, Resolution, Script, Settled
 from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, SessionEnded
 from gateway.core.evidence.record import Record
 from gateway.core.masking import plan, profile
+from gateway.core.masking.plan import Masked
+from gateway.core.masking.profile import Profile
+from gateway.core.masking.survey import Survey
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Request
@@ -30,6 +33,8 @@ from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex
 from gateway.upstream.base import Conversation, Link, Upstream
+
+T = TypeVar("T")
 
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
@@ -110,6 +115,8 @@ class Driver:
     conversation: Conversation | None = None
     detached: bool = False
     _open: bool = False
+    _seen: tuple[Json, Survey | None] = (None, None)
+    """The value inspected last and what was seen of it, for masking it next."""
     _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def drive(self, script: Script[Reply]) -> Reply:
@@ -159,10 +166,9 @@ class Driver:
             case commands.Receive():
                 return await self._receive()
             case commands.Inspect(value):
-                return await self._compute(value, lambda: profile.inspect(value))
-            case commands.Mask(value, rules, schema):
-                key = self.world.mask_key
-                return await self._compute(value, lambda: plan.apply(value, rules, key=key, schema=schema))
+                return await self._inspect(value)
+            case commands.Mask():
+                return await self._mask(command)
             case commands.Relay(data):
                 await self.client.relay(data)
             case commands.Present():
@@ -211,15 +217,39 @@ class Driver:
         if resolution.state is not Settled.PENDING:
             return resolution
         with self.client.interruptible() as hung_up, trio.move_on_after(self.world.hold_s):
+            fault: EvidenceFault | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.client.wait_for, resolution)
-                resolution = await self.world.approvals.wait(resolution.approval)
+                try:
+                    resolution = await self.world.approvals.wait(resolution.approval)
+                except EvidenceFault as error:
+                    fault = error  # Raised below: out of the nursery it would come wrapped in an ExceptionGroup.
                 nursery.cancel_scope.cancel()
+            if fault is not None:
+                raise fault
         if hung_up.cancelled_caught:
             raise ClientGone("the client hung up while its call was waiting for approval")
         return resolution
 
-    async def _compute(self, value: Json, work: Callable[[], object]) -> object:
+    async def _inspect(self, value: Json) -> Profile:
+        found = await self._compute(value, partial(profile.inspect, value))
+        self._seen = value, found.survey
+        return found
+
+    async def _mask(self, command: commands.Mask) -> Masked:
+        seen, survey = self._seen
+        self._seen = None, None
+        work = partial(
+            plan.apply,
+            command.value,
+            command.plan,
+            key=self.world.mask_key,
+            schema=command.schema,
+            survey=survey if seen is command.value else None,
+        )
+        return await self._compute(command.value, work)
+
+    async def _compute(self, value: Json, work: Callable[[], T]) -> T:
         if len(orjson.dumps(value)) <= INLINE_BYTES:
             return work()
         return await trio.to_thread.run_sync(work)

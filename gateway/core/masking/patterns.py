@@ -273,7 +273,7 @@ _SET = _set()
 def occurring(data: bytes) -> tuple[list[int], frozenset[str]]:
     """Which patterns occur in `data` (indices, for `search`) and which gates are open."""
     found = _SET.Match(data) or ()  # None where nothing matches.
-    indices = [index for index in found if index not in _GATE]
+    indices = sorted(index for index in found if index not in _GATE)  # re2 gives them in no order.
     return indices, frozenset(_GATE[index] for index in found if index in _GATE)
 
 

@@ -45,17 +45,20 @@ class Masked:
         return sum(n for n in counts.values() if isinstance(n, int))
 
 
-def apply(value: Json, rules: tuple[MaskRule, ...], *, key: bytes, schema: Document | None) -> Masked:
+def apply(
+    value: Json, rules: tuple[MaskRule, ...], *, key: bytes, schema: Document | None, survey: Survey | None = None
+) -> Masked:
     """Carry out `rules` on `value` (an MCP result, error or params), which is left as it is.
 
     `key`: HMAC key of tokens. `schema`: what `structuredContent` promised; a result that kept it still does afterwards
-    (one that broke it before is the upstream's fault and is only masked). Raises MaskFault, and nothing else.
+    (one that broke it before is the upstream's fault and is only masked). `survey`: what `profile.inspect` saw of this
+    very value, which is used up. Raises MaskFault, and nothing else.
     """
     if not rules:
         return Masked(value, {"counts": {}, "items": [], "truncated": False})
     plan = _Plan.of(rules)
     try:
-        return _Masking(plan, [_copy(value)], key).run(value, schema)
+        return _Masking(plan, plan.survey(value, survey), key).run(value, schema)
     except RecursionError as problem:
         raise MaskFault("The result is nested too deeply to be masked.") from problem
 
@@ -88,6 +91,15 @@ class _Plan:
                 classes.setdefault(narrower, given[phi])
         return _Plan(Explicit(fields, tuple(places)), classes)
 
+    def survey(self, value: Json, seen: Survey | None) -> Survey:
+        """All that this plan may have to do with, from what was seen already where the plan names no places."""
+        if seen is not None and not self.explicit.fields and not self.explicit.paths:
+            return seen.less(self._owns)
+        return look(value, self.explicit, owned=self._owns)
+
+    def _owns(self, leaf: Leaf) -> bool:
+        return self.whole(leaf) is not None
+
     def whole(self, leaf: Leaf) -> MaskRule | None:
         """The rule that takes a leaf as a whole, because of its place, name or kind."""
         return leaf.rule or (self.classes.get(leaf.phi) if leaf.phi is not None else None)
@@ -113,9 +125,8 @@ class _Change:
 class _Masking:
     """One plan on one value; lives for one call of `apply`."""
 
-    def __init__(self, plan: _Plan, root: list[Json], key: bytes) -> None:
-        self._plan, self._root, self._key = plan, root, key
-        self._survey: Survey = look(root, plan.explicit, owned=lambda leaf: plan.whole(leaf) is not None)
+    def __init__(self, plan: _Plan, survey: Survey, key: bytes) -> None:
+        self._plan, self._survey, self._root, self._key = plan, survey, survey.root, key
         self._known = KnownValues()
         self._cuts: dict[str, list[Cut]] = {}
         self._changes: list[_Change] = []
@@ -350,11 +361,3 @@ def _rename(node: dict[str, Json], names: dict[str, str]) -> None:
         while new in node:
             new, number = f"{base}#{number}", number + 1
         node[new] = value
-
-
-def _copy(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value

@@ -33,6 +33,8 @@ class Profile:
 
     document: Document = field(default_factory=dict)
     """`{"classes": {class: count}, "paths": [places, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
+    survey: Survey | None = field(default=None, repr=False, compare=False)
+    """What the profile was read from, so that masking the same value need not look at it again; good for once."""
 
 
 def inspect(value: Json) -> Profile:
@@ -42,7 +44,7 @@ def inspect(value: Json) -> Profile:
     `patients`: distinct values of the patient key that has most of them. `bytes`: of the value as compact JSON.
     """
     try:
-        found = look([value], Explicit(), owned=_nothing)
+        found = look(value, Explicit(), owned=_nothing)
     except RecursionError:  # Nested beyond what this process can follow, so nothing is known of it.
         return Profile({"classes": {"BLOB": 1}, "paths": ["$"], "rows": 0, "patients": 0, "bytes": TOO_LARGE})
     classes: dict[str, int] = {}
@@ -62,7 +64,8 @@ def inspect(value: Json) -> Profile:
             "rows": rows,
             "patients": _patients(people),
             "bytes": _size(value),
-        }
+        },
+        found,
     )
 
 

@@ -1,4 +1,8 @@
-"""What there is to know about a message before anything is done to it: its leaves, and the finds in its texts."""
+"""What there is to know about a message before anything is done to it: its leaves, and the finds in its texts.
+
+A survey is made of a copy of the message, which masking then changes in place: it serves to inspect any number of
+times and to mask once.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Survey:
+    root: list[Json] = field(repr=False)
+    """The copy, as the only item, so that it can be replaced as a whole."""
     walk: Walk = field(repr=False)
     scanned: Scanned = field(repr=False)
 
@@ -39,18 +45,46 @@ class Survey:
                 if len(touched) > 1:
                     yield from ((leaf, span) for leaf in touched)
 
+    def less(self, owned: Callable[[Leaf], bool]) -> Survey:
+        """The same without what is found only in leaves that are `owned`: those go whole, whatever is in them."""
+        texts, blobs = _texts(self.walk, owned)
+        kept = texts.keys() | blobs
+        scanned = self.scanned
+        return Survey(
+            self.root,
+            self.walk,
+            Scanned(
+                {text: scanned.folded[text] for text in texts},
+                {text: spans for text, spans in scanned.spans.items() if text in kept},
+                [(text, reading) for text, reading in scanned.readings if text in kept],
+                scanned.unreadable & kept,
+            ),
+        )
 
-def look(root: list[Json], explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> Survey:
-    """Walk `root[0]` and scan its texts, but for leaves that are `owned`: those go whole, whatever is in them."""
+
+def look(value: Json, explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> Survey:
+    """Walk a copy of `value` and scan its texts, but for those that stand only in leaves that are `owned`."""
+    root = [_copy(value)]
     walk = Walk(explicit)
     walk.message(root)
-    texts: dict[str, None] = {}
+    texts, blobs = _texts(walk, owned)
     views: list[tuple[str, str]] = []
     stuck: set[str] = set()
+    for data in blobs:
+        _blob(data, views, stuck)
+    scanned = scan(texts, frozenset(explicit.fields), views)
+    scanned.unreadable |= stuck
+    return Survey(root, walk, scanned)
+
+
+def _texts(walk: Walk, owned: Callable[[Leaf], bool]) -> tuple[dict[str, None], set[str]]:
+    """The distinct texts that are to be scanned, in order, and the blobs that are to be opened."""
+    texts: dict[str, None] = {}
+    blobs: set[str] = set()
     for leaf in walk.leaves:
         if isinstance(leaf.value, str) and not owned(leaf):
             if leaf.detector == "blob" and _BASE64.fullmatch(leaf.value):
-                _blob(leaf.value, views, stuck)
+                blobs.add(leaf.value)
             else:
                 texts[leaf.value] = None
     for key in walk.odd_keys:
@@ -58,9 +92,15 @@ def look(root: list[Json], explicit: Explicit, *, owned: Callable[[Leaf], bool])
     for leaves, text in walk.joins:
         if not all(owned(leaf) for leaf in leaves):
             texts[text] = None
-    scanned = scan(texts, frozenset(explicit.fields), views)
-    scanned.unreadable |= stuck
-    return Survey(walk, scanned)
+    return texts, blobs
+
+
+def _copy(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
 
 
 def _blob(data: str, views: list[tuple[str, str]], stuck: set[str]) -> None:

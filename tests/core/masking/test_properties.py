@@ -228,3 +228,14 @@ def test_any_message_is_masked_or_refused_and_its_profile_is_told(value: Json, c
     except MaskFault:
         return
     assert plan.apply(once, tuple(chosen), key=KEY, schema=None).value == once
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.one_of(anything, messages().map(lambda drawn: drawn[1])), rules)
+def test_masking_with_what_was_inspected_is_masking_anew(value: Json, chosen: list[MaskRule]) -> None:
+    survey = profile.inspect(value).survey
+    try:
+        anew = plan.apply(value, tuple(chosen), key=KEY, schema=None)
+    except MaskFault:
+        return
+    assert anew == plan.apply(value, tuple(chosen), key=KEY, schema=None, survey=survey)
