@@ -73,6 +73,18 @@ async def test_a_hold_that_nobody_answers_ends_as_pending_before_the_client_give
     assert scene.upstream.opened == 0
 
 
+async def test_a_hold_whose_approval_can_not_be_read_any_more_ends_as_a_fault_of_evidence() -> None:
+    def fail(_: Scene, name: str) -> None:
+        if name == "wait":
+            raise EvidenceFault("the store is gone")
+
+    scene = Scene(HELD, [], on_step=fail)
+
+    with pytest.raises(EvidenceFault, match="the store is gone"):
+        await drive(scene, call())
+    assert scene.upstream.opened == 0
+
+
 @pytest.mark.parametrize("state", [Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED])
 async def test_a_hold_that_is_already_settled_does_not_wait(state: Settled) -> None:
     scene = Scene(HELD, [])

@@ -10,6 +10,9 @@ from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, 
 LISTEN = Notification("(listen)")
 """Stands for the legacy GET stream, which is no JSON-RPC message but is decided and recorded like one."""
 
+JUSTIFICATION = "phigate/justification"
+"""The member of `_meta` in which a client says why it needs a call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -29,7 +32,7 @@ class Call:
     answers: str = ""
     """For a response to the upstream's own request: that request's method."""
     justification: str = field(default="", repr=False)
-    """Why the client says it needs this call (`_meta["phigate/justification"]`), for reviewers."""
+    """Why the client says it needs this call (`_meta`'s JUSTIFICATION), for reviewers."""
 
     @property
     def listens(self) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.core.call import Call
+from gateway.core.call import JUSTIFICATION, Call
 from gateway.core.commands import Resolution, Settled
 from gateway.core.errors import ClientFault, GatewayError, UpstreamFault
+from gateway.core.policy import approval
 from gateway.core.policy.decision import Decision
 from gateway.core.protocol import jsonrpc, versions
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, RequestId, Response, Success
@@ -95,13 +96,26 @@ def held(call: Call, resolution: Resolution) -> Reply:
             f"Nobody approved this call in time (approval {resolution.approval}). It was not run; "
             "calling again asks anew."
         ),
-        Settled.CANCELLED: f"This call's approval was withdrawn (approval {resolution.approval}). It was not run.",
+        Settled.CANCELLED: _cancelled(resolution),
     }
     detail: Document = {"code": f"approval_{resolution.state.value}", "approval": resolution.approval}
     url = resolution.detail.get("url")
     if isinstance(url, str):
         detail["url"] = url
     return _say(call, who[resolution.state], detail)
+
+
+def _cancelled(resolution: Resolution) -> str:
+    match resolution.detail.get("why"):
+        case approval.UNJUSTIFIED:
+            return (
+                "This call needs a reviewer's approval, and policy wants to know what it is for. It was not run. "
+                f'Call again with the reason in `_meta["{JUSTIFICATION}"]`.'
+            )
+        case approval.DENIED_NOW:
+            return f"By now policy refuses this call, so it could not be approved (approval {resolution.approval})."
+        case _:
+            return f"This call's approval was withdrawn (approval {resolution.approval}). It was not run."
 
 
 def spent(call: Call, resolution: Resolution) -> Reply:

@@ -47,19 +47,21 @@ def keyed(keys: Keys, binding: Digest) -> str:
 def load(transaction: Transaction, row: Row) -> Approval:
     """The approval of a row, from its sealed leaves.
 
-    Raises EvidenceFault when they do not bear the row out: a grant whose quorum of votes is not on record, a vote or a
-    question that belongs to another approval. A row edited in the database releases nothing.
+    Raises EvidenceFault when they do not bear the row out: a grant whose quorum of votes is not on record or whose
+    use is, a vote or a question that belongs to another approval. A row edited in the database releases nothing.
     """
     name, question, created = approval_bodies.parse_ask(
         _bodies(transaction, row.leaf, "ask", "input", "justification")
     )
-    votes = tuple(_vote(transaction, row.id, leaf) for leaf in projection.votes(transaction.connection, row.id))
+    cast = projection.votes(transaction.connection, row.id)
+    votes = tuple(_vote(transaction, row.id, leaf) for leaf in cast)
     loaded = replace(
         approval.opened(row.id, question, at=created),
         state=row.state, votes=votes, resolved=row.resolved, why=row.why,
     )  # fmt: skip
     granted = row.state in (State.GRANTED, State.SPENT)
-    if name != row.id or (granted and loaded.grants < loaded.quorum):
+    used = row.state is State.GRANTED and cast and _used(transaction, row.id, cast[-1])
+    if name != row.id or used or (granted and loaded.grants < loaded.quorum):
         raise EvidenceFault(
             f"Approval {row.id} was altered: its row says {row.state.value} and the leaves it names do not bear that "
             "out. Nothing is released on it. Verify the log: phigate evidence verify"
@@ -188,10 +190,16 @@ def _record(held: Approval, members: Document, bodies: dict[str, bytes]) -> Reco
 
 
 def _vote(transaction: Transaction, name: ApprovalId, leaf: LeafIndex) -> Vote:
-    owner, cast = approval_bodies.parse_vote(_bodies(transaction, leaf, "vote", "reason"))
+    owner, vote = approval_bodies.parse_vote(_bodies(transaction, leaf, "vote", "reason"))
     if owner != name:
         raise EvidenceFault(f"Approval {name} was altered: leaf {leaf} is a vote on another one.")
-    return cast
+    return vote
+
+
+def _used(transaction: Transaction, name: ApprovalId, granted: LeafIndex) -> bool:
+    """Whether the log says that the grant given in leaf `granted` was used, whatever its row says."""
+    since = (transaction.leaf(index) for index in projection.resolved_since(transaction.connection, granted))
+    return any(leaf.approval == name and leaf.members.get("state") == State.SPENT.value for leaf in since)
 
 
 def _bodies(transaction: Transaction, leaf: LeafIndex, *names: str) -> dict[str, bytes]:

@@ -65,7 +65,7 @@ class Approvals:
         """Join what is already under way for exactly this call, or durably ask anew.
 
         Joins a question or a grant that is live, a call that is still running on one, and a kept reply, which is
-        handed out once. Raises EvidenceFault.
+        there until the outcome of a retry says that it was handed out. Raises EvidenceFault.
         """
         name = fresh_id()
         return await self._log.transact(lambda transaction: self._join_or_open(transaction, ask, name))
@@ -184,9 +184,7 @@ class Approvals:
         if projection.running(transaction.connection, row):
             return Resolution(held.id, Settled.PENDING, {"url": self._url(held.id)})
         if row.kept(transaction.at) and row.kept_leaf is not None:
-            reply = orjson.loads(transaction.unseal(row.kept_leaf, "response"))
-            projection.collect(transaction.connection, held.id)
-            return Resolution(held.id, Settled.KEPT, reply=reply)
+            return Resolution(held.id, Settled.KEPT, reply=orjson.loads(transaction.unseal(row.kept_leaf, "response")))
         return self._told(held)
 
     def _told(self, held: Approval) -> Resolution:

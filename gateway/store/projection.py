@@ -34,6 +34,8 @@ SCHEMA: tuple[str, ...] = (
     """CREATE TABLE approval_vote (
         approval TEXT NOT NULL, position INTEGER NOT NULL, reviewer TEXT NOT NULL, leaf INTEGER NOT NULL,
         PRIMARY KEY (approval, position), UNIQUE (approval, reviewer)) WITHOUT ROWID""",
+    # Few leaves are of this type: whether a grant was used already is asked of the log itself (`resolved_since`).
+    "CREATE INDEX leaf_resolved ON leaf (idx) WHERE type = 'approval.resolved'",
 )
 """DDL statements that create the tables; part of the store's schema."""
 
@@ -65,7 +67,12 @@ class Row:
 
 def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex) -> None:
     """Bring the tables up to date with `record`, the leaf `index`. Called for records that name an approval."""
-    if record.type is LeafType.EXCHANGE_OUTCOME and record.members.get("status") == "kept":
+    if record.type is not LeafType.EXCHANGE_OUTCOME:
+        return
+    if record.members.get("status") == "joined":
+        # Not before: a retry that hung up while it was being handed the kept reply leaves it for the next.
+        connection.execute("UPDATE approval SET collected = 1 WHERE id = ?", (record.approval,))
+    if record.members.get("status") == "kept":
         connection.execute(
             "UPDATE approval SET kept_exchange = ?, kept_leaf = ? WHERE id = ? AND spent_exchange = ?",
             (record.exchange, index, record.approval, record.exchange),
@@ -125,15 +132,16 @@ def add_vote(connection: sqlite3.Connection, voted: Approval, reviewer: str, lea
     connection.execute("INSERT INTO approval_vote VALUES (?, ?, ?, ?)", row)
 
 
-def collect(connection: sqlite3.Connection, name: ApprovalId) -> None:
-    """The kept reply is being handed to a retry; there is no second."""
-    connection.execute("UPDATE approval SET collected = 1 WHERE id = ?", (name,))
-
-
 def votes(connection: sqlite3.Connection, name: ApprovalId) -> list[LeafIndex]:
     """The leaves of an approval's votes, in the order in which they were cast."""
     query = "SELECT leaf FROM approval_vote WHERE approval = ? ORDER BY position"
     return [LeafIndex(leaf) for (leaf,) in connection.execute(query, (name,)).fetchall()]
+
+
+def resolved_since(connection: sqlite3.Connection, leaf: LeafIndex) -> list[LeafIndex]:
+    """The `approval.resolved` leaves after `leaf`, of whichever approval."""
+    query = "SELECT idx FROM leaf WHERE type = 'approval.resolved' AND idx > ? ORDER BY idx"
+    return [LeafIndex(index) for (index,) in connection.execute(query, (leaf,)).fetchall()]
 
 
 def _row(found: tuple[str, str, str, int, str, str, str | None, str, str | None, int | None, int]) -> Row:

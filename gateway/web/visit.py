@@ -14,7 +14,7 @@ import orjson
 import trio
 
 from gateway.core import replies
-from gateway.core.call import LISTEN, Call
+from gateway.core.call import JUSTIFICATION, LISTEN, Call
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
@@ -29,8 +29,6 @@ from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Desk, Door
 from gateway.web.inbound import Inbound, read_body
 
-JUSTIFICATION = "phigate/justification"
-"""Member of a request's `_meta` in which a client says why it needs the call; reviewers see it."""
 SESSION_HEADER = b"mcp-session-id"
 
 logger = logging.getLogger(__name__)

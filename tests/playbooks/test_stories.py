@@ -173,6 +173,19 @@ def test_a_hold_without_a_grant_ends_in_a_tool_error_that_names_the_approval(sta
     assert APPROVAL in told["result"]["content"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("why", "says"), [("no_justification", "phigate/justification"), ("denied_by_policy", "refuses")]
+)
+def test_a_hold_that_was_cancelled_says_why_and_what_to_do(why: str, says: str) -> None:
+    play = Playbook(call())
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Hold, Resolution(APPROVAL, Settled.CANCELLED, {"why": why}))
+    play.records(LeafType.EXCHANGE_OUTCOME, status="cancelled", approval=APPROVAL)
+
+    assert says in orjson.loads(play.ends().data)["result"]["content"][0]["text"]
+
+
 def test_a_retry_is_given_the_reply_that_was_kept_for_it_under_its_own_id() -> None:
     kept = {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}
     play = Playbook(call())

@@ -332,10 +332,24 @@ async def test_a_retry_is_given_the_kept_reply_once_under_the_same_approval(hous
     assert await house.spend(call, granted)
     await house.end(call, Status.KEPT, granted, said=b'{"jsonrpc":"2.0","id":1,"result":{"rows":3}}')
 
-    retry = await house.hold(await house.call())
+    second = await house.call()
+    retry = await house.hold(second)
     assert (retry.state, retry.approval) == (Settled.KEPT, granted.approval)
     assert retry.reply == {"jsonrpc": "2.0", "id": 1, "result": {"rows": 3}}
+
+    await house.end(second, Status.JOINED, retry, said=b"{}")
     assert (await house.hold(await house.call())).state is Settled.PENDING
+
+
+async def test_a_retry_that_hangs_up_leaves_the_kept_reply_for_the_next(house):
+    call, hasty = await house.call(), await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    await house.end(call, Status.KEPT, granted, said=b"{}")
+    assert (await house.hold(hasty)).state is Settled.KEPT
+    await house.end(hasty, Status.ABANDONED)
+
+    assert (await house.hold(await house.call())).state is Settled.KEPT
 
 
 async def test_a_kept_reply_does_not_answer_the_same_question_much_later(house, clock):
@@ -479,6 +493,18 @@ async def test_a_grant_whose_life_was_lengthened_in_the_database_is_still_over(h
     clock.passes(900)
 
     assert not await house.spend(call, granted)
+
+
+async def test_a_grant_that_was_used_is_not_used_again_after_its_row_was_set_back(house):
+    call, again = await house.call(), await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    edit(house, "UPDATE approval SET state = 'granted', spent_exchange = NULL WHERE id = ?", granted.approval)
+
+    with pytest.raises(EvidenceFault):
+        await house.spend(again, granted)
+    with pytest.raises(EvidenceFault):
+        await house.hold(again)
 
 
 async def test_a_state_that_no_approval_has_is_a_fault(house):
