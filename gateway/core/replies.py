@@ -165,9 +165,9 @@ def client_fault(fault: ClientFault, ident: RequestId | None) -> Reply:
     return Reply(jsonrpc.format(Failure(ident, fault.code, fault.detail, fault.data)), fault.status)
 
 
-def problem(fault: GatewayError, code: int, status: int) -> Reply:
-    """A fault that belongs to no message."""
-    return Reply(jsonrpc.format(Failure(None, code, fault.detail)), status)
+def problem(fault: GatewayError, code: int, status: int, ident: RequestId | None = None) -> Reply:
+    """A fault that came before there was an exchange; `ident` is the id of the client's request, where it was read."""
+    return Reply(jsonrpc.format(Failure(ident, code, fault.detail)), status)
 
 
 def withheld(request: Request) -> Message:

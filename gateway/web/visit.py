@@ -19,7 +19,7 @@ from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, Sessi
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol import jsonrpc, mcp, mirrored, versions
-from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Request, Success
+from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
 from gateway.core.types import Document, Era, ExchangeId, Principal, Tool
@@ -64,8 +64,12 @@ class Visit:
             tool = await self._tool(message)
             link = replace(link, mirrored=self._mirrored(message, tool)) if era is Era.MODERN else link
         except ClientFault as fault:
-            reply = replies.client_fault(fault, message.id if isinstance(message, Request) else None)
+            reply = replies.client_fault(fault, _ident(message))
             await HttpClient(self.send).finish(reply)
+            return
+        except EvidenceFault as fault:
+            # Said here and not in `endpoint.py`, because only here it is known which request is answered.
+            await HttpClient(self.send).finish(replies.problem(fault, replies.INTERNAL, 503, _ident(message)))
             return
         await self._perform(self._call(message, link, tool, answers), link, receive)
 
@@ -215,6 +219,10 @@ async def _driven(driver: Driver, call: Call) -> Reply:
     except InternalFault as fault:
         logger.error("exchange %s: %s", call.exchange, type(fault.__cause__ or fault).__name__)
         return replies.internal(call)
+
+
+def _ident(message: Message) -> RequestId | None:
+    return message.id if isinstance(message, Request) else None
 
 
 def _greets(message: Message) -> bool:
