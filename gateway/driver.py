@@ -77,6 +77,9 @@ class Client(Protocol):
     def interruptible(self) -> AbstractContextManager[trio.CancelScope]:
         """A scope that is cancelled when the client hangs up, at once if it already has."""
 
+    def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """A scope that ends when the client should not be kept waiting any longer: it is told to ask again."""
+
     async def open_stream(self) -> None:
         """Let the client know that it is listening, before there is anything to hear."""
 
@@ -216,7 +219,7 @@ class Driver:
         resolution = await self.world.approvals.request(ask)
         if resolution.state is not Settled.PENDING:
             return resolution
-        with self.client.interruptible() as hung_up, trio.move_on_after(self.world.hold_s):
+        with self.client.interruptible() as hung_up, self.client.patience(self.world.hold_s):
             fault: EvidenceFault | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.client.wait_for, resolution)

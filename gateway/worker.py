@@ -80,9 +80,10 @@ async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
 
 
 async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, drain_s: float) -> None:
-    """Once told to stop: not ready at once, and near the end of the drain what still waits is ended on record."""
+    """Once told to stop: not ready, nobody kept waiting, and near the drain's end all that goes on ended on record."""
     await shutdown()
     gateway.app.draining = True
+    gateway.endpoint.hurry()
     await trio.sleep(drain_s * 0.9)
     gateway.endpoint.leave_all()
 

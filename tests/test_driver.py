@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 import trio
+import trio.testing
 
 from gateway.core.call import Call
 from gateway.core.commands import Decided, Settled
@@ -83,6 +84,16 @@ async def test_a_hold_whose_approval_can_not_be_read_any_more_ends_as_a_fault_of
     with pytest.raises(EvidenceFault, match="the store is gone"):
         await drive(scene, call())
     assert scene.upstream.opened == 0
+
+
+async def test_a_hold_is_cut_short_when_the_gateway_goes_down_and_the_client_told_to_ask_again() -> None:
+    scene = Scene(HELD, [])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drive, scene, call())
+        await trio.testing.wait_all_tasks_blocked()
+        scene.client.waiting.cancel()
+
+    assert ends(scene) == ["pending"]
 
 
 @pytest.mark.parametrize("state", [Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED])

@@ -45,6 +45,7 @@ class HttpClient:
         self._held: Resolution | None = None
         self._waited = 0
         self._scopes: list[trio.CancelScope] = []
+        self._patience = trio.CancelScope()
         self.headers: Callable[[Reply | None], Headers] = _no_headers
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
         self.gone = False
@@ -75,6 +76,16 @@ class HttpClient:
                 yield scope
             finally:
                 self._scopes.remove(scope)
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """See `driver.Client`."""
+        with trio.move_on_after(seconds) as self._patience:
+            yield self._patience
+
+    def hurry(self) -> None:
+        """The server is going down: a call that waits for reviewers is told to ask again, which another can answer."""
+        self._patience.cancel()
 
     async def keep_alive(self) -> None:
         """Break the silence before anybody on the way gives up: clients and proxies do after 60 s without a byte."""

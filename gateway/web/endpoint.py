@@ -52,6 +52,11 @@ class Endpoint:
             client.headers = lambda _: headers
             await client.finish(reply)
 
+    def hurry(self) -> None:
+        """The drain begins: calls that wait for reviewers end as pending, and their approvals live on."""
+        for client in list(self.clients):
+            client.hurry()
+
     def leave_all(self) -> None:
         """The drain is over: end what is still held or streaming, on record."""
         for client in list(self.clients):

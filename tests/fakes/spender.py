@@ -1,6 +1,6 @@
 """A gateway process that does one thing: when told to, it tries to spend the grant of one approval.
 
-    python -m tests.fakes.spender DIRECTORY APPROVAL      says `ready`, waits for a line, says `True` or `False`
+python -m tests.fakes.spender DIRECTORY APPROVAL      says `ready`, waits for a line, says `True` or `False`
 """
 
 import sys

@@ -175,6 +175,11 @@ class FakeClient:
                 scope.cancel()
             yield scope
 
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
+        with trio.move_on_after(seconds) as self.waiting:
+            yield self.waiting
+
     async def open_stream(self) -> None:
         self.streaming = True
         await trio.lowlevel.checkpoint()
