@@ -50,9 +50,7 @@ def load(transaction: Transaction, row: Row) -> Approval:
     Raises EvidenceFault when they do not bear the row out: a grant whose quorum of votes is not on record or whose
     use is, a vote or a question that belongs to another approval. A row edited in the database releases nothing.
     """
-    name, question, created = approval_bodies.parse_ask(
-        _bodies(transaction, row.leaf, "ask", "input", "justification")
-    )
+    name, question, created = approval_bodies.parse_ask(_bodies(transaction, row.leaf, "ask", "input", "justification"))
     cast = projection.votes(transaction.connection, row.id)
     votes = tuple(_vote(transaction, row.id, leaf) for leaf in cast)
     loaded = replace(

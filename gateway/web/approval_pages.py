@@ -208,9 +208,7 @@ class _Pages:
             raise _Stop(403, "That form is not yours", text)
         return form
 
-    async def _page(
-        self, template: str, status: int, who: Principal | None, cookie: str, **values: object
-    ) -> Answer:
+    async def _page(self, template: str, status: int, who: Principal | None, cookie: str, **values: object) -> Answer:
         proof = self.login.proof(cookie) if cookie else ""
         shared = {"who": who, "proof": proof, "plainly": approval_views.plainly, "said": approval_views.said}
         text = await render_template(f"approvals/{template}", **shared, **values)

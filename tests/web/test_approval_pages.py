@@ -379,4 +379,3 @@ async def test_on_plain_http_the_cookie_is_one_that_a_browser_takes_there(house,
 
     assert response.headers["set-cookie"].startswith("phigate=")
     assert "Secure" not in response.headers["set-cookie"]
-

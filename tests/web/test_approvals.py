@@ -229,4 +229,3 @@ async def test_a_bug_tells_nothing_but_that_there_was_one(api, held, house, capl
 
     assert (status, shown["error"]["code"]) == (500, "internal")
     assert "900-45-6789" not in json.dumps(shown) + caplog.text
-
