@@ -46,6 +46,7 @@ class HttpClient:
         self._waited = 0
         self._scopes: list[trio.CancelScope] = []
         self._patience = trio.CancelScope()
+        self._hurried = False
         self.headers: Callable[[Reply | None], Headers] = _no_headers
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
         self.gone = False
@@ -80,11 +81,12 @@ class HttpClient:
     @contextmanager
     def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
         """See `driver.Client`."""
-        with trio.move_on_after(seconds) as self._patience:
+        with trio.move_on_after(0 if self._hurried else seconds) as self._patience:
             yield self._patience
 
     def hurry(self) -> None:
         """The server is going down: a call that waits for reviewers is told to ask again, which another can answer."""
+        self._hurried = True
         self._patience.cancel()
 
     async def keep_alive(self) -> None:
