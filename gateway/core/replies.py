@@ -25,6 +25,8 @@ INTERNAL = -32603
 """JSON-RPC 2.0 §5.1 "Internal error"."""
 NO_SESSION = -32001
 """What the official SDKs' servers say with 404 for a session they do not know."""
+NO_SESSION = -32001
+"""What the official SDKs' servers say with 404 for a session they do not know."""
 META = "phigate/refusal"
 
 

@@ -213,6 +213,8 @@ async def _driven(driver: Driver, call: Call) -> Reply:
     """The reply of the exchange, or what may be said when it could not be brought to its end."""
     try:
         return await driver.drive(exchange(call))
+    except SessionEnded as ended:  # By a DELETE that this message crossed: found out where its first leaf is written.
+        return replies.problem(ended, replies.NO_SESSION, 404, _ident(call.message))
     except EvidenceFault:
         logger.error("exchange %s: evidence could not be written", call.exchange)
         return replies.unrecorded(call)
