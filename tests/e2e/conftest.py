@@ -136,7 +136,9 @@ def asking(asked):
 
 
 def pytest_collection_modifyitems(items):
-    """The official client, cancelled, leaves generators of its HTTP library to the garbage collection; not our doing."""
+    """The official client, cancelled, leaves generators of its HTTP library to the garbage collector: not our doing."""
     for item in items:
         if item.path.parent.name == "e2e":
-            item.add_marker(pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|mcp):ResourceWarning"))
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|mcp):ResourceWarning")
+            )
