@@ -57,8 +57,13 @@ def load(sources: tuple[Source, ...], data: Document) -> Rego:
             engine.add_policy(source.path, source.text)
         engine.add_data_json(orjson.dumps(data).decode())
     except BaseException as fault:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
-        raise PolicyFault(reraise(fault)) from None
-    return engine
+        detail = reraise(fault)
+    else:
+        return engine
+    # An engine may only be freed by the thread that made it. Left in this frame, it would live as long as the fault's
+    # traceback, and whichever thread collects that garbage would be the wrong one.
+    del engine
+    raise PolicyFault(detail)
 
 
 def reraise(fault: BaseException) -> str:
