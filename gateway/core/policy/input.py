@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gateway.core.call import Call
 from gateway.core.masking.profile import Profile
+from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Json, Principal, Tool
 
@@ -54,13 +55,19 @@ def principal_document(principal: Principal) -> Document:
 
 
 def name_of(message: Message) -> str:
-    """What a request is about: the tool's or prompt's name, or the resource's URI."""
-    params = message.params if isinstance(message, Request | Notification) else {}
-    for key in ("name", "uri"):
-        value = params.get(key)
-        if isinstance(value, str):
-            return value
-    return ""
+    """What a request is about: the tool's or prompt's name, or the resource's URI; of a completion, what it completes.
+
+    Read where the upstream reads it and nowhere else: `resources/read` with a `name` beside its `uri` is about the URI.
+    """
+    if not isinstance(message, Request | Notification):
+        return ""
+    held, key = message.params, "uri" if message.method.startswith("resources/") else "name"
+    if message.method == mcp.COMPLETE:
+        ref = held.get("ref")
+        held = ref if isinstance(ref, dict) else {}
+        key = "uri" if held.get("type") == mcp.REF_RESOURCE else "name"
+    value = held.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _common(call: Call, phase: str) -> Document:
@@ -87,7 +94,8 @@ def _about(call: Call) -> Document:
 def _content(message: Message) -> Document:
     match message:
         case Request(params=params) | Notification(params=params):
-            rest = {key: value for key, value in params.items() if key not in ("_meta", "arguments", "name")}
+            told = {"_meta", "arguments"} | ({"name"} if params.get("name") == name_of(message) else set())
+            rest = {key: value for key, value in params.items() if key not in told}
             return {"arguments": params.get("arguments", {}), "params": rest}
         case Success(result=result):
             return {"arguments": {}, "params": {"result": result}}

@@ -13,6 +13,9 @@ INITIALIZED = "notifications/initialized"
 CANCELLED = "notifications/cancelled"
 PROGRESS = "notifications/progress"
 LISTEN = "subscriptions/listen"
+COMPLETE = "completion/complete"
+REF_RESOURCE = "ref/resource"
+"""The type of a completion's `ref` that names a resource template by `uri`; the other kind names a prompt."""
 
 META = "_meta"
 PROGRESS_TOKEN = "progressToken"
@@ -21,7 +24,7 @@ CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
 CLIENT_REQUESTS = frozenset({
-    "completion/complete", INITIALIZE, "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
+    COMPLETE, INITIALIZE, "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
     "resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", "server/discover",
     LISTEN, "tasks/cancel", "tasks/get", "tasks/list", "tasks/result", "tasks/update", "tools/call", "tools/list",
 })  # fmt: skip

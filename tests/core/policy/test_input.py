@@ -127,3 +127,32 @@ def test_a_listing_is_told_by_its_items():
 
     assert document["phase"] == "catalogue"
     assert document["catalogue"] == {"kind": "tools", "items": [{"name": "run", "annotations": {}}]}
+
+
+@pytest.mark.parametrize("method", ["resources/read", "resources/subscribe", "resources/unsubscribe"])
+def test_a_decoy_name_beside_a_uri_is_not_what_policy_judges(method):
+    told = policy_input.for_call(call(Request(1, method, {"name": "notes://open", "uri": "notes://sealed"})))["message"]
+
+    assert told["name"] == "notes://sealed"
+    assert told["params"]["name"] == "notes://open"  # Forwarded, so policy and reviewers see it.
+
+
+def test_a_decoy_uri_beside_a_name_is_not_what_policy_judges():
+    told = policy_input.for_call(call(Request(1, "tools/call", {"uri": "x://y", "name": 5})))["message"]
+
+    assert (told["name"], told["params"]) == ("", {"uri": "x://y", "name": 5})
+
+
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ({"type": "ref/prompt", "name": "discharge", "uri": "notes://open"}, "discharge"),
+        ({"type": "ref/resource", "name": "open", "uri": "notes://{mrn}"}, "notes://{mrn}"),
+        ({"type": "ref/resource", "name": "open"}, ""),
+        ("notes://open", ""),
+    ],
+)
+def test_a_completion_is_about_what_it_completes(ref, name):
+    message = Request(1, "completion/complete", {"ref": ref, "name": "decoy"})
+
+    assert policy_input.for_call(call(message))["message"]["name"] == name
