@@ -24,13 +24,12 @@ from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Princip
 VOLATILE = frozenset(
     {
         "progressToken",  # MCP, Progress: a fresh one for each request.
-        "traceparent",  # W3C Trace Context, and below W3C Baggage: they name a span, not a deed.
+        "traceparent",  # W3C Trace Context: the two name a span, not a deed.
         "tracestate",
-        "baggage",
-        "requestState",  # What the gateway itself gave the client to bring back with its retry.
     }
 )
-"""The members of `_meta` that may differ between a call and its retry. All others are part of what is approved."""
+"""The members of `_meta` that may differ between a call and its retry. All others are part of what is approved: what
+is forwarded and not reviewed could tell the upstream to do something else, as W3C Baggage does (tenant, feature)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,14 @@ def test_a_retry_with_another_id_trace_and_progress_token_has_the_same_binding()
     assert approval.binding(retry) == approval.binding(call())
 
 
+@pytest.mark.parametrize("name", ["baggage", "requestState", "phigate/justification"])
+def test_meta_that_could_tell_the_upstream_something_else_cannot_be_swapped_under_a_grant(name: str) -> None:
+    asked, swapped = ({**PARAMS, "_meta": {name: value}} for value in ("tenant=reviewed", "tenant=other"))
+    one, other = (call(message=Request(1, "tools/call", params)) for params in (asked, swapped))
+
+    assert approval.binding(one) != approval.binding(other)
+
+
 def test_the_order_of_members_does_not_change_the_binding() -> None:
     turned: Document = {"arguments": {"limit": 5000, "sql": "SELECT * FROM patient"}, "name": "run_sql"}
 
