@@ -21,6 +21,7 @@ _CACHE = _TESTS.parent / ".cache"
 _INSTALL_S = 300
 
 _NPM_SETS = {
+    "mcp-inspector": "clients",
     "mcp-server-everything": "servers",
     "mcp-server-filesystem": "servers",
 }
