@@ -73,9 +73,7 @@ class Soak:
             await self._kill_until(trio.current_time() + seconds)
             self.over = True
         await trio.to_thread.run_sync(self.gateway.stop)
-        told = await trio.to_thread.run_sync(
-            partial(audit, self.gateway, self.seen, self.ward.calls, gateway_stopped=True)
-        )
+        told = await trio.to_thread.run_sync(partial(audit, self.gateway, self.seen, self.ward.calls, at_rest=True))
         await trio.to_thread.run_sync(self.gateway.check)
         return told
 
@@ -147,10 +145,9 @@ class Soak:
         try:
             answer = await agent.call(connection, tool, ident=ident, token=token)
         except Lost as lost:
-            if lost.answer.status == 200 and lost.answer.headers["content-type"].startswith("text/event-stream"):
-                self.seen.note(ident, lost.answer.messages)  # Each event that arrived whole is a promise.
+            self.seen.note(ident, lost.answer)  # Each event that arrived whole is a promise.
             raise
-        self.seen.note(ident, answer.messages)
+        self.seen.note(ident, answer)
         if answer.status == 404:
             raise Lost(answer)  # The session has ended.
         return answer

@@ -1,15 +1,17 @@
 """An upstream that keeps count of every call that reaches it, and misbehaves in every way it is asked to.
 
-It runs in the test's own event loop, so it outlives the gateways that are killed in front of it. What it says is about
+It runs in the tests' own process, so it outlives the gateways that are killed in front of it. What it says is about
 the demo's synthetic patients: enough of them pass through that a leak would be found.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import httptools
@@ -129,6 +131,27 @@ async def ward() -> AsyncIterator[Ward]:
         nursery.start_soon(trio.serve_listeners, upstream.handle, listeners)
         yield upstream
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def ward_in_thread() -> Iterator[Ward]:
+    """The same for a whole session of tests, whose event loops come and go: in a thread with a loop of its own."""
+    started: SimpleQueue[tuple[Ward, trio.lowlevel.TrioToken, trio.CancelScope]] = SimpleQueue()
+
+    async def serve() -> None:
+        with trio.CancelScope() as scope:
+            async with ward() as upstream:
+                started.put((upstream, trio.lowlevel.current_trio_token(), scope))
+                await trio.sleep_forever()
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    thread.start()
+    upstream, token, scope = started.get()
+    try:
+        yield upstream
+    finally:
+        token.run_sync_soon(scope.cancel)
+        thread.join()
 
 
 class _Requests:

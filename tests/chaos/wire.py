@@ -14,6 +14,8 @@ import trio
 from gateway.core.protocol.sse import Decoder
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
+ANSWERS_S = 40.0
+"""The gateway answers within this time whatever happens: no hold and no deadline in these tests is near it."""
 _CLIENT = {"name": "chaos", "version": "1"}
 _META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -176,11 +178,12 @@ class Agent:
         ident: str,
         heard: Callable[[], None] | None = None,
     ) -> Answer:
-        """One request and its answer. Raises Lost."""
+        """One request and its answer. Raises Lost, and TooSlowError when the gateway leaves its client waiting."""
         if self.modern:
             params = {**params, "_meta": {**_META, **params.get("_meta", {})}}
         body = json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}).encode()
-        return await connection.request("POST", self.path, self.headers(method, params.get("name")), body, heard)
+        with trio.fail_after(ANSWERS_S):
+            return await connection.request("POST", self.path, self.headers(method, params.get("name")), body, heard)
 
     async def call(
         self,
@@ -223,5 +226,6 @@ async def fetch(port: int, method: str, path: str, token: str = "", document: An
     body = b"" if document is None else json.dumps(document).encode()
     headers = {"host": f"127.0.0.1:{port}", "content-type": "application/json", "authorization": f"Bearer {token}"}
     async with connected(port) as connection:
-        answer = await connection.request(method, path, headers, body)
+        with trio.fail_after(ANSWERS_S):
+            answer = await connection.request(method, path, headers, body)
     return answer.status, answer.last if answer.messages else None
