@@ -140,10 +140,13 @@ class ActivePolicy:
     async def _activate(self, bundle: Bundle) -> None:
         await trio.to_thread.run_sync(admission.admit, bundle)
         pdp = Pdp(bundle, deadline_s=self._deadline_s)
-        await self._on_activate(bundle)
-        self._current = pdp
+        try:
+            await self._on_activate(bundle)
+            self._current = pdp
+        finally:
+            del pdp  # Or a fault's traceback would hold it, and a collection on another thread may not free an engine.
         self.fault = None
-        logger.info("policy %s is in force: bundle %s", pdp.revision, pdp.bundle)
+        logger.info("policy %s is in force: bundle %s", bundle.manifest.revision, bundle.digest)
 
 
 def fingerprint(path: Path) -> _Seen:

@@ -32,6 +32,20 @@ def archive():
     return Archive()
 
 
+@pytest.fixture
+def opened(archive):
+    """Makes policies that let go of their engines with the test: an engine may not be collected on another thread."""
+    made = []
+
+    def make(path, on_activate=archive):
+        made.append(ActivePolicy(path, on_activate=on_activate))
+        return made[-1]
+
+    yield make
+    for active in made:
+        active.close()
+
+
 def put(path, bundled):
     """Replace the file as `bundle build` does; its time of change is always another."""
     draft = path.with_name("draft")
@@ -81,9 +95,9 @@ def test_what_cannot_be_read_is_refused_with_its_path(tmp_path, name):
         loader.read(tmp_path / name)
 
 
-async def test_a_bundle_is_on_record_before_it_decides(tmp_path, archive):
+async def test_a_bundle_is_on_record_before_it_decides(tmp_path, archive, opened):
     put(tmp_path / "b.tar.gz", allowing(1))
-    active = ActivePolicy(tmp_path / "b.tar.gz", on_activate=archive)
+    active = opened(tmp_path / "b.tar.gz")
     with pytest.raises(PolicyFault):
         _ = active.current
 
@@ -93,9 +107,9 @@ async def test_a_bundle_is_on_record_before_it_decides(tmp_path, archive):
     assert number(active) == 1
 
 
-async def test_a_bundle_that_cannot_be_put_on_record_does_not_decide(tmp_path, archive):
+async def test_a_bundle_that_cannot_be_put_on_record_does_not_decide(tmp_path, archive, opened):
     put(tmp_path / "b.tar.gz", allowing(1))
-    active = ActivePolicy(tmp_path / "b.tar.gz", on_activate=archive)
+    active = opened(tmp_path / "b.tar.gz")
     archive.fault = EvidenceFault("disk full")
 
     with pytest.raises(EvidenceFault):
@@ -105,9 +119,9 @@ async def test_a_bundle_that_cannot_be_put_on_record_does_not_decide(tmp_path, a
         _ = active.current
 
 
-async def test_a_new_bundle_replaces_the_old_one(tmp_path, archive):
+async def test_a_new_bundle_replaces_the_old_one(tmp_path, archive, opened):
     put(tmp_path / "b.tar.gz", allowing(1))
-    active = ActivePolicy(tmp_path / "b.tar.gz", on_activate=archive)
+    active = opened(tmp_path / "b.tar.gz")
     await active.start()
     put(tmp_path / "b.tar.gz", allowing(2))
 
@@ -117,9 +131,9 @@ async def test_a_new_bundle_replaces_the_old_one(tmp_path, archive):
     assert not await active.reload()
 
 
-async def test_an_edited_source_is_taken_up(tmp_path, archive):
+async def test_an_edited_source_is_taken_up(tmp_path, opened):
     loader.unpack(allowing(1), tmp_path)
-    active = ActivePolicy(tmp_path, on_activate=archive)
+    active = opened(tmp_path)
     await active.start()
     source = tmp_path / "gateway/call/decision.rego"
     source.write_text(source.read_text().replace('"number": 1', '"number": 77'))
@@ -138,9 +152,9 @@ async def test_an_edited_source_is_taken_up(tmp_path, archive):
         policy('decision := {"effect": "?"} if true\n'),
     ],
 )
-async def test_a_bad_bundle_changes_nothing_and_says_why(tmp_path, archive, bad):
+async def test_a_bad_bundle_changes_nothing_and_says_why(tmp_path, archive, opened, bad):
     put(tmp_path / "b.tar.gz", allowing(1))
-    active = ActivePolicy(tmp_path / "b.tar.gz", on_activate=archive)
+    active = opened(tmp_path / "b.tar.gz")
     await active.start()
     put(tmp_path / "b.tar.gz", bad)
 
@@ -151,10 +165,10 @@ async def test_a_bad_bundle_changes_nothing_and_says_why(tmp_path, archive, bad)
     assert archive.kept == [allowing(1).digest]
 
 
-async def test_a_bundle_that_vanished_changes_nothing_until_it_is_back(tmp_path, archive):
+async def test_a_bundle_that_vanished_changes_nothing_until_it_is_back(tmp_path, opened):
     path = tmp_path / "b.tar.gz"
     put(path, allowing(1))
-    active = ActivePolicy(path, on_activate=archive)
+    active = opened(path)
     await active.start()
     path.unlink()
 
@@ -165,10 +179,10 @@ async def test_a_bundle_that_vanished_changes_nothing_until_it_is_back(tmp_path,
     assert active.fault is None
 
 
-async def test_a_bundle_is_tried_again_when_evidence_is_back(tmp_path, archive):
+async def test_a_bundle_is_tried_again_when_evidence_is_back(tmp_path, archive, opened):
     path = tmp_path / "b.tar.gz"
     put(path, allowing(1))
-    active = ActivePolicy(path, on_activate=archive)
+    active = opened(path)
     await active.start()
     put(path, allowing(2))
     archive.fault = EvidenceFault("disk full")
@@ -180,11 +194,11 @@ async def test_a_bundle_is_tried_again_when_evidence_is_back(tmp_path, archive):
     assert number(active) == 2
 
 
-async def test_the_watch_takes_up_what_is_new(tmp_path, nursery):
+async def test_the_watch_takes_up_what_is_new(tmp_path, nursery, opened):
     path = tmp_path / "b.tar.gz"
     seen, receive = trio.open_memory_channel(1)
     put(path, allowing(1))
-    active = ActivePolicy(path, on_activate=lambda activated: seen.send(activated.digest))
+    active = opened(path, on_activate=lambda activated: seen.send(activated.digest))
     await active.start()
     await receive.receive()
     nursery.start_soon(active.watch)
@@ -195,10 +209,10 @@ async def test_the_watch_takes_up_what_is_new(tmp_path, nursery):
         assert await receive.receive() == allowing(2).digest
 
 
-async def test_a_decision_under_way_keeps_the_policy_it_began_with(tmp_path, archive):
+async def test_a_decision_under_way_keeps_the_policy_it_began_with(tmp_path, opened):
     path = tmp_path / "b.tar.gz"
     put(path, allowing(1))
-    active = ActivePolicy(path, on_activate=archive)
+    active = opened(path)
     await active.start()
     before = active.current
     put(path, allowing(2))
