@@ -117,13 +117,20 @@ def _asks(result: Json) -> list[Json]:
     return [*sorted({method if isinstance(method, str) else "(malformed)" for method in methods})]
 
 
+def _asks_by_error(code: int, data: Json) -> list[Json]:
+    """What an error wants of the client: to open the URLs it names (MCP 2025-11-25, URLElicitationRequiredError)."""
+    elicits = code == mcp.URL_ELICITATION_REQUIRED or (isinstance(data, dict) and "elicitations" in data)
+    return ["elicitation/create"] if elicits else []
+
+
 def _result(message: Message) -> Document:
     match message:
         case Success(result=result):
             failed = isinstance(result, dict) and result.get("isError") is True
             return {"kind": "success", "method": "", "is_error": failed, "asks": _asks(result)}
-        case Failure(code=code):
-            return {"kind": "error", "method": "", "is_error": True, "code": code}
+        case Failure(code=code, data=data):
+            asks = _asks_by_error(code, data)
+            return {"kind": "error", "method": "", "is_error": True, "code": code, "asks": asks}
         case Request(method=method):
             return {"kind": "request", "method": method, "is_error": False}
         case Notification(method=method):

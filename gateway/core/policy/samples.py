@@ -84,7 +84,7 @@ _RESULTS: tuple[Document, ...] = (
     {"kind": "success", "method": "", "is_error": False, "asks": []},
     {"kind": "success", "method": "", "is_error": True, "asks": []},
     {"kind": "success", "method": "", "is_error": False, "asks": ["sampling/createMessage"]},
-    {"kind": "error", "method": "", "is_error": True, "code": -32000},
+    {"kind": "error", "method": "", "is_error": True, "code": -32000, "asks": []},
     {"kind": "request", "method": "elicitation/create", "is_error": False},
     {"kind": "notification", "method": "notifications/progress", "is_error": False},
 )

@@ -17,6 +17,9 @@ COMPLETE = "completion/complete"
 REF_RESOURCE = "ref/resource"
 """The type of a completion's `ref` that names a resource template by `uri`; the other kind names a prompt."""
 
+URL_ELICITATION_REQUIRED = -32042
+"""The error whose data asks the client's user to open URLs of the upstream (2025-11-25, Elicitation: URL mode)."""
+
 META = "_meta"
 PROGRESS_TOKEN = "progressToken"
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"

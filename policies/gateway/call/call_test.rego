@@ -200,6 +200,56 @@ test_nobody_without_a_role_may_do_anything if {
 	}
 }
 
+test_a_tool_call_without_an_id_escapes_no_guard if {
+	settings := {"clinic": {"run_sql": "read"}}
+	asked := object.union(call, {"message": {"kind": "notification", "method": "tools/call", "name": "run_sql"}})
+	decision := data.gateway.call.decision with input as object.remove(asked, ["facts"])
+		with data.gateway.settings.tools as settings
+	decision.effect == "deny"
+	codes(decision) == {"not_granted"}
+}
+
+test_tasks_are_for_those_who_may_call_some_tool if {
+	every method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/update"] {
+		data.gateway.call.decision.effect == "allow" with input as about(method, "")
+		for_nobody := json.patch(about(method, ""), [{"op": "replace", "path": "/principal/groups", "value": ["auditors"]}])
+		data.gateway.call.decision.effect == "deny" with input as for_nobody
+		for_engineers := object.union(about(method, ""), {"principal": engineer})
+		data.gateway.call.decision.effect == "deny" with input as for_engineers
+	}
+}
+
+# The upstream knows the gateway's one credential: its list would show everybody's tasks.
+test_nobody_may_list_the_tasks_of_all if {
+	data.gateway.call.decision.effect == "deny" with input as about("tasks/list", "")
+}
+
+completing(kind, name) := object.union(about("completion/complete", name), {"message": {"params": {"ref": {"type": kind}}}})
+
+only_open := object.union(
+	data.gateway.settings.roles,
+	{"analysis": {"upstreams": {"*": {"tool": [], "resource": ["notes://open/*"], "prompt": ["summary"]}}}},
+)
+
+test_a_completion_reads_what_it_completes if {
+	every one in [["ref/prompt", "summary"], ["ref/resource", "notes://open/{id}"]] {
+		decision := data.gateway.call.decision with input as completing(one[0], one[1])
+			with data.gateway.settings.roles as only_open
+		decision.effect == "allow"
+	}
+	every one in [["ref/prompt", "other"], ["ref/resource", "notes://sealed/{id}"], ["ref/tool", "summary"], ["", ""]] {
+		decision := data.gateway.call.decision with input as completing(one[0], one[1])
+			with data.gateway.settings.roles as only_open
+		decision.effect == "deny"
+	}
+}
+
+test_what_names_nothing_is_granted_to_nobody if {
+	every method in ["tools/call", "resources/read", "prompts/get"] {
+		data.gateway.call.decision.effect == "deny" with input as about(method, "")
+	}
+}
+
 test_a_method_that_nobody_listed_is_denied if {
 	decision := data.gateway.call.decision with input as about("tools/destroy", "x")
 	decision.effect == "deny"

@@ -2,7 +2,7 @@
 # title: Grants
 # description: >-
 #   Whether the principal's role may use a method, and the tool, resource or prompt it names. Protocol methods are open
-#   to every role; a method that `settings.methods` does not know is open to none.
+#   to every role; tasks to those that may call some tool; a method that `settings.methods` does not know to none.
 package gateway.grants
 
 default verdict := "deny"
@@ -10,6 +10,11 @@ default verdict := "deny"
 verdict := "allow" if {
 	kind == "protocol"
 	data.gateway.roles.terms
+} else := "allow" if {
+	# What ran as a task comes back under an id that names no tool.
+	kind == "task"
+	phi_permitted
+	count(granted.tool) > 0
 } else := "allow" if {
 	phi_permitted
 	named(granted[kind], input.message.name)
@@ -19,9 +24,21 @@ verdict := "allow" if {
 kind := "protocol" if {
 	input.message.kind == "response"
 	input.message.method in data.gateway.settings.from_upstream.requests
-} else := data.gateway.settings.methods[input.message.method] if {
+} else := completed[input.message.params.ref.type] if {
+	input.message.kind == "request"
+	data.gateway.settings.methods[input.message.method] == "completion"
+} else := method if {
+	method := data.gateway.settings.methods[input.message.method]
+	method == "protocol"
 	input.message.kind != "response"
+} else := method if {
+	# Facts, and with them the other guards, know requests only.
+	method := data.gateway.settings.methods[input.message.method]
+	input.message.kind == "request"
 }
+
+# Completing an argument reads from the prompt or the resource template that has it.
+completed := {"ref/prompt": "prompt", "ref/resource": "resource"}
 
 # A grant that names the upstream replaces the one for `*`; they are not added up.
 granted := grant if {
@@ -29,8 +46,12 @@ granted := grant if {
 } else := data.gateway.roles.terms.upstreams["*"]
 
 named(patterns, name) if {
-	"*" in patterns
 	name != ""
+	matched(patterns, name)
+}
+
+matched(patterns, name) if {
+	"*" in patterns
 } else if {
 	name in patterns
 } else if {

@@ -27,6 +27,9 @@ expected if {
 	}
 } else if {
 	input.result.kind == "error"
+	every method in input.result.asks {
+		method in data.gateway.settings.from_upstream.requests
+	}
 } else if {
 	input.result.kind == "notification"
 	input.result.method in data.gateway.settings.from_upstream.notifications

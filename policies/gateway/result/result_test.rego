@@ -103,6 +103,22 @@ test_a_long_listing_is_not_a_bulk_result if {
 	data.gateway.result.decision.effect == "allow" with input as asked
 }
 
+test_a_bulk_result_that_comes_back_as_a_task_is_a_bulk_result if {
+	every method in ["tasks/get", "tasks/result"] {
+		asked := but({"message": {"method": method, "name": ""}, "profile": {"rows": 5000}})
+		decision := data.gateway.result.decision with input as asked
+		decision.effect == "deny"
+		codes(decision) == {"too_many_rows"}
+	}
+}
+
+test_an_error_that_asks_the_user_to_open_a_url_is_an_elicitation if {
+	error := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": ["elicitation/create"]}
+	decision := data.gateway.result.decision with input as but({"result": error})
+	decision.effect == "deny"
+	codes(decision) == {"upstream_not_expected"}
+}
+
 test_without_a_profile_nothing_leaves if {
 	every path in ["profile", "profile/rows"] {
 		document := json.remove(result, [path])
@@ -132,7 +148,7 @@ test_content_that_cannot_be_read_is_withheld_until_approved if {
 }
 
 test_errors_reach_the_client_masked if {
-	every kind in [{"kind": "error", "is_error": true, "code": 1}, {"kind": "success", "is_error": true, "asks": []}] {
+	every kind in [{"kind": "error", "is_error": true, "code": 1, "asks": []}, {"kind": "success", "is_error": true, "asks": []}] {
 		document := json.patch(result, [{"op": "replace", "path": "/result", "value": kind}])
 		decision := data.gateway.result.decision with input as document
 		decision.effect == "allow"
@@ -194,7 +210,7 @@ test_a_notification_while_listing_tools_is_masked if {
 }
 
 test_an_error_while_listing_tools_is_masked if {
-	asked := but({"message": {"method": "tools/list"}, "result": {"kind": "error"}})
+	asked := but({"message": {"method": "tools/list"}, "result": {"kind": "error", "asks": []}})
 	decision := data.gateway.result.decision with input as asked
 	count(decision.mask) > 0
 }

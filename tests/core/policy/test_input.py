@@ -86,7 +86,7 @@ def test_a_clients_answer_is_told_with_its_content():
         (Success(1, {"content": ["Jane"]}), {"kind": "success", "method": "", "is_error": False, "asks": []}),
         (Success(1, {"isError": True}), {"kind": "success", "method": "", "is_error": True, "asks": []}),
         (Success(1, None), {"kind": "success", "method": "", "is_error": False, "asks": []}),
-        (Failure(1, -5, "Jane"), {"kind": "error", "method": "", "is_error": True, "code": -5}),
+        (Failure(1, -5, "Jane"), {"kind": "error", "method": "", "is_error": True, "code": -5, "asks": []}),
         (Request(9, "roots/list", {}), {"kind": "request", "method": "roots/list", "is_error": False}),
         (Notification("a/b", {}), {"kind": "notification", "method": "a/b", "is_error": False}),
     ],
@@ -156,3 +156,15 @@ def test_a_completion_is_about_what_it_completes(ref, name):
     message = Request(1, "completion/complete", {"ref": ref, "name": "decoy"})
 
     assert policy_input.for_call(call(message))["message"]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("failure", "asks"),
+    [
+        (Failure(1, -32000, "no"), []),
+        (Failure(1, -32042, "sign in first"), ["elicitation/create"]),
+        (Failure(1, -32000, "sign in first", {"elicitations": [{"mode": "url"}]}), ["elicitation/create"]),
+    ],
+)
+def test_an_elicitation_dressed_as_an_error_is_told_as_what_it_asks(failure, asks):
+    assert policy_input.for_result(call(), failure, Profile())["result"]["asks"] == asks
