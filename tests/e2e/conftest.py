@@ -66,6 +66,16 @@ def everything_upstream():
 
 
 @pytest.fixture(scope="session")
+def everything_http_upstream():
+    """npm's server-everything over Streamable HTTP."""
+    port = harness.free_port()
+    command = [str(real_parts.node()), str(real_parts.npm_tool("mcp-server-everything")), "streamableHttp"]
+    with harness.child(*command, env=real_parts.environment() | {"PORT": str(port)}) as process:
+        harness.wait_for_port(process, port)
+        yield Upstream("everything-http", {"url": f"http://127.0.0.1:{port}/mcp"})
+
+
+@pytest.fixture(scope="session")
 def database_upstream(tmp_path_factory):
     """PyPI's mcp-alchemy over stdio, in the modern era alone, on a SQLite database."""
     directory = tmp_path_factory.mktemp("alchemy")
@@ -95,10 +105,12 @@ def served(
     ward_upstream,
     files_upstream,
     everything_upstream,
+    everything_http_upstream,
     database_upstream,
 ):
     """A gateway with two workers on one port and everything behind it, for tests that leave it as it was."""
-    upstreams = [clinic_upstream, ward_upstream, files_upstream, everything_upstream, database_upstream]
+    over_http = [clinic_upstream, ward_upstream, everything_http_upstream]
+    upstreams = [*over_http, files_upstream, everything_upstream, database_upstream]
     place = tmp_path_factory.mktemp("served")
     change = lambda policies: harness.change_settings(policies, _withdraw)  # noqa: E731
     with harness.running(place, people, upstreams, workers=2, policy=change) as gateway:

@@ -124,12 +124,21 @@ class Gateway:
         while any(Path(f"/proc/{pid}").exists() and _state(int(pid)) not in "ZX" for pid in children):
             time.sleep(0.01)
 
-    def phigate(self, *arguments: str, code: int = 0) -> str:
+    def phigate(self, *arguments: str) -> str:
         """Run another `phigate` command beside the gateway; its standard output."""
-        command = [sys.executable, "-m", "gateway", *arguments]
-        done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        done = self._run(arguments)
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def phigate_fails(self, *arguments: str) -> str:
+        """Run a `phigate` command that cannot be done (exit code 2); what it said."""
+        done = self._run(arguments)
+        assert done.returncode == 2, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stderr
+
+    def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gateway", *arguments]
+        return subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=60, check=False)
 
     def verify(self) -> dict[str, Any]:
         """`phigate evidence verify`, which must pass; its report."""
@@ -173,7 +182,7 @@ def prepare(
 
     `settings`: more keys for the sections `gateway`, `evidence` and `policy`; `policy` edits the policy directory.
     """
-    port = _free_port()
+    port = free_port()
     init.prepare(place)
     if policy is not None:
         policy(place / "policies")
@@ -235,23 +244,39 @@ async def list_tools(gateway: Gateway, who: str, *upstreams: str) -> None:
 
 
 @contextmanager
-def program(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """A process that says on its first line, in JSON, where it listens: that line. Ended with the block."""
+def child(*command: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs while the block does."""
     process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     try:
-        yield json.loads(process.stdout.readline())
+        yield process
     finally:
         process.terminate()
         process.wait(STOP_S)
         process.stdout.close()
 
 
-def python_program(*arguments: str) -> Any:
-    """`program` for a Python module or file."""
-    return program(sys.executable, *arguments)
+@contextmanager
+def python_program(*arguments: str) -> Iterator[dict[str, Any]]:
+    """A Python module that says on its first line, in JSON, where it listens: that line. Ended with the block."""
+    with child(sys.executable, *arguments) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+
+
+def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return once somebody listens on a port, which `process` is about to do."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert process.poll() is None, "it ended before it listened"
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.02)
 
 
 def _toml(value: Any) -> str:
@@ -260,7 +285,8 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
