@@ -216,8 +216,7 @@ class Story:
         self.screen.say("Replay what the agent did: what was asked, what policy was told and said, what was returned.")
         self.screen.command(self._typed(*show))
         self.screen.say("Decide every recorded call again. Each decision must come out the same, byte for byte.")
-        keys = ["--store", str(self.place.store), "--keys", str(self.place.keys)]
-        self.screen.command(self._typed("policy", "replay", *keys))
+        self.screen.command(self._typed("policy", "replay", "-c", str(self.place.config)))
         self.screen.say("Put phigate in front of your own MCP server.")
         self.screen.command(self._typed("init", "my-gateway"))
 
