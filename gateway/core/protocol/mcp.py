@@ -43,6 +43,8 @@ UPSTREAM_NOTIFICATIONS = frozenset({
     "notifications/prompts/list_changed", "notifications/resources/list_changed", "notifications/resources/updated",
     "notifications/subscriptions/acknowledged", "notifications/tasks/status", "notifications/tools/list_changed",
 })  # fmt: skip
+REQUESTS = CLIENT_REQUESTS | UPSTREAM_REQUESTS
+NOTIFICATIONS = CLIENT_NOTIFICATIONS | UPSTREAM_NOTIFICATIONS
 METHODS = CLIENT_REQUESTS | CLIENT_NOTIFICATIONS | UPSTREAM_REQUESTS | UPSTREAM_NOTIFICATIONS
 """Every method of every revision from 2024-11-05 to 2026-07-28, and of the tasks extension."""
 

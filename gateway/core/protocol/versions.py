@@ -95,9 +95,11 @@ def complete(era: Era, result: Document) -> Document:
 def identify(headers: Headers, message: Message) -> tuple[Era, str]:
     """The era and protocol version that a client's HTTP message is written in.
 
-    Raises ClientFault 400: -32020 where headers and body disagree or one is missing, -32022 for a version that is not
-    spoken here (`data` lists those that are), -32602 where a modern request lacks its `_meta`.
+    Raises ClientFault 400: -32600 for a request without an id or a notification with one, -32020 where headers and body
+    disagree or one is missing, -32022 for a version that is not spoken here (`data` lists those that are), -32602 where
+    a modern request lacks its `_meta`.
     """
+    _check_kind(message)
     named = _routing(headers)
     header, method = named.get(b"mcp-protocol-version"), named.get(b"mcp-method")
     if method is not None and isinstance(message, Request | Notification) and method != message.method:
@@ -123,6 +125,15 @@ def unsupported(requested: str) -> ClientFault:
     """The error for a version that the gateway does not speak."""
     data: Document = {"supported": list[Json](SUPPORTED), "requested": requested}
     return ClientFault("Unsupported protocol version", code=UNSUPPORTED_VERSION, data=data)
+
+
+def _check_kind(message: Message) -> None:
+    """A method is a request or a notification, in every revision. What policy and evidence know of a call hangs on it:
+    a `tools/call` without an id would have no facts, and some upstreams run it all the same."""
+    if isinstance(message, Notification) and message.method in mcp.REQUESTS:
+        raise ClientFault("This method is a request: send it with an id.", code=INVALID_REQUEST)
+    if isinstance(message, Request) and message.method in mcp.NOTIFICATIONS:
+        raise ClientFault("This method is a notification: send it without an id.", code=INVALID_REQUEST)
 
 
 def _routing(headers: Headers) -> dict[bytes, str]:

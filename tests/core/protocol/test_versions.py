@@ -184,6 +184,19 @@ def test_a_modern_request_in_a_version_that_is_not_spoken_is_told_which_are(vers
     assert refused.value.data == {"supported": list(versions.SUPPORTED), "requested": version}
 
 
+@pytest.mark.parametrize("method", ["tools/call", "resources/read", "initialize", "sampling/createMessage"])
+def test_a_request_that_hides_its_id_is_refused(method):
+    with pytest.raises(ClientFault, match="with an id") as refused:
+        versions.identify([], Notification(method, {"name": "run_sql", "arguments": {"sql": "DROP TABLE patients"}}))
+
+    assert (refused.value.code, refused.value.status) == (-32600, 400)
+
+
+def test_a_notification_that_wants_an_answer_is_refused():
+    with pytest.raises(ClientFault, match="without an id"):
+        versions.identify([], Request(1, "notifications/cancelled", {"requestId": 1}))
+
+
 def test_a_legacy_message_in_an_unknown_version_is_refused_with_400():
     with pytest.raises(ClientFault) as refused:
         versions.identify(headers(mcp_protocol_version="latest"), Notification("notifications/initialized"))
