@@ -31,7 +31,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex
+from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
 
 T = TypeVar("T")
@@ -100,9 +100,9 @@ class World:
     upstream: Upstream
     now: Callable[[], datetime]
     mask_key: bytes = field(repr=False)
-    seal_request: Callable[[Request], Request]
-    """Gives an upstream's own request an id that only the gateway can have made."""
-    unseal_response: Callable[[Message], Message]
+    seal_request: Callable[[Request, SessionId], Request]
+    """Gives an upstream's own request an id that only the gateway can have made, and that is good in one session."""
+    unseal_response: Callable[[Message, SessionId], Message]
     hold_s: float = 45.0
     """How long a client is kept waiting for reviewers; clients give up at 60 s."""
 
@@ -181,7 +181,7 @@ class Driver:
             case commands.Spend(approval, record):
                 return await self.world.approvals.spend(approval, record)
             case commands.Respond(message):
-                await self._talk().respond(self.world.unseal_response(message))
+                await self._talk().respond(self.world.unseal_response(message, self.call.session))
             case commands.Learn(tools):
                 await self.world.evidence.learn(self.call.upstream.name, tools)
             case _:
@@ -213,7 +213,7 @@ class Driver:
                 message = await self._talk().receive()
             if scope.cancelled_caught:
                 raise ClientGone("the client hung up while the upstream was at work")
-        return self.world.seal_request(message) if isinstance(message, Request) else message
+        return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
 
     async def _hold(self, ask: Ask) -> Resolution:
         resolution = await self.world.approvals.request(ask)

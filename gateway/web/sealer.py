@@ -14,7 +14,7 @@ from gateway.core.errors import InternalFault
 from gateway.core.protocol import session, token
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
 from gateway.core.protocol.session import Ticket
-from gateway.core.types import Document
+from gateway.core.types import Document, SessionId
 
 SESSION_S = 7 * 24 * 3600
 """A legacy session id is good for a week at most; idle sessions end long before."""
@@ -38,21 +38,25 @@ class Sealer:
         document = self._unseal(session_id, "session")
         return session.of(document) if document is not None else None
 
-    def request(self, request: Request) -> Request:
-        """An upstream's request with an id that only this gateway can have made."""
-        return replace(request, id=self._seal({"id": request.id, "method": request.method}, "request", REQUEST_S))
+    def request(self, request: Request, session: SessionId) -> Request:
+        """An upstream's request with an id that only this gateway can have made, to be answered in this session."""
+        return replace(request, id=self._seal({"id": request.id, "method": request.method}, _of(session), REQUEST_S))
 
-    def response(self, message: Response) -> tuple[Response, str] | None:
-        """A client's response with the id that the upstream knows, and the method it answers."""
-        document = self._unseal(message.id, "request") if isinstance(message.id, str) else None
+    def response(self, message: Response, session: SessionId) -> tuple[Response, str] | None:
+        """A client's response with the id that the upstream knows, and the method it answers.
+
+        None for an id that was given out in another session: a session is one principal's with one upstream, and what
+        one upstream asked must not be answered at another, or by somebody else.
+        """
+        document = self._unseal(message.id, _of(session)) if isinstance(message.id, str) else None
         match document:
             case {"id": str() | int() as ident, "method": str(method)}:
                 return replace(message, id=ident), method
         return None
 
-    def own_response(self, message: Message) -> Message:
+    def own_response(self, message: Message, session: SessionId) -> Message:
         """The gateway's own answer to an upstream's request, readdressed like a client's."""
-        opened = self.response(message) if isinstance(message, Success | Failure) else None
+        opened = self.response(message, session) if isinstance(message, Success | Failure) else None
         if opened is None:
             raise InternalFault("the gateway answered a request that no upstream made")
         return opened[0]
@@ -64,3 +68,7 @@ class Sealer:
 
     def _unseal(self, text: str, purpose: str) -> Document | None:
         return token.unseal(text, key=self.key, purpose=purpose, now=int(self.now().timestamp()))
+
+
+def _of(session: SessionId) -> str:
+    return f"request in {session}"

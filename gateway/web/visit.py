@@ -60,7 +60,7 @@ class Visit:
         try:
             era, version = versions.identify(self.request.headers, message)
             link = await self._link(message, era, version)
-            message, answers = self._unsealed(message)
+            message, answers = self._unsealed(message, link)
             tool = await self._tool(message)
             link = replace(link, mirrored=self._mirrored(message, tool)) if era is Era.MODERN else link
         except ClientFault as fault:
@@ -131,11 +131,11 @@ class Visit:
     def _link_of(self, ticket: Ticket) -> Link:
         return Link(ticket.session, Era.LEGACY, ticket.version, ticket.upstream_session, ticket.greeting)
 
-    def _unsealed(self, message: Message) -> tuple[Message, str]:
+    def _unsealed(self, message: Message, link: Link) -> tuple[Message, str]:
         """A response under the id that the upstream gave its request, and that request's method."""
         if not isinstance(message, Success | Failure):
             return message, ""
-        opened = self.desk.sealer.response(message)
+        opened = self.desk.sealer.response(message, link.session)
         if opened is None:
             raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
         return opened

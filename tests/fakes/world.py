@@ -223,6 +223,6 @@ class Scene:
             upstream=self.upstream,
             now=lambda: MOMENT,
             mask_key=b"k" * 32,
-            seal_request=lambda request: request,
-            unseal_response=lambda message: message,
+            seal_request=lambda request, _: request,
+            unseal_response=lambda message, _: message,
         )

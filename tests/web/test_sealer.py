@@ -1,0 +1,54 @@
+"""What the gateway hands out and believes when it comes back, and where else it is worth nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.core.errors import InternalFault
+from gateway.core.protocol.jsonrpc import Failure, Request, Success
+from gateway.core.protocol.session import Ticket
+from gateway.core.types import SessionId
+from gateway.web.sealer import REQUEST_S, Sealer
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SEALER = Sealer(b"k" * 32, lambda: NOON)
+MINE, OTHER = SessionId("0199-mine"), SessionId("0199-other")
+ASKED = Request(7, "elicitation/create", {"message": "Which patient?"})
+
+
+def test_an_answer_goes_back_under_the_upstreams_own_id():
+    given = SEALER.request(ASKED, MINE)
+
+    assert given.id != 7
+    assert SEALER.response(Success(given.id, {"action": "accept"}), MINE) == (
+        Success(7, {"action": "accept"}),
+        "elicitation/create",
+    )
+
+
+@pytest.mark.parametrize("answer", [Success, lambda ident, _: Failure(ident, -1, "no")])
+def test_what_was_asked_in_one_session_cannot_be_answered_in_another(answer):
+    given = SEALER.request(ASKED, MINE)
+
+    assert SEALER.response(answer(given.id, {}), OTHER) is None
+    with pytest.raises(InternalFault):
+        SEALER.own_response(answer(given.id, {}), OTHER)
+
+
+def test_a_session_id_is_not_the_id_of_a_request():
+    ticket = SEALER.session_id(Ticket(MINE, "clinic", "actor", "2025-11-25"))
+
+    assert SEALER.response(Success(ticket, {}), MINE) is None
+    assert SEALER.ticket(str(SEALER.request(ASKED, MINE).id)) is None
+
+
+@pytest.mark.parametrize("ident", [7, "7", "", None])
+def test_an_id_that_the_gateway_did_not_make_answers_nothing(ident):
+    assert SEALER.response(Failure(ident, -1, "no"), MINE) is None
+
+
+def test_an_answer_that_comes_too_late_answers_nothing():
+    given = SEALER.request(ASKED, MINE)
+    later = Sealer(b"k" * 32, lambda: NOON + timedelta(seconds=REQUEST_S))
+
+    assert later.response(Success(given.id, {}), MINE) is None
