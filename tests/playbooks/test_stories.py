@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from gateway.core.call import LISTEN
+from gateway.core.call import LISTEN, Call
 from gateway.core.commands import (
     Append,
     Forward,
@@ -34,6 +34,23 @@ from tests.playbooks.playbook import Playbook, allow, ask_first, call, decided, 
 SSN = MaskRule(Selector("class", "SSN"), Operator("redact"))
 APPROVAL = ApprovalId("0198-approval")
 GRANT = {"id": APPROVAL, "grants": 1}
+
+
+def forwarded(about: Call) -> Playbook:
+    """A playbook of a call that policy allowed and that is on its way to the upstream."""
+    play = Playbook(about)
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    return play
+
+
+def asked(about: Call) -> Playbook:
+    """A playbook of a call that needs approval and is about to be held."""
+    play = Playbook(about)
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    return play
 
 
 def test_an_allowed_call_is_on_record_before_it_is_forwarded_and_its_reply_before_it_is_sent() -> None:
@@ -73,10 +90,7 @@ def test_a_denied_request_that_is_no_tool_call_gets_a_json_rpc_error() -> None:
 
 
 def test_only_masked_bytes_leave_and_the_evidence_holds_exactly_those() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, result("SSN 123-45-6789"))
     play.expects(Inspect, Profile({"classes": {"SSN": 1}}))
     play.decides(Entrypoint.RESULT, allow(SSN))
@@ -92,10 +106,7 @@ def test_only_masked_bytes_leave_and_the_evidence_holds_exactly_those() -> None:
 
 
 def test_a_mask_that_cannot_be_carried_out_keeps_the_whole_result_in() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, result("SSN 123-45-6789"))
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, allow(SSN))
@@ -107,10 +118,7 @@ def test_a_mask_that_cannot_be_carried_out_keeps_the_whole_result_in() -> None:
 
 @pytest.mark.parametrize("answer", [deny("too_many_rows"), ask_first()])
 def test_a_result_that_policy_does_not_plainly_allow_is_withheld(answer: object) -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, result("secret"))
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, answer)  # type: ignore[arg-type] # parametrised
@@ -137,9 +145,7 @@ def test_a_granted_call_is_decided_again_spent_and_then_forwarded_once() -> None
 
 
 def test_a_grant_that_policy_has_come_to_deny_is_not_used() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
     play.decides(Entrypoint.CALL, deny())
     play.records(LeafType.EXCHANGE_OUTCOME, status="refused", approval=APPROVAL)
@@ -147,9 +153,7 @@ def test_a_grant_that_policy_has_come_to_deny_is_not_used() -> None:
 
 
 def test_a_grant_that_another_exchange_spent_releases_nothing() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
     play.decides(Entrypoint.CALL, allow())
     play.expects(Spend, False)
@@ -162,9 +166,7 @@ def test_a_grant_that_another_exchange_spent_releases_nothing() -> None:
     "state", [Settled.PENDING, Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED], ids=lambda state: state.value
 )
 def test_a_hold_without_a_grant_ends_in_a_tool_error_that_names_the_approval(state: Settled) -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, state))
     play.records(LeafType.EXCHANGE_OUTCOME, status=state.value, approval=APPROVAL)
 
@@ -177,9 +179,7 @@ def test_a_hold_without_a_grant_ends_in_a_tool_error_that_names_the_approval(sta
     ("why", "says"), [("no_justification", "phigate/justification"), ("denied_by_policy", "refuses")]
 )
 def test_a_hold_that_was_cancelled_says_why_and_what_to_do(why: str, says: str) -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.CANCELLED, {"why": why}))
     play.records(LeafType.EXCHANGE_OUTCOME, status="cancelled", approval=APPROVAL)
 
@@ -188,9 +188,7 @@ def test_a_hold_that_was_cancelled_says_why_and_what_to_do(why: str, says: str) 
 
 def test_a_retry_is_given_the_reply_that_was_kept_for_it_under_its_own_id() -> None:
     kept = {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.KEPT, reply=kept))
     play.records(LeafType.EXCHANGE_OUTCOME, status="joined", approval=APPROVAL)
 
@@ -198,9 +196,7 @@ def test_a_retry_is_given_the_reply_that_was_kept_for_it_under_its_own_id() -> N
 
 
 def test_an_approved_call_whose_client_has_gone_keeps_its_reply_for_the_retry() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
     play.decides(Entrypoint.CALL, allow())
     play.expects(Spend, True)
@@ -215,9 +211,7 @@ def test_an_approved_call_whose_client_has_gone_keeps_its_reply_for_the_retry() 
 
 
 def test_a_client_that_hangs_up_while_held_leaves_its_approval_open_and_its_exchange_ended() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, ask_first())
-    play.records(LeafType.EXCHANGE_INTENT)
+    play = asked(call())
     play.faults(Hold, ClientGone("gone"))
     play.records(LeafType.EXCHANGE_OUTCOME, status="abandoned", why="client_gone")
 
@@ -236,10 +230,7 @@ def test_a_modern_client_that_hangs_up_after_the_forward_still_gets_its_outcome_
 
 @pytest.mark.parametrize("kind", ["unreachable", "timeout", "closed", "malformed", "oversize", "status"])
 def test_an_upstream_that_fails_is_an_error_that_says_so_and_an_outcome(kind: str) -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.faults(Receive, UpstreamFault("it broke", kind=kind))
     play.records(LeafType.EXCHANGE_OUTCOME, status="failed", why=kind)
 
@@ -256,10 +247,7 @@ def test_evidence_that_cannot_be_written_before_the_forward_stops_the_exchange()
 
 
 def test_evidence_that_cannot_be_written_after_the_forward_keeps_the_reply_in() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, result())
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, allow())
@@ -272,10 +260,7 @@ def test_evidence_that_cannot_be_written_after_the_forward_keeps_the_reply_in() 
 
 
 def test_a_bug_of_ours_after_the_forward_is_an_internal_error_with_an_outcome() -> None:
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.faults(Receive, InternalFault("a bug"))
     play.records(LeafType.EXCHANGE_OUTCOME, status="failed", why="internal")
 
@@ -284,10 +269,7 @@ def test_a_bug_of_ours_after_the_forward_is_an_internal_error_with_an_outcome() 
 
 def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_is_relayed() -> None:
     progress = Notification("notifications/progress", {"progressToken": 1, "progress": 1, "message": "Ada Doe"})
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, progress)
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, allow(SSN))
@@ -302,10 +284,7 @@ def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_i
 @pytest.mark.parametrize("how", ["denied", "unmaskable"])
 def test_a_request_from_upstream_that_may_not_reach_the_client_is_answered_in_its_stead(how: str) -> None:
     sampling = Request("s-1", "sampling/createMessage", {"messages": []})
-    play = Playbook(call())
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call())
     play.expects(Receive, sampling)
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, deny() if how == "denied" else allow())
@@ -340,10 +319,7 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
 
 
 def test_a_listing_that_policy_denies_shows_nothing() -> None:
-    play = Playbook(call(Request(7, "tools/list"), tool=None))
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call(Request(7, "tools/list"), tool=None))
     play.expects(Receive, Success(7, {"tools": [{"name": "read_patient"}]}))
     play.expects(Learn)
     play.decides(Entrypoint.CATALOGUE, deny())
@@ -352,10 +328,7 @@ def test_a_listing_that_policy_denies_shows_nothing() -> None:
 
 
 def test_a_notification_that_the_upstream_accepted_is_accepted() -> None:
-    play = Playbook(call(Notification("notifications/initialized"), tool=None))
-    play.decides(Entrypoint.CALL, allow())
-    play.records(LeafType.EXCHANGE_INTENT)
-    play.expects(Forward)
+    play = forwarded(call(Notification("notifications/initialized"), tool=None))
     play.expects(Receive, None)
     play.records(LeafType.EXCHANGE_OUTCOME, status="accepted")
 
