@@ -33,7 +33,7 @@ from gateway.store import keys as keystore
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
 from gateway.store.sequencer import EvidenceLog, Transaction
-from gateway.store.transaction import uuid7
+from gateway.store.stamps import uuid7
 from gateway.upstream import opened
 from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings
 from gateway.web import approvals as pages

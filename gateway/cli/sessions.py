@@ -35,7 +35,7 @@ from gateway.store import keys as keystore
 from gateway.store.keys import Keys
 from gateway.store.reader import Reader, Session
 from gateway.store.sequencer import EvidenceLog
-from gateway.store.transaction import timestamp
+from gateway.store.stamps import timestamp
 
 Decide = Callable[[Entrypoint, Document], Decided]
 

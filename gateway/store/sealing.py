@@ -22,8 +22,10 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Digest
 from gateway.store.kms import KEY_SIZE, NONCE_SIZE, Kms
 from gateway.store.schema import BODIES_LIMIT
+from gateway.store.stamps import uuid7
 
 _CACHED_LIMIT = 4096
+_ID_ENTROPY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +88,24 @@ class Sealer:
             self._keys[id] = found
         return found
 
-    def seal(self, connection: sqlite3.Connection, record: Record, id: str) -> Sealed:
-        """`record` with its bodies sealed for the leaf `id`."""
+    def seal(self, connection: sqlite3.Connection, record: Record, at: datetime) -> Sealed:
+        """`record` with its bodies sealed, for a leaf that gets its id here."""
+        entropy = os.urandom(_ID_ENTROPY + NONCE_SIZE * len(record.bodies))
+        id = uuid7(at, entropy[:_ID_ENTROPY])
         if not record.bodies:
             return Sealed(record, id, (), ())
         if len(record.bodies) > BODIES_LIMIT:
             raise InternalFault(f"A record has more than {BODIES_LIMIT} bodies.")
         key = self.key(connection, record.session or self._writer)
         place = self._body_aad(key.id, id, record.type)
-        refs, bodies = [], []
+        refs, bodies, start = [], [], _ID_ENTROPY
         for name, data in record.bodies.items():
-            nonce = os.urandom(NONCE_SIZE)
+            nonce = entropy[start : start + NONCE_SIZE]
             sealed = nonce + key.cipher.encrypt(nonce, data, place + name.encode())
             bodies.append(sealed)
             digest = Digest(sha256(sealed).hexdigest())
             refs.append(BodyRef(name, digest, len(sealed), key.id, key.commitment))
+            start += NONCE_SIZE
         return Sealed(record, id, tuple(refs), tuple(bodies))
 
     def unseal(self, connection: sqlite3.Connection, leaf: Leaf, ref: BodyRef, data: bytes) -> bytes:

@@ -177,9 +177,9 @@ class EvidenceLog:
             if job.record is not None and job.record.exchange is not None:
                 self._writer.orphans.add(job.record.exchange)
             raise EvidenceFault(fault)
+        job.task = trio.lowlevel.current_task()
         self._writer.queue.put(job)
-        with trio.CancelScope(shield=True):
-            await job.done.wait()
+        await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
         if job.error is not None:
             raise job.error
         return job.result
@@ -199,13 +199,19 @@ def _waker(token: trio.lowlevel.TrioToken) -> Callable[[list[Job]], None]:
 
     def wake(jobs: list[Job]) -> None:
         for job in jobs:
-            job.done.set()
+            if job.task is not None:
+                trio.lowlevel.reschedule(job.task)
 
     def deliver(jobs: list[Job]) -> None:
         with contextlib.suppress(trio.RunFinishedError):  # Nobody is left to be told.
             token.run_sync_soon(wake, jobs)
 
     return deliver
+
+
+def _not_cancelled(_: object) -> trio.lowlevel.Abort:
+    """A commit is not abandoned: cancellation is seen when its caller has learned what became of it."""
+    return trio.lowlevel.Abort.FAILED
 
 
 def _heartbeat(transaction: Transaction) -> None:

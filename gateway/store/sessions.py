@@ -10,7 +10,8 @@ import time
 from datetime import timedelta
 
 from gateway.core.types import Document, SessionId
-from gateway.store.transaction import Transaction, timestamp
+from gateway.store.stamps import timestamp
+from gateway.store.transaction import Transaction
 
 _REMEMBERED_LIMIT = 16_384
 

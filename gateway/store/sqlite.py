@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.core.errors import EvidenceFault
 from gateway.store import schema
+
+T = TypeVar("T")
 
 BUSY_MS = 2_000
 """How long a writer waits for another's transaction. Those last milliseconds; seconds mean that somebody holds it."""
@@ -59,34 +62,25 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock, waiting as long as BUSY_MS. Raises sqlite3.OperationalError when that is over.
-
-    SQLite's own waiting sleeps up to 100 ms at a time. Groups of other processes last a millisecond or two, so asking
-    that often keeps turns short and fair.
-    """
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
-        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    """Take the write lock, waiting as long as BUSY_MS. Raises sqlite3.OperationalError when that is over."""
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
 
 
-def patiently(attempt: Callable[[], object]) -> None:
+def patiently(attempt: Callable[[], T]) -> T:
     """Try again every millisecond while another connection is in the way, as long as BUSY_MS.
 
-    Some waiting SQLite does not do by itself: a store that two processes are the first to open is switched to WAL by
-    one of them, and the other is told at once that it is locked.
+    SQLite's own waiting sleeps up to 100 ms at a time. Groups of other processes last a millisecond or two, so asking
+    that often keeps turns short and fair. And some waiting it does not do by itself: a store that two processes are the
+    first to open is switched to WAL by one of them, and the other is told at once that it is locked.
     """
     deadline = time.monotonic() + BUSY_MS / 1000
     while True:
         try:
-            attempt()
+            return attempt()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.001)
-        else:
-            return
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -96,6 +90,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA wal_autocheckpoint=1000")  # pages: 4 MB moved at a time keeps the stall of a group short
+    connection.execute("PRAGMA busy_timeout=0")  # `patiently` waits in its place.
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -123,7 +118,7 @@ def check(connection: sqlite3.Connection) -> None:
 
 def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
     """Make the tables of a new store for the log `origin`, or check those of an existing one. Raises EvidenceFault."""
-    connection.execute("BEGIN IMMEDIATE")
+    begin(connection)
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not tables:

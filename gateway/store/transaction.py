@@ -6,9 +6,11 @@ was read is the head that is extended. Nothing here is durable until that transa
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
 
 from gateway.core.errors import EvidenceFault, InternalFault, SessionEnded
 from gateway.core.evidence import checkpoint, leaf, merkle
@@ -21,85 +23,121 @@ from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionI
 from gateway.store import projection, sqlite
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
+from gateway.store.stamps import timestamp, uuid7
 
 _BEGINS = frozenset({LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_REFUSED})
 _ENDS = frozenset({LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_UNKNOWN})
-_INSERT_BODIES = tuple(
-    f"INSERT INTO body VALUES {', '.join(['(?, ?, ?)'] * count)}" for count in range(BODIES_LIMIT + 1)
-)
+_ROWS_LIMIT = 64
+_CHAINS_LIMIT = 4096
 
 
-def timestamp(at: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, always of one length, so that text sorts as time."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+@dataclass(slots=True)
+class Chain:
+    """A session as far as the log goes."""
+
+    sseq: int
+    prev: bytes
+    exchanges: int
+    closed: bool
+    written: bool = True
 
 
-def uuid7(at: datetime) -> str:
-    """A UUIDv7 (RFC 9562 §5.7): sorts by `at`, then random."""
-    value = int(at.timestamp() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+@dataclass(slots=True)
+class Memory:
+    """What a process knows from its last turn, so that it need not read it again."""
+
+    size: int = -1
+    packed: bytes = b""
+    frontier: Frontier = ()
+    chains: dict[SessionId, Chain] = field(default_factory=dict)
+    """Right only while the log is as this process left it: any process may write in a session, and adds a leaf then."""
+    opened: set[ExchangeId] | None = None
+    """The exchanges that this process has open; None: to be read. Only the dead have theirs ended by others."""
 
 
 class Transaction:
-    """One group's turn at the log. `connection` is inside a transaction: jobs neither commit nor roll back."""
+    """One group's turn at the log, inside a transaction: jobs neither commit nor roll back.
 
-    def __init__(self, connection: sqlite3.Connection, sealer: Sealer, writer: str, at: datetime) -> None:
-        self.connection = connection
+    Leaves are written some at a time: each statement costs the thread its turn at the interpreter. Whoever asks for
+    `connection` finds all of them written.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, sealer: Sealer, writer: str, at: datetime, memory: Memory | None = None
+    ) -> None:
         self.at = at
         self.now = timestamp(at)
         """The transaction's one time, as leaves carry it."""
         self.touched: set[ExchangeId] = set()
         """Exchanges that the current job wrote about."""
+        self._connection = connection
         self._sealer = sealer
         self._writer = writer
-        size, packed = connection.execute("SELECT size, frontier FROM head").fetchone()
-        self.size: int = size
-        try:
-            self.frontier: Frontier = merkle.unpack(size, packed)
-        except ValueError as error:
-            raise sqlite.altered(str(error)) from None
+        self._memory = Memory() if memory is None else memory
+        self._leaves: list[tuple[object, ...]] = []
+        self._bodies: list[tuple[object, ...]] = []
+        self._began: dict[ExchangeId, tuple[object, ...]] = {}
+        self._ended: list[tuple[ExchangeId]] = []
+        self.size: int
+        self.frontier: Frontier
+        self._read_head()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for whatever else is kept in step with the log."""
+        self.flush()
+        self._memory.chains.clear()  # What is done with it may be about a session.
+        return self._connection
 
     def append(self, record: Record) -> LeafIndex:
         """Seal `record` and write it as the next leaf; durable when the transaction is.
 
         Raises InternalFault for a record that breaks the log's rules, ValueError for one that does not fit a leaf.
         """
-        return self.place(self._sealer.seal(self.connection, record, uuid7(self.at)))
+        return self.place(self._sealer.seal(self._connection, record, self.at))
 
     def place(self, sealed: Sealed) -> LeafIndex:
         """Write an already sealed record as the next leaf."""
         record, index = sealed.record, LeafIndex(self.size)
         if record.exchange is not None:
             self.touched.add(record.exchange)
-        sseq, prev, exchanges = self._chain(record)
-        place = Place(index, sealed.id, self.now, sseq, None if prev is None else Digest(prev.hex()))
-        entry = leaf.format(record, place, sealed.refs)
-        digest = merkle.leaf_hash(entry)
+        chain = None if record.session is None else self._chain(record.session)
+        if chain is not None and chain.closed and record.type in _BEGINS:
+            raise SessionEnded("This session has ended. Begin another with `initialize`.")
+        entry = leaf.format(record, self._place(index, sealed.id, chain), sealed.refs)
         self._track(record, index)
         # From here on only SQLite and the projection can fail; `Writer._perform` relies on it.
-        execute = self.connection.execute
-        execute(
-            "INSERT INTO leaf VALUES (?, ?, ?, ?, ?, ?)",
-            (index, record.type.value, record.session, record.exchange, entry, digest),
-        )
-        if sealed.refs:
-            rows = zip(
-                range(index * BODIES_LIMIT, (index + 1) * BODIES_LIMIT), sealed.refs, sealed.bodies, strict=False
-            )
-            values = [value for place, ref, data in rows for value in (place, ref.name, data)]
-            execute(_INSERT_BODIES[len(sealed.refs)], values)
-        if sseq is not None:
-            execute(
-                "UPDATE session SET sseq = ?, prev = ?, exchanges = ?, last = ? WHERE id = ?",
-                (sseq + 1, digest, exchanges, self.now, record.session),
-            )
+        digest = merkle.leaf_hash(entry)
+        self._leaves.append((index, record.type.value, record.session, record.exchange, entry, digest))
+        for position, (ref, data) in enumerate(zip(sealed.refs, sealed.bodies, strict=True)):
+            self._bodies.append((index * BODIES_LIMIT + position, ref.name, data))
+        if chain is not None:
+            chain.sseq, chain.prev, chain.written = chain.sseq + 1, digest, False
+            chain.exchanges += record.type in _BEGINS
         self.frontier = merkle.append(self.size, self.frontier, digest)
         self.size += 1
         if record.approval is not None:
             projection.on_append(self.connection, record, index)
         return index
+
+    def flush(self) -> None:
+        """Write the leaves that have gathered, and what is derived from them. Raises sqlite3.Error."""
+        _execute(self._connection, "INSERT INTO leaf VALUES {}", "(?,?,?,?,?,?)", self._leaves)
+        _execute(self._connection, "INSERT INTO body VALUES {}", "(?,?,?)", self._bodies)
+        _execute(self._connection, "INSERT INTO open_exchange VALUES {}", "(?,?,?,?)", list(self._began.values()))
+        ended = _execute(self._connection, "DELETE FROM open_exchange WHERE exchange IN ({})", "?", self._ended)
+        if ended != len(self._ended):
+            # Fails the group, or the job that asked for this: what was written by then is undone.
+            raise sqlite3.IntegrityError("an exchange of this process was ended by another")
+        if self._leaves:
+            self._write_chains()
+        self._clear()
+
+    def forget(self, size: int, frontier: Frontier) -> None:
+        """The current job was undone in the database: go on from where the log was before it."""
+        self.size, self.frontier, self._memory.opened = size, frontier, None
+        self._memory.chains.clear()
+        self._clear()
 
     def open_session(self, key: str, members: Document) -> SessionId:
         """Begin a session under its pseudonymous key: its data key, and its `session.open` leaf."""
@@ -158,34 +196,108 @@ class Transaction:
 
     def finish(self) -> None:
         """Write the head that the leaves have led to: the last thing before the commit."""
-        self.connection.execute("UPDATE head SET size = ?, frontier = ?", (self.size, merkle.pack(self.frontier)))
+        self.flush()
+        memory = self._memory
+        if self.size != memory.size:
+            memory.size, memory.packed, memory.frontier = self.size, merkle.pack(self.frontier), self.frontier
+            self._connection.execute("UPDATE head SET size = ?, frontier = ?", (memory.size, memory.packed))
 
-    def _chain(self, record: Record) -> tuple[int | None, bytes | None, int]:
-        """Where the record comes in its session: its sequence number, the hash before it, exchanges begun so far."""
-        if record.session is None:
-            return None, None, 0
+    def _read_head(self) -> None:
+        memory, row = self._memory, self._connection.execute("SELECT size, frontier FROM head").fetchone()
+        if row != (memory.size, memory.packed):
+            memory.chains.clear()
+            memory.size, memory.packed = row
+            try:
+                memory.frontier = merkle.unpack(*row)
+            except ValueError as error:
+                raise sqlite.altered(str(error)) from None
+        self.size, self.frontier = memory.size, memory.frontier
+
+    def _place(self, index: LeafIndex, id: str, chain: Chain | None) -> Place:
+        if chain is None:
+            return Place(index, id, self.now)
+        return Place(index, id, self.now, chain.sseq, Digest(chain.prev.hex()) if chain.prev else None)
+
+    def _chain(self, session: SessionId) -> Chain:
+        """Where a session's next record comes to stand. Raises InternalFault when there is no such session."""
+        chains = self._memory.chains
+        known = chains.get(session)
+        if known is not None:
+            return known
         query = "SELECT sseq, prev, exchanges, closed FROM session WHERE id = ?"
-        row = self.connection.execute(query, (record.session,)).fetchone()
+        row = self._connection.execute(query, (session,)).fetchone()
         if row is None:
             raise InternalFault("A record names a session that was never opened.")
-        sseq, prev, exchanges, closed = row
-        if record.type in _BEGINS:
-            if closed is not None:
-                raise SessionEnded("This session has ended. Begin another with `initialize`.")
-            exchanges += 1
-        return sseq, prev or None, exchanges
+        if len(chains) >= _CHAINS_LIMIT:
+            self._write_chains()
+            chains.clear()
+        chains[session] = Chain(row[0], row[1], row[2], row[3] is not None)
+        return chains[session]
 
     def _track(self, record: Record, index: LeafIndex) -> None:
         """Keep the list of exchanges that have begun and not ended: each is opened once and ended once."""
-        if record.type is LeafType.EXCHANGE_INTENT:
-            row = (record.exchange, self._writer, record.session, index)
-            opened = self.connection.execute("INSERT OR IGNORE INTO open_exchange VALUES (?, ?, ?, ?)", row)
-            if opened.rowcount != 1:
+        exchange, kind = record.exchange, record.type
+        if kind is not LeafType.EXCHANGE_INTENT and kind not in _ENDS:
+            return
+        if exchange is None:
+            raise InternalFault(f"A record of type {kind.value} names no exchange.")
+        opened = self._opened()
+        if kind is LeafType.EXCHANGE_INTENT:
+            if exchange in opened:
                 raise InternalFault("An exchange was begun twice.")
-        elif record.type in _ENDS:
-            ended = self.connection.execute("DELETE FROM open_exchange WHERE exchange = ?", (record.exchange,))
-            if ended.rowcount != 1:
-                raise InternalFault("An exchange was ended that is not open: its end is on record already.")
+            opened.add(exchange)
+            self._began[exchange] = (exchange, self._writer, record.session, index)
+            return
+        if exchange not in opened and not self._open_elsewhere(exchange):
+            raise InternalFault("An exchange was ended that is not open: its end is on record already.")
+        opened.discard(exchange)
+        if self._began.pop(exchange, None) is None:
+            self._ended.append((exchange,))
+
+    def _opened(self) -> set[ExchangeId]:
+        memory = self._memory
+        if memory.opened is None:
+            query = "SELECT exchange FROM open_exchange WHERE writer = ?"
+            memory.opened = {row[0] for row in self._connection.execute(query, (self._writer,))}
+        return memory.opened
+
+    def _open_elsewhere(self, exchange: ExchangeId) -> bool:
+        """Whether another process began it and it has no end yet, in this transaction neither."""
+        self.flush()
+        query = "SELECT 1 FROM open_exchange WHERE exchange = ?"
+        return self._connection.execute(query, (exchange,)).fetchone() is not None
+
+    def _write_chains(self) -> None:
+        query = "UPDATE session SET sseq = ?, prev = ?, exchanges = ?, last = ? WHERE id = ?"
+        for session, chain in self._memory.chains.items():
+            if not chain.written:
+                self._connection.execute(query, (chain.sseq, chain.prev, chain.exchanges, self.now, session))
+                chain.written = True
+
+    def _clear(self) -> None:
+        self._leaves.clear()
+        self._bodies.clear()
+        self._began.clear()
+        self._ended.clear()
+
+
+def _execute(connection: sqlite3.Connection, statement: str, row: str, rows: Sequence[tuple[object, ...]]) -> int:
+    """Run `statement`, which takes any number of rows, for `rows`; returns how many it changed.
+
+    Only ever for 1, 2, 4, 8 … of them, so that there are few different statements and SQLite keeps them compiled.
+    """
+    changed = start = 0
+    while start < len(rows):
+        count = min(1 << (len(rows) - start).bit_length() - 1, _ROWS_LIMIT)
+        values = [value for row in rows[start : start + count] for value in row]
+        changed += connection.execute(_repeated(statement, row, count), values).rowcount
+        start += count
+    return changed
+
+
+@cache
+def _repeated(statement: str, row: str, count: int) -> str:
+    return statement.format(",".join([row] * count))
 
 
 def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:

@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,7 +25,8 @@ from gateway.core.types import ExchangeId, SessionId
 from gateway.store import sqlite, startup
 from gateway.store.keys import Keys
 from gateway.store.sealing import Sealed, Sealer
-from gateway.store.transaction import Transaction, uuid7
+from gateway.store.stamps import uuid7
+from gateway.store.transaction import Memory, Transaction
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -47,7 +48,8 @@ class Job:
     """Reads only, and runs outside any transaction."""
     heals: bool = False
     """Is tried although the log has failed, and ends the failure when it is durable."""
-    done: trio.Event = field(default_factory=trio.Event)
+    task: trio.lowlevel.Task | None = None
+    """Who waits for it."""
     result: object = None
     error: Exception | None = None
     sealed: Sealed | None = None
@@ -75,6 +77,7 @@ class Writer:
         self._path, self._keys, self._now, self._connect, self._deliver = path, keys, now, connect, deliver
         self._sealer = Sealer(keys.origin, keys.kms, self.id)
         self._connection: sqlite3.Connection | None = None
+        self._memory = Memory()
         self._checked = False
         self._size = 0
         self._signed_at = _NEVER
@@ -130,10 +133,12 @@ class Writer:
             if self.failed is not None and not job.heals:
                 raise EvidenceFault(self.failed)
             if job.read is not None:
-                job.result = job.read(self._open())
+                read, connection = job.read, self._open()
+                job.result = sqlite.patiently(lambda: read(connection))
                 return False
             if job.record is not None:
-                job.sealed = self._sealer.seal(self._open(), job.record, uuid7(self._now()))
+                record, connection = job.record, self._open()
+                job.sealed = sqlite.patiently(lambda: self._sealer.seal(connection, record, self._now()))
         except sqlite3.Error as error:
             self._fail([job], error)
             return False
@@ -144,7 +149,7 @@ class Writer:
 
     def _group(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         sqlite.begin(connection)
-        transaction = Transaction(connection, self._sealer, self.id, self._now())
+        transaction = Transaction(connection, self._sealer, self.id, self._now(), self._memory)
         self._check(transaction)
         for job in jobs:
             self._perform(transaction, job)
@@ -187,6 +192,7 @@ class Writer:
         connection.execute("SAVEPOINT job")
         try:
             job.result = transaction.place(job.sealed) if job.sealed else job.work and job.work(transaction)
+            transaction.flush()
             job.touched = frozenset(transaction.touched)
         except Exception as error:  # Told to the job's caller.
             job.touched = frozenset(transaction.touched)
@@ -194,7 +200,7 @@ class Writer:
                 raise
             self._refuse(job, error)
             connection.execute("ROLLBACK TO job")
-            transaction.size, transaction.frontier = size, frontier
+            transaction.forget(size, frontier)
         connection.execute("RELEASE job")
 
     def _end_orphans(self, transaction: Transaction) -> frozenset[ExchangeId]:
@@ -247,7 +253,7 @@ class Writer:
 
     def _disconnect(self) -> None:
         """Drop the connection, which rolls back what is open on it; a fresh one sees what was kept."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._memory = self._connection, None, Memory()
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):  # It is not used again, and its failure has been told.
                 connection.close()

@@ -119,6 +119,108 @@ async def test_a_job_that_fails_takes_no_other_along(log, path, keys):
     assert report(path, keys).passed
 
 
+async def test_records_of_one_group_break_rules_alone_whatever_else_is_in_it(log, path, keys):
+    session = await log.session("client", members={}, idle_s=60)
+    await log.append(intent(session, "x1"))
+    refused = []
+
+    async def append(record):
+        try:
+            await log.append(record)
+        except InternalFault:
+            refused.append((record.type, record.exchange))
+
+    async with trio.open_nursery() as nursery:
+        for record in (
+            outcome(session, "x1"),
+            outcome(session, "x1"),
+            intent(session, "x2"),
+            intent(session, "x2"),
+            intent(session, "x3"),
+            outcome(session, "never begun"),
+            Record(LeafType.EXCHANGE_INTENT, {}, session),
+        ):
+            nursery.start_soon(append, record)
+    await log.append(outcome(session, "x2"))
+    await log.append(outcome(session, "x3"))
+
+    assert sorted(refused, key=str) == sorted(
+        [
+            (LeafType.EXCHANGE_OUTCOME, "x1"),
+            (LeafType.EXCHANGE_INTENT, "x2"),
+            (LeafType.EXCHANGE_OUTCOME, "never begun"),
+            (LeafType.EXCHANGE_INTENT, None),
+        ],
+        key=str,
+    )
+    assert report(path, keys).passed
+
+
+async def test_after_a_job_was_undone_its_session_goes_on_where_it_was(log, path, keys):
+    session = await log.session("client", members={}, idle_s=60)
+    await log.append(intent(session, "x1"))
+
+    def job(transaction):
+        transaction.append(outcome(session, "x1"))
+        transaction.append(intent(session, "x2"))
+        raise UpstreamFault("ours", kind="closed")
+
+    async def undone():
+        with pytest.raises(UpstreamFault):
+            await log.transact(job)
+
+    async with trio.open_nursery() as nursery:
+        for name in ("x3", "x4"):
+            nursery.start_soon(log.append, intent(session, name))
+            nursery.start_soon(undone)
+    for name in ("x1", "x3", "x4"):
+        await log.append(outcome(session, name))
+
+    with pytest.raises(InternalFault):
+        await log.append(outcome(session, "x2"))
+    await log.close_session(session, why="client")
+    with Reader.open(path) as reader:
+        assert reader.leaf(reader.size() - 1).members == {"why": "client", "exchanges": 3}
+    assert report(path, keys).passed
+
+
+async def test_what_a_job_reads_includes_what_its_group_wrote(log):
+    async def count():
+        query = "SELECT (SELECT count(*) FROM leaf), (SELECT count(*) FROM open_exchange)"
+        return await log.transact(
+            lambda transaction: (transaction.size, *transaction.connection.execute(query).fetchone())
+        )
+
+    seen = []
+
+    async def look():
+        seen.append(await count())
+
+    async with trio.open_nursery() as nursery:
+        for name in ("x1", "x2", "x3"):
+            nursery.start_soon(log.append, intent(None, name))
+            nursery.start_soon(look)
+
+    assert all(size == leaves == opened for size, leaves, opened in seen)
+    assert await count() == (3, 3, 3)
+
+
+async def test_processes_that_take_turns_in_a_session_keep_one_chain(log, path, keys, clock):
+    session = await log.session("client", members={}, idle_s=60)
+    async with EvidenceLog.open(path, keys, now=clock) as other:
+        for number in range(6):
+            one, two = (log, other) if number % 2 else (other, log)
+            await one.append(intent(session, f"x{number}"))
+            await two.append(intent(session, f"y{number}"))
+            await one.append(outcome(session, f"x{number}"))
+            await two.append(outcome(session, f"y{number}"))
+        await other.close_session(session, why="client")
+        with pytest.raises(SessionEnded):
+            await log.append(intent(session, "x"))
+
+    assert report(path, keys).passed
+
+
 async def test_the_result_of_a_job_comes_back(log):
     index = await log.transact(
         lambda transaction: transaction.append(Record(LeafType.KEY_EVENT, {}, bodies={"b": b"x"}))

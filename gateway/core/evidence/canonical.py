@@ -22,11 +22,35 @@ def encode(value: Json) -> bytes:
     never become the same bytes. Raises ValueError for what JSON cannot say: NaN, infinities, lone surrogates, and
     values of other types.
     """
-    if _plain(value):
-        try:
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        except TypeError:  # A lone surrogate, or nesting deeper than orjson's limit: told apart below.
-            pass
+    return encode_plain(value) if plain(value) else _encode(value)
+
+
+def encode_plain(value: Json) -> bytes:
+    """The same for a value that the caller knows to be `plain`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # A lone surrogate, or nesting deeper than orjson's limit: told apart there.
+        return _encode(value)
+
+
+def plain(value: object) -> bool:
+    """Whether orjson's sorted output is already canonical: no float, no wide integer, keys that sort alike as bytes."""
+    kind = type(value)
+    if kind is dict:
+        members: dict[object, object] = value  # type: ignore[assignment]  # `kind is dict` does not narrow `object`.
+        for key, member in members.items():
+            if type(key) is not str or not key.isascii() or (type(member) is not str and not plain(member)):
+                return False
+        return True
+    if kind is list:
+        items: list[object] = value  # type: ignore[assignment]  # as above
+        return all(type(item) is str or plain(item) for item in items)
+    if kind is int:
+        return -_SAFE <= value <= _SAFE  # type: ignore[operator]  # as above
+    return kind is str or value is None or kind is bool
+
+
+def _encode(value: Json) -> bytes:
     parts: list[str] = []
     try:
         _write(value, parts)
@@ -34,23 +58,6 @@ def encode(value: Json) -> bytes:
     except UnicodeEncodeError:
         # The original error carries the whole text, which may hold PHI.
         raise ValueError("a string holds a lone surrogate, which has no UTF-8 form") from None
-
-
-def _plain(value: object) -> bool:
-    """Whether orjson's sorted output is already canonical: no float, no wide integer, keys that sort alike as bytes."""
-    kind = type(value)
-    if kind is dict:
-        members: dict[object, object] = value  # type: ignore[assignment]  # `kind is dict` does not narrow `object`.
-        for key, member in members.items():
-            if type(key) is not str or not key.isascii() or (type(member) is not str and not _plain(member)):
-                return False
-        return True
-    if kind is list:
-        items: list[object] = value  # type: ignore[assignment]  # as above
-        return all(type(item) is str or _plain(item) for item in items)
-    if kind is int:
-        return -_SAFE <= value <= _SAFE  # type: ignore[operator]  # as above
-    return kind is str or value is None or kind is bool
 
 
 def _write(value: object, out: list[str]) -> None:

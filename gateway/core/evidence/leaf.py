@@ -99,7 +99,8 @@ def format(record: Record, place: Place, bodies: tuple[BodyRef, ...]) -> bytes:
         document["approval"] = record.approval
     if bodies:
         document["bodies"] = [_describe(ref) for ref in bodies]
-    entry = canonical.encode(document)
+    # All that is not a member is plain: our own names, text, and counts far below 2^53.
+    entry = canonical.encode_plain(document) if canonical.plain(record.members) else canonical.encode(document)
     if len(entry) > LIMIT:
         raise ValueError(f"a leaf of {len(entry)} bytes is larger than the limit of {LIMIT}")
     return entry
