@@ -73,6 +73,8 @@ def exchange(call: Call) -> Script[Reply]:
 
 def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
     """Hold the call for its reviewers: the grant that was spent on it, or the reply that says why there is none."""
+    if not approval.reviewable(call):
+        return (yield from close(call, Ending(Status.REFUSED, replies.unreviewable(call), why="unreviewable")))
     held = yield from hold(approval.ask(call, decided.decision))
     if held.state is not Settled.GRANTED:
         status = records.status_of(held.state)

@@ -25,8 +25,6 @@ INTERNAL = -32603
 """JSON-RPC 2.0 §5.1 "Internal error"."""
 NO_SESSION = -32001
 """What the official SDKs' servers say with 404 for a session they do not know."""
-NO_SESSION = -32001
-"""What the official SDKs' servers say with 404 for a session they do not know."""
 META = "phigate/refusal"
 
 
@@ -82,6 +80,15 @@ def unmaskable(call: Call) -> Reply:
         "so none of it is returned. Ask for fewer fields, or ask your security team to look at this exchange."
     )
     return _say(call, text, {"code": "unmaskable"})
+
+
+def unreviewable(call: Call) -> Reply:
+    """The call needs a person's approval and is more than a person can read."""
+    text = (
+        f"This call needs a reviewer's approval, and with more than {approval.REVIEWABLE_BYTES // 1024} KiB it is too "
+        "large for anybody to review. It was not run. Split it into smaller calls."
+    )
+    return _say(call, text, {"code": "unreviewable"})
 
 
 def held(call: Call, resolution: Resolution) -> Reply:

@@ -26,6 +26,7 @@ from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFa
 from gateway.core.evidence.record import LeafType
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
+from gateway.core.policy import approval
 from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Selector
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import ApprovalId, Era
@@ -142,6 +143,16 @@ def test_a_granted_call_is_decided_again_spent_and_then_forwarded_once() -> None
     play.expects(Present, True)
     play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
     play.ends()
+
+
+def test_a_call_too_large_to_read_is_not_put_to_reviewers() -> None:
+    arguments = {"id": "p1", "note": "x" * approval.REVIEWABLE_BYTES}
+    play = Playbook(call(Request(7, "tools/call", {"name": "read_patient", "arguments": arguments})))
+    play.decides(Entrypoint.CALL, ask_first())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="refused", why="unreviewable")
+
+    assert b"too large for anybody to review" in play.ends().data
 
 
 def test_a_grant_that_policy_has_come_to_deny_is_not_used() -> None:

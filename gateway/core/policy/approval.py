@@ -18,6 +18,7 @@ from gateway.core.call import Call
 from gateway.core.errors import InternalFault
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Reason
+from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Principal, SessionId
 
@@ -30,6 +31,10 @@ VOLATILE = frozenset(
 )
 """The members of `_meta` that may differ between a call and its retry. All others are part of what is approved: what
 is forwarded and not reviewed could tell the upstream to do something else, as W3C Baggage does (tenant, feature)."""
+
+REVIEWABLE_BYTES = 128 * 1024
+"""The largest message that is put to reviewers: 40 pages, beyond which nobody reads what they grant. Whoever lists
+approvals has them all unsealed, so their size is also what one client can cost everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,11 @@ class Objection:
 
     ground: Ground
     message: str
+
+
+def reviewable(call: Call) -> bool:
+    """Whether a person can be asked about this call at all."""
+    return len(jsonrpc.format(call.message)) <= REVIEWABLE_BYTES
 
 
 def ask(call: Call, decision: Decision) -> Ask:
