@@ -79,9 +79,10 @@ def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
     if held.state is not Settled.GRANTED:
         status = records.status_of(held.state)
         return (yield from close(call, Ending(status, replies.held(call, held), approval=held.approval)))
-    # Policy speaks last: between the question and the grant a new bundle may have come to deny this call.
+    # Policy speaks last: between the question and the grant a new bundle may have come to deny this call, or to want
+    # more than this grant is. Only a plain allow releases it.
     again = yield from decide(Entrypoint.CALL, policy_input.for_call(call, approval=held.detail))
-    if again.decision.effect is Effect.DENY:
+    if again.decision.effect is not Effect.ALLOW:
         reply = replies.refusal(call, again.decision)
         return (yield from close(call, Ending(Status.REFUSED, reply, decided=(again,), approval=held.approval)))
     if not (yield from spend(held.approval, records.spent(call, held.approval, again))):

@@ -8,6 +8,7 @@ import pytest
 from gateway.core.call import LISTEN, Call
 from gateway.core.commands import (
     Append,
+    Decided,
     Forward,
     Hold,
     Inspect,
@@ -155,10 +156,11 @@ def test_a_call_too_large_to_read_is_not_put_to_reviewers() -> None:
     assert b"too large for anybody to review" in play.ends().data
 
 
-def test_a_grant_that_policy_has_come_to_deny_is_not_used() -> None:
+@pytest.mark.parametrize("again", [deny(), ask_first(quorum=2)], ids=["deny", "a second approver"])
+def test_a_grant_that_policy_has_come_to_deny_or_find_too_little_is_not_used(again: Decided) -> None:
     play = asked(call())
     play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
-    play.decides(Entrypoint.CALL, deny())
+    play.decides(Entrypoint.CALL, again)
     play.records(LeafType.EXCHANGE_OUTCOME, status="refused", approval=APPROVAL)
     play.ends()
 
