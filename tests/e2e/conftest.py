@@ -82,7 +82,9 @@ def database_upstream(tmp_path_factory):
     with closing(sqlite3.connect(directory / "visits.db")) as db, db:
         db.execute("create table visit (id integer primary key, ward text, ssn text)")
         db.executemany("insert into visit (ward, ssn) values (?, ?)", [("icu", CONFIDENTIAL)] * 60)
-    command = ["-c", f'DB_URL="sqlite:///{directory}/visits.db" exec "{real_parts.python_tool("mcp-alchemy")}"']
+    # As careless programs do, it tells its standard error whom it serves: the gateway's logs must not repeat it.
+    start = f'echo "SSN {CONFIDENTIAL}" >&2; DB_URL="sqlite:///{directory}/visits.db" exec "$0"'
+    command = ["-c", start, str(real_parts.python_tool("mcp-alchemy"))]
     settings = {"command": "/bin/sh", "args": command, "sql": {"execute_query": "query"}, "sql_dialect": "sqlite"}
     return Upstream("database", settings)
 

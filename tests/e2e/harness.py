@@ -145,6 +145,17 @@ class Gateway:
         report = self.phigate("evidence", "verify", "-c", str(self.config), "--format", "json")
         return dict(json.loads(report))
 
+    def check_ends(self) -> None:
+        """What must hold once it has stopped: each exchange that began has one end."""
+        kinds = ("exchange.intent", "exchange.outcome", "exchange.unknown")
+        told = [(leaf["type"], leaf["exchange"]) for leaf in self.leaves() if leaf["type"] in kinds]
+        begun = sorted(exchange for kind, exchange in told if kind == "exchange.intent")
+        assert begun == sorted(exchange for kind, exchange in told if kind != "exchange.intent")
+
+    def replay(self) -> str:
+        """`phigate policy replay`: every decision on record comes out the same, byte for byte."""
+        return self.phigate("policy", "replay", "-c", str(self.config))
+
     def leaves(self) -> list[dict[str, Any]]:
         """All leaves of the log, in order."""
         with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as store:
@@ -203,7 +214,8 @@ def prepare(
 
 @contextmanager
 def running(place: Path, issuer: Issuer, upstreams: Sequence[Upstream], **more: Any) -> Iterator[Gateway]:
-    """A gateway that serves while the block runs, checked after it has ended by itself; takes what `prepare` takes."""
+    """A gateway that serves while the block runs, checked after it has ended by itself, and all its decisions made
+    again; takes what `prepare` takes."""
     gateway = prepare(place, issuer, upstreams, **more)
     try:
         gateway.start()
@@ -211,6 +223,8 @@ def running(place: Path, issuer: Issuer, upstreams: Sequence[Upstream], **more: 
         if gateway.process is not None:
             gateway.stop()
         gateway.check()
+        gateway.check_ends()
+        gateway.replay()
     finally:
         gateway.kill()
 

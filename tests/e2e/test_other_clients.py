@@ -64,16 +64,17 @@ def test_where_policy_opens_it_a_typescript_client_answers_what_the_upstream_ask
     assert tell(asking, which)["asked"]["content"][0]["text"] == "accept: icu"
 
 
-def inspect(gateway, era, *arguments, code=0):
+def inspect(gateway, era, *arguments):
     """What the Inspector's command line printed."""
     command = [
         *(real_parts.npm_tool("mcp-inspector"), "--cli", gateway.mcp("ward"), "--transport", "http"),
         *("--protocol-era", era, "--header", f"Authorization: Bearer {gateway.issuer.token('analyst')}"),
         *("--format", "json", *arguments),
     ]
-    environment = real_parts.environment()
+    # It keeps a catalogue of servers in its user's home.
+    environment = real_parts.environment() | {"HOME": str(gateway.place)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_S, check=False)
-    assert done.returncode == code, done.stderr + done.stdout
+    assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
 
 

@@ -69,6 +69,8 @@ async def test_calls_are_answered_refused_and_failed_each_in_its_own_form(gatewa
     assert (failed.is_error, SSN in text_of(failed), "No chart of" in text_of(failed)) == (True, False, True)
     assert [reason["code"] for reason in refused.meta["phigate/refusal"]["reasons"]] == ["write"]
     assert [reason["code"] for reason in withdrawn.meta["phigate/refusal"]["reasons"]] == ["tool_denied"]
+    # A tool that no listing described is taken to write.
+    assert [reason["code"] for reason in unknown.meta["phigate/refusal"]["reasons"]] == ["write"]
     assert (refused.is_error, withdrawn.is_error, unknown.is_error) == (True, True, True)
 
 
@@ -90,17 +92,20 @@ async def test_resources_and_prompts_are_masked_like_results(gateway, mode):
 @pytest.mark.parametrize("mode", MODES)
 async def test_progress_arrives_while_the_call_runs_and_masked(gateway, mode):
     """The upstream takes no further step until the client has told it that it heard of the one before."""
-    heard = []
+    heard, all_told = [], trio.Event()
     async with harness.client(gateway, "ward", "analyst", mode=mode) as client:
 
         async def progress(done, total, message):
             heard.append((done, total, message))
             await client.call_tool("tell", {"event": f"progress {mode}/{int(done)}"})
+            if done == total:
+                all_told.set()
 
         with trio.fail_after(GIVE_UP_S):
             result = await client.call_tool(
                 "stepwise", {"key": f"progress {mode}", "steps": 3}, progress_callback=progress
             )
+            await all_told.wait()
     assert text_of(result) == "3 steps"
     assert [(done, total) for done, total, _ in heard] == [(1, 3), (2, 3), (3, 3)]
     assert all(message.startswith("step ") and SSN not in message for _, _, message in heard)
