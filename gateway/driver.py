@@ -7,6 +7,7 @@ an answer from any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -105,6 +106,9 @@ class World:
     unseal_response: Callable[[Message, SessionId], Message]
     hold_s: float = 45.0
     """How long a client is kept waiting for reviewers; clients give up at 60 s."""
+    stream_s: float = 900.0
+    """How long a standing stream lasts. Its principal was identified when it began: whoever opens the next is
+    identified anew, so a token that expired or groups that were taken away end here."""
 
 
 @dataclass(slots=True)
@@ -117,6 +121,8 @@ class Driver:
     client: Client
     conversation: Conversation | None = None
     detached: bool = False
+    _until: float = math.inf
+    """When a standing stream ends, on trio's clock."""
     _open: bool = False
     _seen: tuple[Json, Survey | None] = (None, None)
     """The value inspected last and what was seen of it, for masking it next."""
@@ -198,14 +204,26 @@ class Driver:
 
     async def _forward(self, message: Message, detached: bool) -> None:
         self.detached = detached
+        self._begin_stream()
         self.conversation = await self._closing.enter_async_context(self.world.upstream.converse(self.link))
         await self.conversation.send(message)
 
+    def _begin_stream(self) -> None:
+        if self.call.stands:
+            self._until = trio.current_time() + self.world.stream_s
+
     async def _listen(self) -> None:
+        self._begin_stream()
         self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
         await self.client.open_stream()
 
     async def _receive(self) -> Message | None:
+        with trio.CancelScope(deadline=self._until):
+            message = await self._hear()
+            return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
+        return None
+
+    async def _hear(self) -> Message | None:
         if self.detached:
             message = await self._talk().receive()
         else:
@@ -213,7 +231,7 @@ class Driver:
                 message = await self._talk().receive()
             if scope.cancelled_caught:
                 raise ClientGone("the client hung up while the upstream was at work")
-        return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
+        return message
 
     async def _hold(self, ask: Ask) -> Resolution:
         resolution = await self.world.approvals.request(ask)

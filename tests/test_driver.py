@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.core.call import Call
+from gateway.core.call import LISTEN, Call
 from gateway.core.commands import Decided, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
 from gateway.core.evidence.record import LeafType
@@ -52,6 +52,32 @@ async def test_a_denied_call_opens_no_conversation() -> None:
 
     assert scene.upstream.opened == 0
     assert scene.evidence.types() == [LeafType.EXCHANGE_REFUSED]
+
+
+SUBSCRIBE = Request(9, "subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+
+
+@pytest.mark.parametrize("about", [call(LISTEN), call(SUBSCRIBE), call(SUBSCRIBE, era=Era.MODERN)], ids=str)
+async def test_a_standing_stream_ends_so_that_an_expired_token_does_not_listen_for_ever(
+    about: Call, autojump_clock: object
+) -> None:
+    scene = Scene(ALLOWED, [])
+    began = trio.current_time()
+    reply = await drive(scene, about)
+
+    assert trio.current_time() - began == pytest.approx(900)
+    assert ends(scene) == ["ended"]
+    assert scene.upstream.closed == 1
+    if about.message is SUBSCRIBE:
+        assert orjson.loads(reply.data)["result"]["_meta"] == {"io.modelcontextprotocol/subscriptionId": 9}
+
+
+async def test_a_subscription_of_a_legacy_client_that_hangs_up_is_not_listened_to_any_more() -> None:
+    scene = Scene(ALLOWED, [], on_step=lambda _, name: name == "receive" and scene.client.leave())
+    with trio.fail_after(5):
+        await drive(scene, call(SUBSCRIBE))
+
+    assert ends(scene) == ["abandoned"]
 
 
 async def test_a_hold_ends_when_reviewers_grant_and_the_call_runs_once() -> None:

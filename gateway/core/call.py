@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.core.protocol.jsonrpc import Message, Notification
+from gateway.core.protocol import mcp
+from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
 
 LISTEN = Notification("(listen)")
@@ -38,3 +39,8 @@ class Call:
     def listens(self) -> bool:
         """Whether this is the legacy stream and not a message."""
         return self.message is LISTEN
+
+    @property
+    def stands(self) -> bool:
+        """Whether this asks for a stream that ends by itself never: the legacy one, or `subscriptions/listen`."""
+        return self.listens or (isinstance(self.message, Request) and self.message.method == mcp.LISTEN)

@@ -93,11 +93,14 @@ def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
 def carry(call: Call, grant: Resolution | None) -> Script[Reply]:
     """Forward the message and bring back all that comes of it, message by message."""
     # A legacy client that drops its connection has not cancelled (MCP 2025-11-25, Cancellation), and an approved call
-    # runs once whether or not its client waited: both are brought to their end.
-    yield from forward(call.message, detached=grant is not None or call.era is Era.LEGACY)
+    # runs once whether or not its client waited: both are brought to their end. A standing stream has none of its own.
+    detached = (grant is not None or call.era is Era.LEGACY) and not call.stands
+    yield from forward(call.message, detached=detached)
     while True:
         message = yield from receive()
         match message:
+            case None if call.stands:
+                return (yield from close(call, Ending(Status.ENDED, replies.ended(call))))
             case None:
                 return (yield from close(call, Ending(Status.ACCEPTED, Reply.accepted())))
             case Success() | Failure():

@@ -14,7 +14,7 @@ from gateway.core.commands import Resolution, Settled
 from gateway.core.errors import ClientFault, GatewayError, UpstreamFault
 from gateway.core.policy import approval
 from gateway.core.policy.decision import Decision
-from gateway.core.protocol import jsonrpc, versions
+from gateway.core.protocol import jsonrpc, mcp, versions
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, RequestId, Response, Success
 from gateway.core.types import Document, Era, Json
 
@@ -134,6 +134,14 @@ def spent(call: Call, resolution: Resolution) -> Reply:
         "Calling again asks for a new one."
     )
     return _say(call, text, {"code": "approval_spent", "approval": resolution.approval})
+
+
+def ended(call: Call) -> Reply:
+    """A subscription has lasted as long as it may: its graceful end (MCP 2026-07-28, Subscriptions)."""
+    if not isinstance(call.message, Request):
+        return Reply.nothing()
+    result: Document = {"_meta": {mcp.SUBSCRIPTION_ID: call.message.id}}
+    return Reply.of(Success(call.message.id, versions.complete(call.era, result)), call.era)
 
 
 def fault(call: Call, cause: UpstreamFault) -> Reply:
