@@ -96,6 +96,8 @@ class Endpoint:
     def _explain(self, fault: GatewayError, request: Inbound) -> tuple[Reply, Headers]:
         """The answer to a fault that came before there was an exchange."""
         match fault:
+            case ClientFault(status=405):
+                return replies.client_fault(fault, None), [(b"allow", b"DELETE, GET, POST")]  # RFC 9110 §15.5.6
             case ClientFault():
                 return replies.client_fault(fault, None), []
             case Unauthenticated():
