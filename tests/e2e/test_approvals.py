@@ -228,6 +228,17 @@ async def test_the_result_of_a_granted_call_is_kept_for_the_retry_of_a_client_th
     assert ledger.ran(sql) == 1
 
 
+async def test_one_grant_releases_one_of_several_identical_calls(ledger):
+    sql = ledger.bulk()
+    async with held(ledger.gateway, "legacy", sql) as one, held(ledger.gateway, "legacy", sql) as other:
+        assert one.approval == other.approval
+        await ledger.grant(one.approval)
+        await one.done.wait()
+        await other.done.wait()
+    assert sorted([one.result.is_error, other.result.is_error]) == [False, True]
+    assert ledger.ran(sql) == 1
+
+
 async def test_calls_that_differ_and_people_who_differ_share_no_approval(ledger):
     sql = ledger.bulk()
     async with (
