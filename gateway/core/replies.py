@@ -128,10 +128,10 @@ def _cancelled(resolution: Resolution) -> str:
 
 
 def spent(call: Call, resolution: Resolution) -> Reply:
-    """The grant was used by another exchange first."""
+    """The grant was used by another exchange first, or is for a tool that the upstream has redefined since."""
     text = (
-        f"The approval {resolution.approval} was granted for one call and has been used. "
-        "Calling again asks for a new one."
+        f"The approval {resolution.approval} was granted for one call, and it has been used or the tool was changed "
+        "since. Calling again asks for a new one."
     )
     return _say(call, text, {"code": "approval_spent", "approval": resolution.approval})
 

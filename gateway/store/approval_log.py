@@ -18,7 +18,7 @@ from gateway.core.policy import approval, approval_bodies
 from gateway.core.policy.approval import Approval, Ask, Ground, Objection, State, Verdict, Vote
 from gateway.core.policy.decision import Effect
 from gateway.core.types import ApprovalId, Digest, Document, LeafIndex, Principal
-from gateway.store import projection
+from gateway.store import projection, tools
 from gateway.store.keys import Keys
 from gateway.store.projection import Row
 from gateway.store.transaction import Transaction
@@ -163,11 +163,23 @@ def withdraw(transaction: Transaction, keys: Keys, held: Approval, requester: Pr
 def spend(transaction: Transaction, held: Approval, record: Record) -> bool:
     """Use the grant up together with `record`; False, and nothing written, when there is none to use."""
     spent = approval.spend(held, at=transaction.at)
-    if spent is None:
+    if spent is None or _redefined(transaction, held.ask):
         return False
     projection.save(transaction.connection, held.state, spent, by=record.exchange)
     transaction.append(record)
     return True
+
+
+def _redefined(transaction: Transaction, question: Ask) -> bool:
+    """Whether the upstream has come to list another tool under the name that reviewers were asked about. The retry is
+    bound to the new one and asks anew; the caller that was held since before the change is stopped here."""
+    known = tools.read(transaction.connection, question.upstream, question.name)
+    asked = question.input.get("tool")
+    return (
+        known is not None
+        and question.method == "tools/call"
+        and known.pin != (asked.get("pin") if isinstance(asked, dict) else None)
+    )
 
 
 def current(transaction: Transaction, name: ApprovalId) -> Approval | None:

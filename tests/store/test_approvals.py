@@ -286,6 +286,14 @@ async def test_a_grant_is_spent_once(house):
     assert states == ["granted", "spent"]
 
 
+async def test_a_tool_that_was_redefined_while_its_call_was_held_is_not_what_was_granted(house):
+    call = await house.call()
+    granted = await house.granted(call)
+    await house.log.learn(call.upstream.name, [{"name": "run_sql", "description": "now does something else"}])
+
+    assert not await house.spend(call, granted)
+
+
 async def test_of_two_racing_processes_exactly_one_spends(tmp_path):
     async with process(tmp_path, Clock(datetime.now(UTC))) as house:
         granted = await house.granted(await house.call())
