@@ -38,7 +38,7 @@ def of(message: Message, sql_arguments: Mapping[str, str], dialect: str) -> Docu
     configured = sql_arguments.get(name) if isinstance(name, str) else None
     text = _text(given.get(configured)) if configured is not None else _usual(given)
     if configured is not None and text is None:
-        found["sql"] = {"understood": False, "parse_error": "argument", "statements": []}
+        found["sql"] = {"understood": False, "parse_error": "argument", "statements": [], "outputs": []}
     elif text is not None:
         found["sql"] = sql.facts(text, dialect)
     return found

@@ -8,6 +8,8 @@ Never raises, and neither it nor sqlglot says any of the SQL in a log or an exce
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +19,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.parser import Parser
 
-from gateway.core.facts import bounds
+from gateway.core.facts import bounds, lineage
 from gateway.core.types import Document, Json
 
 LONGEST = 65_536
@@ -26,6 +28,9 @@ DEEPEST = 64
 """Open parentheses; the parser descends once for each and some cost it much more than that."""
 _CACHED = 4_096
 """Characters; longer SQL is parsed each time rather than kept."""
+
+_TWO_READINGS = re.compile(r"/\*(?:M?!|(?:(?!\*/).)*?/\*)", re.DOTALL)
+"""Comments that one database ends where another goes on, or that MySQL executes."""
 
 _DDL = (exp.Create, exp.Drop, exp.Alter, exp.TruncateTable, exp.Comment, exp.Grant, exp.Revoke)
 _TRANSACTION = (exp.Transaction, exp.Commit, exp.Rollback)
@@ -46,8 +51,9 @@ def facts(sql: str, dialect: str) -> Document:
     """What `sql` would do in sqlglot's `dialect` (empty: generic).
 
     `{"understood": bool, "parse_error": str|null, "statements": [{kind, understood, tables, columns, writes, star,
-    limit, where, keyed, aggregate, functions}…]}`; kind is one of select, insert, update, delete, merge, ddl,
-    transaction, pragma, call, other. `parse_error` is a word of ours. Total.
+    limit, where, keyed, aggregate, functions}…], "outputs": [{name, fields, sources, classes, transformed, unresolved}
+    …]}`; kind is one of select, insert, update, delete, merge, ddl, transaction, pragma, call, other. `outputs` are the
+    names that do not themselves say what stands under them (`lineage.Output`). `parse_error` is a word of ours. Total.
     """
     data = _facts(sql, dialect) if len(sql) <= _CACHED else _facts.__wrapped__(sql, dialect)
     document: Document = orjson.loads(data)
@@ -60,9 +66,13 @@ def _facts(sql: str, dialect: str) -> bytes:
         return _nothing("too_long")
     if _depth(sql) > DEEPEST:
         return _nothing("too_deep")
+    if _TWO_READINGS.search(sql):
+        return _nothing("comment")
     try:
         trees = _parse(sql, dialect)
-        statements = [_statement(tree) for tree in trees if tree is not None and not isinstance(tree, exp.Semicolon)]
+        trees = [tree for tree in trees if tree is not None and not isinstance(tree, exp.Semicolon)]
+        statements = [_statement(tree) for tree in trees]
+        outputs = _outputs(trees)
     except sqlglot.errors.SqlglotError:
         return _nothing("syntax")
     except Exception:  # What else a parser raises on hostile text is not ours to list; nothing was understood.
@@ -70,11 +80,11 @@ def _facts(sql: str, dialect: str) -> bytes:
     if not statements:
         return _nothing("empty")
     understood = all(statement["understood"] for statement in statements)
-    return orjson.dumps({"understood": understood, "parse_error": None, "statements": statements})
+    return orjson.dumps({"understood": understood, "parse_error": None, "statements": statements, "outputs": outputs})
 
 
 def _nothing(why: str) -> bytes:
-    return orjson.dumps({"understood": False, "parse_error": why, "statements": []})
+    return orjson.dumps({"understood": False, "parse_error": why, "statements": [], "outputs": []})
 
 
 def _depth(sql: str) -> int:
@@ -124,6 +134,23 @@ def _statement(tree: Any) -> dict[str, Json]:
         "aggregate": shape.aggregate and kind == "select",
         "functions": list[Json](functions),
     }
+
+
+def _outputs(trees: list[Any]) -> list[Json]:
+    """The outputs of all statements, whose results travel together. Where they share a field it is as if computed."""
+    found = [one for tree in trees for one in lineage.of(tree)]
+    uses = Counter(name for one in found for name in one.fields)
+    return [
+        {
+            "name": one.name,
+            "fields": list[Json](one.fields),
+            "sources": list[Json](one.sources),
+            "classes": list[Json](one.classes),
+            "transformed": one.transformed or any(uses[name] > 1 for name in one.fields),
+            "unresolved": one.unresolved,
+        }
+        for one in found
+    ]
 
 
 def _kind(tree: Any) -> tuple[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from gateway.core.masking.names import LONGEST_NAME, Named, named, shape
 from gateway.core.masking.phi import Phi
@@ -50,9 +51,13 @@ def identifier(node: Document) -> Named:
     return Named("identifier_value", found)
 
 
-def header(first: list[Json]) -> list[str] | None:
-    """The column names that the first of several rows gives, if the dictionary knows one of them."""
-    names = [item for item in first if isinstance(item, str) and _COLUMN_NAME.fullmatch(item)]
-    if not names or len(names) < len(first):
+def header(first: list[Json], fields: Collection[str]) -> list[str] | None:
+    """The column names that the first of several rows gives, if the dictionary or a rule (`fields`) knows one."""
+    texts = [item for item in first if isinstance(item, str)]
+    if not texts or len(texts) < len(first):
         return None
-    return names if any(one.phi is not None and not one.weak for one in shape(tuple(names), "").members) else None
+    if fields and any(len(text) <= LONGEST_NAME and named(text).name in fields for text in texts):
+        return texts
+    if not all(_COLUMN_NAME.fullmatch(text) for text in texts):
+        return None
+    return texts if any(one.phi is not None and not one.weak for one in shape(tuple(texts), "").members) else None

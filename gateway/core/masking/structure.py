@@ -260,7 +260,7 @@ class Walk:
 
     def _list(self, node: list[Json], at: _At) -> None:
         first = node[0] if node else None
-        if isinstance(first, list) and len(node) > 1 and (columns := hints.header(first)):
+        if isinstance(first, list) and len(node) > 1 and (columns := hints.header(first, self._explicit.fields)):
             self._table(node, columns, at)
             return
         if isinstance(first, dict | list) and not at.counted:

@@ -28,6 +28,7 @@ _STOP = {  # Where an unquoted value ends; an address, a date or a list of names
     Phi.NAME: re2.compile(rb"[;|\r\n\x00}\]]"),
 }
 _STOP_AT_COMMA = re2.compile(rb"[,;|\r\n\x00}\]]")
+_LINE_END = re2.compile(rb"[\r\n\x00]")
 _YEAR_AFTER = re2.compile(rb", ?\d{4}\b")
 _RULE_LINE = re.compile(rb"[ \t]*\|?[ \t:+|-]*-{2,}[ \t:+|-]*")
 _HEADER_CELL = re.compile(r"[A-Za-z_][\w .#/()-]{0,48}")
@@ -81,7 +82,10 @@ def _pairs(data: bytes, fields: frozenset[str]) -> Iterator[Cell]:
         known = meaning(name, fields)
         if known is None or known.phi is None or match.end() >= len(data):
             continue
-        span = _value(data, match.end(), known.phi)
+        if known.name in fields and data[match.start() - 1 : match.start()] not in (b'"', b"'"):
+            span = _line(data, match.end(), known.phi)
+        else:
+            span = _value(data, match.end(), known.phi)
         if span is not None:
             yield Cell(*span, known)
 
@@ -113,6 +117,14 @@ def _value(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
     if span and phi not in _WORDY and not any(48 <= byte <= 57 for byte in data[span[0] : span[1]]):
         return None
     return span
+
+
+def _line(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
+    """A value that a rule asks for by name: nothing says what it looks like, so unquoted it is the rest of the line."""
+    if data[start : start + 1] in (b'"', b"'", b"\\", b"["):
+        return _value(data, start, phi)
+    stop = _LINE_END.search(data, start)
+    return _strip(data, start, stop.start() if stop else len(data))
 
 
 def _name_run(data: bytes, start: int, end: int) -> tuple[int, int] | None:

@@ -31,6 +31,18 @@ _PRINCIPALS: tuple[Document, ...] = tuple(
     }
     for groups in _GROUPS
 )
+_OUTPUTS: list[Json] = [
+    {
+        "name": name,
+        "fields": [name] if name else [],
+        "sources": ["family", "given"],
+        "classes": ["NAME"],
+        "transformed": transformed,
+        "unresolved": False,
+    }
+    for name in ("", "full", "other")
+    for transformed in (True, False)
+]
 _STATEMENTS: list[Json] = [
     {
         "kind": kind,
@@ -51,15 +63,17 @@ _STATEMENTS: list[Json] = [
 ]
 
 
-def _sql(statements: list[Json]) -> Document:
-    return {"sql": {"understood": bool(statements), "parse_error": None, "statements": statements}}
+def _sql(statements: list[Json], outputs: list[Json]) -> Document:
+    understood = bool(statements)
+    return {"sql": {"understood": understood, "parse_error": None, "statements": statements, "outputs": outputs}}
 
 
 _FACTS: tuple[Document, ...] = (
     {},
-    _sql([]),
-    *(_sql([statement]) for statement in _STATEMENTS),
-    _sql(_STATEMENTS * 8),
+    _sql([], []),
+    *(_sql([statement], []) for statement in _STATEMENTS),
+    *(_sql(_STATEMENTS[:1], outputs) for outputs in (_OUTPUTS, _OUTPUTS[2:])),
+    _sql(_STATEMENTS * 8, _OUTPUTS[2:] * 8),
 )
 _TOOL: Document = {"name": "run_sql", "pin": "0" * 64, "annotations": {"readOnlyHint": False}}
 _CALLS: tuple[Document, ...] = (
@@ -143,6 +157,9 @@ def _results(principal: Document) -> Iterator[tuple[Entrypoint, Document]]:
             document: Document = {**common, "message": _ABOUT, "result": result, "profile": profile}
             yield Entrypoint.RESULT, document
             yield Entrypoint.RESULT, {**document, "approval": _GRANT}
+    for facts in _FACTS:
+        document = {**common, "facts": facts, "message": _ABOUT, "result": _RESULTS[0], "profile": _PROFILES[1]}
+        yield Entrypoint.RESULT, document
 
 
 def _common(phase: str, principal: Document) -> Document:

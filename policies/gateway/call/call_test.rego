@@ -12,12 +12,12 @@ call := {
 	"upstream": {"name": "clinic", "labels": {}},
 	"tool": {"name": "run_sql", "annotations": {"readOnlyHint": false}},
 	"message": {"kind": "request", "method": "tools/call", "name": "run_sql"},
-	"facts": {"sql": {"understood": true, "statements": [{"kind": "select", "keyed": true, "limit": null}]}},
+	"facts": {"sql": {"understood": true, "statements": [{"kind": "select", "keyed": true, "limit": null}], "outputs": []}},
 }
 
 with_sql(statement) := object.union(
 	call,
-	{"facts": {"sql": {"understood": true, "statements": [statement]}}},
+	{"facts": {"sql": {"understood": true, "statements": [statement], "outputs": []}}},
 )
 
 about(method, name) := object.union(call, {"message": {"kind": "request", "method": method, "name": name}, "facts": {}})
@@ -113,7 +113,7 @@ test_a_schema_change_is_denied_to_every_role if {
 
 test_one_bad_statement_among_good_ones_denies if {
 	statements := [{"kind": "select", "keyed": true}, {"kind": "ddl", "keyed": true}]
-	asked := object.union(call, {"facts": {"sql": {"understood": true, "statements": statements}}})
+	asked := object.union(call, {"facts": {"sql": {"understood": true, "statements": statements, "outputs": []}}})
 	data.gateway.call.decision.effect == "deny" with input as asked
 }
 
@@ -315,7 +315,7 @@ test_two_reasons_take_the_strictest_terms if {
 	statements := [{"kind": "select", "keyed": false}, {"kind": "update", "keyed": true}]
 	document := object.union(call, {
 		"principal": clinician,
-		"facts": {"sql": {"understood": true, "statements": statements}},
+		"facts": {"sql": {"understood": true, "statements": statements, "outputs": []}},
 	})
 	approvals := {
 		"bulk_select": {"groups": ["privacy-officers", "chiefs"], "quorum": 2, "expires_s": 900, "justification": "optional"},
@@ -329,4 +329,55 @@ test_two_reasons_take_the_strictest_terms if {
 		"expires_s": 60,
 		"justification": "required",
 	}
+}
+
+output := {
+	"name": "x",
+	"fields": ["x"],
+	"sources": ["family"],
+	"classes": ["NAME"],
+	"transformed": false,
+	"unresolved": false,
+}
+
+with_outputs(outputs) := json.patch(call, [{"op": "replace", "path": "/facts/sql/outputs", "value": outputs}])
+
+selecting(changes) := with_outputs([object.union(output, changes)])
+
+test_a_renamed_column_that_can_be_masked_is_allowed if {
+	every changes in [{}, {"transformed": true}, {"classes": ["NAME", "SSN"]}, {"classes": [], "fields": []}] {
+		data.gateway.call.decision.effect == "allow" with input as selecting(changes)
+	}
+}
+
+test_what_could_not_be_masked_by_its_name_is_denied if {
+	every changes in [{"fields": []}, {"unresolved": true}, {"unresolved": true, "classes": [], "fields": []}] {
+		decision := data.gateway.call.decision with input as selecting(changes)
+		decision.effect == "deny"
+		codes(decision) == {"sql_hidden_columns"}
+		granted := object.union(selecting(changes), {"approval": {"id": "x"}})
+		data.gateway.call.decision.effect == "deny" with input as granted
+	}
+}
+
+test_a_role_that_sees_a_class_may_compute_with_it if {
+	asked := object.union(selecting({"fields": [], "transformed": true}), {"principal": clinician})
+	data.gateway.call.decision.effect == "allow" with input as asked
+	hidden := object.union(selecting({"fields": [], "classes": ["SSN"]}), {"principal": clinician})
+	data.gateway.call.decision.effect == "deny" with input as hidden
+}
+
+test_a_role_without_masks_may_select_as_it_likes if {
+	masks := object.union(data.gateway.settings.masks, {"safe_harbor": {"birth_years": false, "rules": []}})
+	decision := data.gateway.call.decision with input as selecting({"unresolved": true})
+		with data.gateway.settings.masks as masks
+	decision.effect == "allow"
+}
+
+test_facts_that_do_not_tell_the_outputs_are_denied if {
+	every outputs in [null, {}, "x", 1] {
+		data.gateway.call.decision.effect == "deny" with input as with_outputs(outputs)
+	}
+	document := json.remove(call, ["facts/sql/outputs"])
+	data.gateway.call.decision.effect == "deny" with input as document
 }

@@ -1,13 +1,19 @@
 # METADATA
 # title: Masks
 # description: >-
-#   The mask plan for what an upstream says: the role's profile in `settings.masks`. A role whose profile is missing gets
-#   no plan, and then nothing.
+#   The mask plan for what an upstream says: the role's profile in `settings.masks`, and before it a rule for each name
+#   that SQL gives to a column which the profile masks. A role whose profile is missing gets no plan, and then nothing.
 package gateway.masks
 
 plan := [] if {
 	descriptive
-} else := array.concat([birth_year], profile.rules) if {
+} else := base if {
+	not input.facts.sql
+} else := array.concat(renamed, base) if {
+	not hides
+}
+
+base := array.concat([birth_year], profile.rules) if {
 	profile.birth_years == true
 } else := profile.rules
 
@@ -17,6 +23,68 @@ profile := data.gateway.settings.masks[data.gateway.roles.terms.mask]
 birth_year := {
 	"select": {"class": "BIRTH_DATE"},
 	"operator": {"name": "generalise", "as_of": input.time},
+}
+
+redact := {"name": "redact"}
+
+# The class whose rule takes a class that has none of its own, before `PHI` does.
+wider := {"ZIP": "GEO", "BIRTH_DATE": "DATE", "AGE": "DATE"}
+
+renamed := [{"select": {"field": field}, "operator": operator} |
+	some output in input.facts.sql.outputs
+	operator := operator_of(output)
+	some field in output.fields
+]
+
+# Undefined where the profile leaves what the output holds as it is. A value computed of what is masked is masked as a
+# whole, whatever would be left of the original.
+operator_of(output) := of_class(output.classes[0]) if {
+	count(output.classes) == 1
+	output.transformed == false
+	count(selected_fields) == 0
+} else := redact if {
+	some class in output.classes
+	of_class(class)
+} else := redact if {
+	some source in output.sources
+	source in selected_fields
+}
+
+selected_fields := {rule.select.field | some rule in base}
+
+# PHI is said of computed free text, in which nothing can be found any more.
+of_class(class) := redact if {
+	class == "PHI"
+	count(base) > 0
+} else := given[class] if {
+	given[class]
+} else := given[wider[class]] if {
+	given[wider[class]]
+} else := given.PHI
+
+# The first rule for a class counts.
+given := object.union_n([{class: rule.operator} |
+	some rule in array.reverse(base)
+	class := rule.select["class"]
+])
+
+default hides := false
+
+# Whether something that the profile masks would come back under a name that nobody can tell beforehand.
+hides if {
+	sql := input.facts.sql
+	not is_array(sql.outputs)
+} else if {
+	some output in input.facts.sql.outputs
+	hidden(output)
+}
+
+hidden(output) if {
+	output.unresolved == true
+	count(base) > 0
+} else if {
+	count(output.fields) == 0
+	operator_of(output)
 }
 
 default descriptive := false

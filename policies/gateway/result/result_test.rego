@@ -114,7 +114,8 @@ test_a_bulk_result_that_comes_back_as_a_task_is_a_bulk_result if {
 
 test_an_error_that_asks_the_user_to_open_a_url_is_an_elicitation if {
 	error := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": ["elicitation/create"]}
-	decision := data.gateway.result.decision with input as but({"result": error})
+	asked := but({"result": error})
+	decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream.requests as ["ping"]
 	decision.effect == "deny"
 	codes(decision) == {"upstream_not_expected"}
 }
@@ -224,4 +225,67 @@ test_nobody_without_a_role_receives_anything if {
 
 test_an_empty_input_is_denied if {
 	data.gateway.result.decision.effect == "deny" with input as {}
+}
+
+output := {
+	"name": "x",
+	"fields": ["x"],
+	"sources": ["zip"],
+	"classes": ["ZIP"],
+	"transformed": false,
+	"unresolved": false,
+}
+
+of_sql(outputs) := {"facts": {"sql": {"understood": true, "statements": [{"kind": "select"}], "outputs": outputs}}}
+
+selected(who, changes) := but(object.union(of_sql([object.union(output, changes)]), {"principal": who}))
+
+fields(plan) := {rule.select.field: rule.operator | some rule in plan; rule.select.field}
+
+test_a_renamed_column_is_masked_like_the_column_it_is if {
+	decision := data.gateway.result.decision with input as selected(analyst, {})
+	fields(decision.mask) == {"x": {"name": "generalise"}}
+	masked(decision.mask).PHI == "redact"
+	dated := data.gateway.result.decision with input as selected(analyst, {"classes": ["BIRTH_DATE"]})
+	fields(dated.mask) == {"x": {"name": "generalise", "as_of": result.time}}
+	wide := data.gateway.result.decision with input as selected(analyst, {"classes": ["MRN"]})
+	fields(wide.mask) == {"x": {"name": "redact"}}
+	narrow := data.gateway.result.decision with input as selected(clinician, {"classes": ["SSN"]})
+	fields(narrow.mask) == {"x": {"name": "partial", "keep": 4}}
+}
+
+test_a_value_computed_of_masked_columns_is_redacted if {
+	every changes in [{"transformed": true}, {"classes": ["ZIP", "NAME"]}, {"classes": ["PHI"]}] {
+		decision := data.gateway.result.decision with input as selected(analyst, changes)
+		fields(decision.mask) == {"x": {"name": "redact"}}
+	}
+	free := data.gateway.result.decision with input as selected(clinician, {"classes": ["PHI"], "transformed": true})
+	fields(free.mask) == {"x": {"name": "redact"}}
+}
+
+test_every_way_a_database_may_write_a_name_is_masked if {
+	decision := data.gateway.result.decision with input as selected(analyst, {"fields": ["my_col", "mycol"]})
+	object.keys(fields(decision.mask)) == {"my_col", "mycol"}
+}
+
+test_what_a_role_sees_it_sees_under_any_name if {
+	decision := data.gateway.result.decision with input as selected(clinician, {"classes": ["NAME"]})
+	decision.effect == "allow"
+	fields(decision.mask) == {}
+}
+
+test_a_field_that_the_profile_masks_is_masked_under_another_name if {
+	profile := {"birth_years": false, "rules": [{"select": {"field": "zip"}, "operator": {"name": "null"}}]}
+	masks := object.union(data.gateway.settings.masks, {"safe_harbor": profile})
+	decision := data.gateway.result.decision with input as selected(analyst, {"classes": []})
+		with data.gateway.settings.masks as masks
+	fields(decision.mask) == {"x": {"name": "redact"}, "zip": {"name": "null"}}
+}
+
+test_what_cannot_be_masked_by_its_name_is_withheld if {
+	every changes in [{"unresolved": true}, {"fields": []}] {
+		decision := data.gateway.result.decision with input as selected(analyst, changes)
+		decision.effect == "deny"
+	}
+	data.gateway.result.decision.effect == "deny" with input as but(of_sql(null))
 }

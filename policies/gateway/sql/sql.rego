@@ -2,13 +2,16 @@
 # title: SQL guard
 # description: >-
 #   What the statements of a call do, from `input.facts.sql`. SQL that was not understood, that changes a schema or that
-#   writes to every row of a table is refused; a read that no key and no small limit bounds needs an approval.
+#   writes to every row of a table is refused, and so are columns that masking would not know again; a read that no key
+#   and no small limit bounds needs an approval.
 package gateway.sql
 
 default verdict := "deny"
 
 verdict := "allow" if {
 	not input.facts.sql
+} else := "deny" if {
+	data.gateway.masks.hides
 } else := "allow" if {
 	understood
 	every statement in input.facts.sql.statements {
@@ -76,6 +79,15 @@ reasons contains {
 } if {
 	input.facts.sql
 	not understood
+}
+
+reasons contains {
+	"code": "sql_hidden_columns",
+	"message": "This would come back under names by which it cannot be masked. Select the columns under their own names.",
+	"rule": "gateway.sql",
+} if {
+	understood
+	data.gateway.masks.hides
 }
 
 reasons contains {
