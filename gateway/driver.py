@@ -123,6 +123,8 @@ class Driver:
     detached: bool = False
     _until: float = math.inf
     """When a standing stream ends, on trio's clock."""
+    _waiting: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Around the wait for the upstream's next message."""
     _open: bool = False
     _seen: tuple[Json, Survey | None] = (None, None)
     """The value inspected last and what was seen of it, for masking it next."""
@@ -148,6 +150,11 @@ class Driver:
             finally:
                 await self._closing.aclose()
         return reply
+
+    def end_stream(self) -> None:
+        """The gateway goes down: a standing stream ends now, on record, as it would when its time is up."""
+        if self.call.stands:
+            self._until = self._waiting.deadline = -math.inf
 
     async def _steps(self, script: Script[Reply]) -> Reply:
         resume: Callable[[], Command] = partial(next, script)
@@ -210,7 +217,7 @@ class Driver:
 
     def _begin_stream(self) -> None:
         if self.call.stands:
-            self._until = trio.current_time() + self.world.stream_s
+            self._until = min(self._until, trio.current_time() + self.world.stream_s)
 
     async def _listen(self) -> None:
         self._begin_stream()
@@ -218,7 +225,7 @@ class Driver:
         await self.client.open_stream()
 
     async def _receive(self) -> Message | None:
-        with trio.CancelScope(deadline=self._until):
+        with trio.CancelScope(deadline=self._until) as self._waiting:
             message = await self._hear()
             return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
         return None

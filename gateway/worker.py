@@ -97,6 +97,7 @@ async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, drai
     """Once told to stop: not ready, nobody kept waiting, and near the drain's end all that goes on ended on record."""
     await shutdown()
     gateway.app.draining = True
+    gateway.endpoint.end_streams()
     gateway.endpoint.hurry()
     await trio.sleep(drain_s * 0.9)
     gateway.endpoint.leave_all()

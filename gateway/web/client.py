@@ -49,6 +49,8 @@ class HttpClient:
         self._hurried = False
         self.headers: Callable[[Reply | None], Headers] = _no_headers
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
+        self.dismiss: Callable[[], None] = _nothing
+        """Ends a stream that would last for ever; called when the gateway begins to go down."""
         self.gone = False
 
     async def watch(self, receive: Receive) -> None:
@@ -149,6 +151,10 @@ class HttpClient:
             await self._send(message)
         if stalled.cancelled_caught:
             self.leave()
+
+
+def _nothing() -> None:
+    """Whatever this client waits for has an end of its own."""
 
 
 def _no_headers(_: Reply | None) -> Headers:

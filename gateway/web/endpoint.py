@@ -57,6 +57,11 @@ class Endpoint:
         for client in list(self.clients):
             client.hurry()
 
+    def end_streams(self) -> None:
+        """The drain begins: end the streams that would otherwise last as long as it."""
+        for client in list(self.clients):
+            client.dismiss()
+
     def leave_all(self) -> None:
         """The drain is over: end what is still held or streaming, on record."""
         for client in list(self.clients):

@@ -171,6 +171,7 @@ class Visit:
     async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
         driver = Driver(call, self.door.world, link, client := self._client(call))
         client.headers = self._greeting_headers(call, link, driver)
+        client.dismiss = driver.end_stream
         self.clients.add(client)
         try:
             async with trio.open_nursery() as nursery:
