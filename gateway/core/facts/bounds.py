@@ -126,7 +126,7 @@ def _aggregate(tree: Any) -> bool:
 
 def _summarises(select: Any) -> bool:
     group = select.args.get("group")
-    keys = group.expressions if group is not None else []
+    keys = frozenset(group.expressions if group is not None else ())  # Thousands of columns may be grouped by.
     if group is not None and any(not isinstance(key, exp.Column) or _names_somebody(key) for key in keys):
         return False
     found = False
@@ -150,7 +150,8 @@ def _keyed(tree: Any, ctes: dict[str, Any]) -> bool:
     if isinstance(tree, exp.Update | exp.Delete):
         return _keyed_write(tree, ctes)
     branches = list(_branches(tree))
-    return all(isinstance(one, exp.Select) and _keyed_select(one, ctes, frozenset()) for one in branches)
+    known: dict[str, bool] = {}
+    return all(isinstance(one, exp.Select) and _keyed_select(one, ctes, known) for one in branches)
 
 
 def _keyed_write(tree: Any, ctes: dict[str, Any]) -> bool:
@@ -161,8 +162,11 @@ def _keyed_write(tree: Any, ctes: dict[str, Any]) -> bool:
     return bool(_fixed(tree, {target.alias_or_name}))
 
 
-def _keyed_select(select: Any, ctes: dict[str, Any], within: frozenset[str]) -> bool:
-    """Whether a key fixes every table of a query: by a value, or by an equality with a table that is so fixed."""
+def _keyed_select(select: Any, ctes: dict[str, Any], known: dict[str, bool]) -> bool:
+    """Whether a key fixes every table of a query: by a value, or by an equality with a table that is so fixed.
+
+    `known` holds what was found out of each CTE, once: with each naming the one before twice, there are 2^n paths.
+    """
     sources = _sources(select)
     if not sources:
         return False
@@ -170,9 +174,7 @@ def _keyed_select(select: Any, ctes: dict[str, Any], within: frozenset[str]) -> 
     for alias, source in sources.items():
         inner = _inner(source, ctes)
         if inner is not None:
-            again = isinstance(source, exp.Table) and source.name in within
-            names = within | {source.name} if isinstance(source, exp.Table) else within
-            if again or not all(isinstance(b, exp.Select) and _keyed_select(b, ctes, names) for b in _branches(inner)):
+            if not _keyed_source(source, inner, ctes, known):
                 return False
             fixed.add(alias)
         elif not isinstance(source, exp.Table):
@@ -186,8 +188,28 @@ def _keyed_select(select: Any, ctes: dict[str, Any], within: frozenset[str]) -> 
             if (one in fixed) != (other in fixed):
                 fixed |= {one, other}
                 grown = True
-    nested = [query for item in select.expressions for query in item.find_all(exp.Select)]
-    return fixed >= sources.keys() and all(_keyed_select(query, ctes, within) for query in nested)
+    nested = [query for item in select.expressions for query in _outermost(item)]
+    return fixed >= sources.keys() and all(_keyed_select(query, ctes, known) for query in nested)
+
+
+def _keyed_source(source: Any, inner: Any, ctes: dict[str, Any], known: dict[str, bool]) -> bool:
+    """Whether keys fix all that a subquery or CTE in FROM brings back."""
+    name = source.name if isinstance(source, exp.Table) else ""
+    if name in known:
+        return known[name]
+    if name:
+        known[name] = False  # What a recursive query brings back, its own key does not bound.
+    good = all(isinstance(one, exp.Select) and _keyed_select(one, ctes, known) for one in _branches(inner))
+    if name:
+        known[name] = good
+    return good
+
+
+def _outermost(item: Any) -> Iterator[Any]:
+    """The queries in an expression, without those in them: looking at each from every level above is 2^n looks."""
+    for node in item.walk(prune=lambda node: isinstance(node, exp.Select)):
+        if isinstance(node, exp.Select):
+            yield node
 
 
 def _sources(select: Any) -> dict[str, Any]:

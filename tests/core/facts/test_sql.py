@@ -227,6 +227,33 @@ def test_hostile_nesting_ends_soon_and_raises_nothing(text: str) -> None:
     assert time.process_time() - start < 10
 
 
+def _fan(depth: int) -> str:
+    """Each CTE names the one before twice."""
+    steps = [f"a{n} AS (SELECT x.* FROM a{n - 1} x, a{n - 1} y)" for n in range(1, depth)]
+    return f"WITH {', '.join(['a0 AS (SELECT * FROM t WHERE id = 1)', *steps])} SELECT * FROM a{depth - 1}"
+
+
+def _stairs(depth: int) -> str:
+    """A query in a column of a query in a column of a query."""
+    return "SELECT (" * depth + "SELECT x FROM t WHERE id = 1" + ") FROM t WHERE id = 1" * depth
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _fan(60),
+        _stairs(24),
+        f"SELECT {', '.join(f'c{n}' for n in range(4000))} FROM t GROUP BY {', '.join(f'c{n}' for n in range(4000))}",
+    ],
+    ids=["CTEs that fan out", "queries in columns", "a group of thousands of columns"],
+)
+def test_a_statement_with_exponentially_many_paths_does_not_hold_up_the_worker(text: str) -> None:
+    start = time.process_time()
+    found = sql.facts(text, "sqlite")
+    assert time.process_time() - start < 5
+    assert found["understood"] is True
+
+
 _words = st.sampled_from(
     [
         *"SELECT FROM WHERE id = 1 ; , ( ) -- /* */ UNION ALL WITH AS DELETE UPDATE SET INTO t * LIMIT -1".split(),
