@@ -351,3 +351,24 @@ LIMITS = {
 @pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in LIMITS.items()])
 def test_known_limits_are_as_docs_masking_lists_them(words: str) -> None:
     assert json.loads(masked(text(words))) == text(words)
+
+
+RENAMED = (MaskRule(Selector("field", "x"), Operator("redact")),)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        text("1. row\nx: smith, o'hara; ann\ncost: 3"),
+        text("x = smith, o'hara; ann\ncost = 3"),
+        text('cost,x\n3,"smith, o\'hara; ann"\n'),
+        text(repr([{"x": "smith, o'hara; ann", "cost": 3}])),
+        {"structuredContent": {"columns": ["cost", "x"], "rows": [[3, "smith, o'hara; ann"]]}},
+        {"structuredContent": {"result": [["cost", "x"], [3, "smith, o'hara; ann"]]}},
+        {"structuredContent": {"result": [["upper(cost)", "x"], [3, "smith, o'hara; ann"]]}},
+    ],
+)
+def test_48_a_renamed_column_is_masked_whole_wherever_its_name_stands(value: Json) -> None:
+    left = json.dumps(plan.apply(value, RENAMED, key=KEY, schema=None).value)
+    assert not any(word in left for word in ("smith", "hara", "ann"))
+    assert "3" in left
