@@ -30,6 +30,8 @@ from gateway.web.desk import Desk, Door
 from gateway.web.inbound import Inbound, read_body
 
 SESSION_HEADER = b"mcp-session-id"
+FACTS_INLINE_BYTES = 2048
+"""Facts of messages up to this size are found on the event loop; larger ones beside it: 64 KB of SQL take seconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Visit:
             message, answers = self._unsealed(message, link)
             tool = await self._tool(message)
             link = replace(link, mirrored=self._mirrored(message, tool)) if era is Era.MODERN else link
+            facts = await self._facts(message, len(data))
         except ClientFault as fault:
             reply = replies.client_fault(fault, _ident(message))
             await HttpClient(self.send).finish(reply)
@@ -71,14 +74,14 @@ class Visit:
             # Said here and not in `endpoint.py`, because only here it is known which request is answered.
             await HttpClient(self.send).finish(replies.problem(fault, replies.INTERNAL, 503, _ident(message)))
             return
-        await self._perform(self._call(message, link, tool, answers), link, receive)
+        await self._perform(self._call(message, link, facts, tool, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstream says outside any call."""
         if not self.request.accepts("text/event-stream"):
             raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
         link = self._link_of(self._ticket())
-        await self._perform(self._call(LISTEN, link, None, ""), link, receive)
+        await self._perform(self._call(LISTEN, link, {}), link, receive)
 
     async def delete(self) -> None:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
@@ -140,7 +143,12 @@ class Visit:
             raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
         return opened
 
-    def _call(self, message: Message, link: Link, tool: Tool | None, answers: str) -> Call:
+    async def _facts(self, message: Message, size: int) -> Document:
+        if size <= FACTS_INLINE_BYTES:
+            return self.door.facts(message)
+        return await trio.to_thread.run_sync(self.door.facts, message)
+
+    def _call(self, message: Message, link: Link, facts: Document, tool: Tool | None = None, answers: str = "") -> Call:
         meta = mcp.meta(message)
         why = meta.get(JUSTIFICATION)
         return Call(
@@ -153,7 +161,7 @@ class Visit:
             upstream=self.door.ref,
             message=message,
             tool=tool,
-            facts=self.door.facts(message),
+            facts=facts,
             answers=answers,
             justification=why if isinstance(why, str) else "",
         )
