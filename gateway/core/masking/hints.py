@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from gateway.core.masking.names import LONGEST_NAME, Named, named, shape
+from gateway.core.masking.names import LONGEST_NAME, Named, named
 from gateway.core.masking.phi import Phi
 from gateway.core.types import Document, Json
 
@@ -56,8 +56,6 @@ def header(first: list[Json], fields: Collection[str]) -> list[str] | None:
     texts = [item for item in first if isinstance(item, str)]
     if not texts or len(texts) < len(first):
         return None
-    if fields and any(len(text) <= LONGEST_NAME and named(text).name in fields for text in texts):
-        return texts
-    if not all(_COLUMN_NAME.fullmatch(text) for text in texts):
-        return None
-    return texts if any(one.phi is not None and not one.weak for one in shape(tuple(texts), "").members) else None
+    # Databases name what has no name after its expression: `upper(x)` stands beside plain names.
+    known = (named(text) for text in texts if _COLUMN_NAME.fullmatch(text))
+    return texts if any(one.phi is not None or one.name in fields for one in known) else None

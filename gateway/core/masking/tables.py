@@ -120,10 +120,9 @@ def _value(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
 
 
 def _line(data: bytes, start: int, phi: Phi) -> tuple[int, int] | None:
-    """A value that a rule asks for by name: nothing says what it looks like, so unquoted it is the rest of the line."""
-    if data[start : start + 1] in (b'"', b"'", b"\\", b"["):
-        return _value(data, start, phi)
-    stop = _LINE_END.search(data, start)
+    """A value that a rule asks for by name: nothing says what it looks like, so it is the rest of the line."""
+    quoted = _value(data, start, phi) if data[start : start + 1] in (b'"', b"'", b"[") else None
+    stop = _LINE_END.search(data, quoted[1] if quoted else start)
     return _strip(data, start, stop.start() if stop else len(data))
 
 

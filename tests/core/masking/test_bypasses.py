@@ -360,6 +360,7 @@ RENAMED = (MaskRule(Selector("field", "x"), Operator("redact")),)
     "value",
     [
         text("1. row\nx: smith, o'hara; ann\ncost: 3"),
+        text('x: ["a"] smith, ann\ncost: 3'),
         text("x = smith, o'hara; ann\ncost = 3"),
         text('cost,x\n3,"smith, o\'hara; ann"\n'),
         text(repr([{"x": "smith, o'hara; ann", "cost": 3}])),
