@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 
 import trio
@@ -29,6 +28,7 @@ from gateway.driver import World, timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
 from gateway.pdp.loader import ActivePolicy
+from gateway.process import now
 from gateway.store import keys as keystore
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
@@ -60,11 +60,6 @@ class Gateway:
     app: App
     endpoint: Endpoint
     log: EvidenceLog
-
-
-def now() -> datetime:
-    """The wall clock, in UTC: the only place where the gateway reads it."""
-    return datetime.now(UTC)
 
 
 @asynccontextmanager

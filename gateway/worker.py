@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,23 +18,15 @@ from hypercorn.typing import ASGIFramework
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.core.errors import GatewayError
+from gateway.process import log_to_stderr
 from gateway.service import Gateway, open_gateway
-from gateway.supervisor import WorkerFds, adopt, supervised
+from gateway.supervisor import adopt, supervised
 from gateway.web.server import ServerSettings, serve
 
 FAILED_START = 2
 """Exit code of a worker that cannot start: the next one could not either."""
 GARBAGE_THRESHOLD = 10_000
 """Objects that come to be between collections; the usual 700 are there every few calls."""
-
-
-def argv(config: Path, fds: WorkerFds) -> list[str]:
-    """The command line of a worker."""
-    sockets = [str(descriptor) for descriptor in fds.sockets]
-    return [
-        *(sys.executable, "-m", "gateway.worker", "-c", str(config)),
-        *("--lifeline", str(fds.lifeline), "--sockets", *sockets),
-    ]
 
 
 def main() -> int:
@@ -62,13 +53,6 @@ def _failed(faults: list[GatewayError]) -> int:
     for fault in faults:
         print(f"phigate: {fault.detail}", file=sys.stderr)
     return FAILED_START
-
-
-def log_to_stderr() -> None:
-    """The logger's one form: time, level, part and text. No PHI: nothing that a client or upstream sent is logged."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("hypercorn").setLevel(logging.WARNING)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 async def _run(config: Config, sockets: list[int], lifeline: int) -> None:

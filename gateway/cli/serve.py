@@ -12,13 +12,12 @@ from pathlib import Path
 import trio
 
 from gateway import config as configuration
-from gateway import worker
 from gateway.config import Config
 from gateway.core.errors import ConfigFault
-from gateway.service import now
+from gateway.process import log_to_stderr, now
 from gateway.store import keys as keystore
 from gateway.store.sequencer import EvidenceLog
-from gateway.supervisor import supervise
+from gateway.supervisor import WorkerFds, supervise
 
 HEARTBEAT_S = 10.0
 """A worker that is silent for so long is stuck, most likely in a policy, and is replaced."""
@@ -40,18 +39,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         print(f"{arguments.config}: no faults found")
         return 0
-    worker.log_to_stderr()
+    log_to_stderr()
     listening = _listen(config)
     trio.run(_recover, config)
     print(f"phigate listens on {config.gateway.public_url}; stop it with Ctrl-C", file=sys.stderr, flush=True)
     return supervise(
-        partial(worker.argv, config.file),
+        partial(_worker, config.file),
         sockets=[listening],
         workers=config.gateway.workers,
         heartbeat_s=HEARTBEAT_S,
         drain_s=config.gateway.drain_s,
         on_worker_death=partial(trio.run, _recover, config),
     )
+
+
+def _worker(config: Path, fds: WorkerFds) -> list[str]:
+    """The command line of a worker. It is not imported here: the supervisor has no use for all that a worker needs."""
+    sockets = [str(descriptor) for descriptor in fds.sockets]
+    return [
+        *(sys.executable, "-m", "gateway.worker", "-c", str(config)),
+        *("--lifeline", str(fds.lifeline), "--sockets", *sockets),
+    ]
 
 
 def _listen(config: Config) -> socket.socket:

@@ -125,10 +125,15 @@ class Reader:
 
     def bundle(self, digest: Digest) -> bytes:
         """A policy bundle from the archive. Raises EvidenceFault when it is not there."""
-        row = self._connection.execute("SELECT data FROM bundle WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
+        data = self.archived(digest)
+        if data is None:
             raise EvidenceFault(f"The policy bundle {digest} is not in this store's archive.")
-        return as_bytes(row[0])
+        return data
+
+    def archived(self, bundle: Digest) -> bytes | None:
+        """A policy bundle from the archive; None when it is not there."""
+        row = self._connection.execute("SELECT data FROM bundle WHERE digest = ?", (bundle,)).fetchone()
+        return None if row is None else as_bytes(row[0])
 
     def checkpoints(self) -> Iterator[str]:
         """Every checkpoint, smallest first, as the signed note it is."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -54,7 +55,7 @@ async def _play(place: Place, port: int, interactive: bool, keep: bool) -> None:
     screen.title("phigate demo", "A clinic, a gateway and an AI agent, all on this machine. Every patient is invented.")
     place.prepare()
     try:
-        async with AsyncExitStack() as running:
+        async with _ended_by_sigterm(), AsyncExitStack() as running:
             with screen.starting("clinic", f"an MCP server over SQLite, with {PATIENTS} synthetic patients"):
                 database = str(place.root / "clinic.db")
                 clinic = await running.enter_async_context(parts.announced(place, "clinic", "--db", database))
@@ -69,6 +70,21 @@ async def _play(place: Place, port: int, interactive: bool, keep: bool) -> None:
                 await _stay(screen, story)
     except BaseExceptionGroup as group:
         raise _told(group) from group
+
+
+@asynccontextmanager
+async def _ended_by_sigterm() -> AsyncIterator[None]:
+    """What runs inside is cancelled by SIGTERM, and so takes its parts down with it as for Ctrl-C."""
+
+    async def obey(scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(obey, nursery.cancel_scope)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def _configure(place: Place, port: int, *, clinic: str, issuer: str) -> str:

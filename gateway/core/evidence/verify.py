@@ -20,7 +20,7 @@ from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.merkle import Frontier
 from gateway.core.evidence.note import Verifier
 from gateway.core.evidence.record import LeafType
-from gateway.core.types import ExchangeId, LeafIndex, SessionId
+from gateway.core.types import Digest, ExchangeId, LeafIndex, SessionId
 
 _BEGINS = frozenset({LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_REFUSED})
 _ENDS = frozenset({LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_UNKNOWN})
@@ -41,6 +41,9 @@ class Evidence(Protocol):
     def sealed(self, of: Leaf, position: int) -> bytes | None:
         """The ciphertext of one of a leaf's bodies; None when it is not there."""
 
+    def archived(self, bundle: Digest) -> bytes | None:
+        """A policy bundle as it was archived; None when it is not there."""
+
     def open_exchanges(self) -> frozenset[ExchangeId]:
         """Exchanges that the gateway takes to be still running."""
 
@@ -56,6 +59,7 @@ class Check(Enum):
     SESSIONS = "every session's chain of leaves has no gap and its count is right"
     EXCHANGES = "everything forwarded has exactly one end on record"
     BODIES = "every sealed body has the digest that its leaf commits to"
+    POLICIES = "every policy that was put in force is archived as its leaf says"
     OPENS = "every sealed body opens under the key that its leaf commits to"
 
 
@@ -116,6 +120,7 @@ class _State:
     ended: set[ExchangeId] = field(default_factory=set)
     unreadable: int = 0
     bodies: int = 0
+    policies: int = 0
     signed: int = 0
     checkpoints: int = 0
 
@@ -213,6 +218,7 @@ def _leaf(
     _session(state, parsed, stored)
     _exchange(state, parsed)
     _bodies(state, evidence, parsed, unseal)
+    _policy(state, evidence, parsed)
 
 
 def _grow(state: _State, stored: bytes) -> Frontier:
@@ -280,6 +286,18 @@ def _bodies(state: _State, evidence: Evidence, parsed: Leaf, unseal: Callable[[L
                 state.found(Check.OPENS, parsed.index, fault.detail)
 
 
+def _policy(state: _State, evidence: Evidence, parsed: Leaf) -> None:
+    if parsed.type is not LeafType.BUNDLE_ACTIVATED:
+        return
+    state.policies += 1
+    digest = Digest(str(parsed.members.get("bundle")))
+    data = evidence.archived(digest)
+    if data is None:
+        state.found(Check.POLICIES, parsed.index, "the policy it put in force is not in the archive")
+    elif sha256(data).hexdigest() != digest:
+        state.found(Check.POLICIES, parsed.index, "the archived policy is not the one it put in force")
+
+
 def _head(state: _State, evidence: Evidence) -> None:
     size, root = evidence.head()
     if size != state.size:
@@ -315,6 +333,7 @@ def _results(state: _State, anchor: Checkpoint | None, *, anchored: bool, unseal
         state, Check.EXCHANGES, f"{len(state.ended)} ended" + (f", {running} still running" if running else "")
     )
     yield _result(state, Check.BODIES, f"{state.bodies} bodies")
+    yield _result(state, Check.POLICIES, f"{state.policies} put in force")
     if unsealed:
         yield _result(state, Check.OPENS, f"{state.bodies} bodies")
     else:

@@ -17,6 +17,7 @@ from gateway.core.evidence.verify import Check, Status
 
 SIGNER = Signer("example.org/log", b"\x07" * 32)
 KEY = sha256(b"key").hexdigest()
+POLICY = sha256(b"policy").hexdigest()
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Log:
     running: frozenset = frozenset()
     claimed: tuple | None = None
     chains: dict = field(default_factory=dict)
+    archive: dict = field(default_factory=lambda: {POLICY: b"policy"})
 
     def add(self, kind, session=None, exchange=None, bodies=(), **members):
         index = len(self.rows)
@@ -64,12 +66,15 @@ class Log:
     def sealed(self, of, position):
         return self.bodies.get((of.index, position))
 
+    def archived(self, bundle):
+        return self.archive.get(bundle)
+
     def open_exchanges(self):
         return self.running
 
 
 def honest():
-    log = Log().add(LeafType.BUNDLE_ACTIVATED, bundle="b").add(LeafType.SESSION_OPEN, "s").sign()
+    log = Log().add(LeafType.BUNDLE_ACTIVATED, bundle=POLICY).add(LeafType.SESSION_OPEN, "s").sign()
     log.add(LeafType.EXCHANGE_INTENT, "s", "x1", (b"sealed request",)).add(LeafType.EXCHANGE_MESSAGE, "s", "x1")
     log.add(LeafType.EXCHANGE_OUTCOME, "s", "x1", (b"sealed response", b"sealed manifest")).sign()
     log.add(LeafType.EXCHANGE_REFUSED, "s", "x2").add(LeafType.EXCHANGE_INTENT, "s", "x3").sign()
@@ -218,6 +223,14 @@ def test_an_altered_body_is_named_and_so_is_a_missing_one():
         (2, "its body `body0` was altered"),
         (4, "its body `body1` is missing"),
     ]
+
+
+@pytest.mark.parametrize("archive", [{}, {POLICY: b"policY"}], ids=["missing", "swapped"])
+def test_a_policy_that_is_not_the_one_put_in_force_is_found(archive):
+    log = honest()
+    log.archive = archive
+
+    assert [at for at, _ in only(judge(log), Check.POLICIES)] == [0]
 
 
 def test_a_body_that_does_not_open_is_named():
