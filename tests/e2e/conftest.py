@@ -137,7 +137,7 @@ def asked(tmp_path_factory, people, ward_upstream):
     """A gateway whose policy lets upstreams ask the client."""
     place = tmp_path_factory.mktemp("asking")
     change = lambda policies: harness.change_settings(policies, _open_questions)  # noqa: E731
-    with harness.running(place, people, [ward_upstream], workers=2, policy=change) as gateway:
+    with harness.running(place, people, [ward_upstream], policy=change) as gateway:
         trio.run(harness.list_tools, gateway, "analyst", "ward")
         yield gateway
 
