@@ -82,7 +82,8 @@ class Soak:
             await trio.sleep(self.random.uniform(0.2, 2.0))
             if not self._all_serve():
                 continue
-            if self.random.random() < 0.5:
+            one = self.worker_kills < LEAST if trio.current_time() > end else self.random.random() < 0.5
+            if one:
                 await self._kill_one()
             else:
                 self.kills += 1
