@@ -259,15 +259,14 @@ async def list_tools(gateway: Gateway, who: str, *upstreams: str) -> None:
 
 @contextmanager
 def child(*command: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs while the block does."""
-    process = subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    """A process that runs while the block does, and with it all that it started: `node` may be a launcher."""
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=env, stdin=nowhere, stdout=subprocess.PIPE, stderr=nowhere, process_group=0)
     assert process.stdout is not None
     try:
         yield process
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(STOP_S)
         process.stdout.close()
 
