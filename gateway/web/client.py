@@ -15,7 +15,9 @@ import trio
 
 from gateway.core.commands import Resolution
 from gateway.core.protocol import sse
+from gateway.core.protocol.jsonrpc import RequestId
 from gateway.core.replies import Reply
+from gateway.core.types import SessionId
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -52,6 +54,8 @@ class HttpClient:
         self.dismiss: Callable[[], None] = _nothing
         """Ends a stream that would last for ever; called when the gateway begins to go down."""
         self.gone = False
+        self.answers: tuple[SessionId, RequestId] | None = None
+        """The request that is answered here; its id is the client's, and unique in its session only."""
 
     async def watch(self, receive: Receive) -> None:
         """Notice when the client hangs up. Runs beside the exchange and is cancelled when it is over."""
@@ -90,6 +94,11 @@ class HttpClient:
         """The server is going down: a call that waits for reviewers is told to ask again, which another can answer."""
         self._hurried = True
         self._patience.cancel()
+
+    def withdraw(self, request: tuple[SessionId, RequestId]) -> None:
+        """The client takes a request back. If it is the one that waits here for reviewers, it is not run any more."""
+        if self._held is not None and self.answers == request:
+            self.leave()
 
     async def keep_alive(self) -> None:
         """Break the silence before anybody on the way gives up: clients and proxies do after 60 s without a byte."""

@@ -74,6 +74,9 @@ class Visit:
             # Said here and not in `endpoint.py`, because only here it is known which request is answered.
             await HttpClient(self.send).finish(replies.problem(fault, replies.INTERNAL, 503, _ident(message)))
             return
+        if (taken_back := mcp.cancelled(message)) is not None:
+            for client in self.clients:
+                client.withdraw((link.session, taken_back))
         await self._perform(self._call(message, link, facts, tool, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
@@ -180,6 +183,7 @@ class Visit:
         driver = Driver(call, self.door.world, link, client := self._client(call))
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream
+        client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
         self.clients.add(client)
         try:
             async with trio.open_nursery() as nursery:
