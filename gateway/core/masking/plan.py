@@ -189,7 +189,9 @@ class _Masking:
         for text, cuts in self._cuts.items():
             for one in cuts:
                 said = text[one.start : one.end]
-                if not one.detector.startswith("decoded") and not operators.is_masked(said, self._key):
+                # "Patient/Encounter" in prose: the id is masked there, but a word is no value to look for elsewhere.
+                word = one.detector == "fhir-reference" and said.isalpha()
+                if not word and not one.detector.startswith("decoded") and not operators.is_masked(said, self._key):
                     self._known.add(said, one.phi, one.operator)
 
     def _propagate(self) -> None:

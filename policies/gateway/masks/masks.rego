@@ -2,16 +2,26 @@
 # title: Masks
 # description: >-
 #   The mask plan for what an upstream says: the role's profile in `settings.masks`, and before it a rule for each name
-#   that SQL gives to a column which the profile masks. A role whose profile is missing gets no plan, and then nothing.
+#   that SQL gives to a column which the profile masks. Of what describes the upstream itself, what the profile does to
+#   `settings.identifiers`. A role whose profile is missing gets no plan, and then nothing.
 package gateway.masks
 
-plan := [] if {
+plan := identifying if {
 	descriptive
+	is_array(base)
+	is_array(data.gateway.settings.identifiers)
 } else := base if {
 	not input.facts.sql
 } else := array.concat(renamed, base) if {
 	not hides
 }
+
+# Of what describes the upstream, only identifiers that nobody takes for an ordinary word or date: a cursor, `_meta` and
+# the prose may quote a patient, and a definition must reach the client as it is.
+identifying := [{"select": {"class": class}, "operator": operator} |
+	some class in data.gateway.settings.identifiers
+	operator := of_class(class)
+]
 
 base := array.concat([birth_year], profile.rules) if {
 	profile.birth_years == true
@@ -89,7 +99,7 @@ hidden(output) if {
 
 default descriptive := false
 
-# What describes the upstream itself is not about a patient; masking a tool's schema would only break it.
+# What describes the upstream itself is not about a patient; masking names and dates in a tool's schema would break it.
 descriptive if {
 	input.result.kind == "success"
 	input.message.method in data.gateway.settings.descriptive

@@ -196,9 +196,35 @@ test_known_notifications_pass_masked_and_others_do_not if {
 	data.gateway.result.decision.effect == "deny" with input as other
 }
 
-test_a_tool_listing_is_not_masked if {
+test_of_what_describes_the_upstream_only_identifiers_are_masked if {
+	every method in data.gateway.settings.descriptive {
+		asked := but({"principal": analyst, "message": {"method": method}})
+		decision := data.gateway.result.decision with input as asked
+		decision.effect == "allow"
+		masks := masked(decision.mask)
+		object.keys(masks) == {class | some class in data.gateway.settings.identifiers}
+		object.keys(masks) & {"PHI", "NAME", "DATE", "URL", "BLOB"} == set()
+		{operator | some operator in masks} == {"redact"}
+	}
+}
+
+test_a_clinician_sees_in_a_listing_what_it_sees_in_results if {
 	decision := data.gateway.result.decision with input as but({"message": {"method": "tools/list"}})
-	decision == {"effect": "allow", "mask": []}
+	plan := masked(decision.mask)
+	plan == {"SSN": "partial", "HEALTH_PLAN": "partial", "ACCOUNT": "redact", "LICENSE": "redact", "BIOMETRIC": "redact"}
+}
+
+test_a_listing_for_a_role_without_its_profile_is_withheld if {
+	roles := object.union(data.gateway.settings.roles, {"treatment": {"mask": "no_such"}})
+	asked := but({"message": {"method": "tools/list"}})
+	data.gateway.result.decision.effect == "deny" with input as asked with data.gateway.settings.roles as roles
+}
+
+test_what_says_nothing_of_the_upstream_is_masked_like_any_result if {
+	every method in ["ping", "logging/setLevel"] {
+		decision := data.gateway.result.decision with input as but({"principal": analyst, "message": {"method": method}})
+		masked(decision.mask).PHI == "redact"
+	}
 }
 
 test_a_notification_while_listing_tools_is_masked if {
