@@ -160,6 +160,7 @@ def _desk(
         origins=config.gateway.allowed_origins,
         keepalive_s=config.gateway.keepalive_s,
         session_idle_s=config.evidence.session_idle_s,
+        max_in_flight=config.gateway.max_in_flight,
     )
 
 

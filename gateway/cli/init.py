@@ -137,6 +137,7 @@ listen = "127.0.0.1:8080"          # where this process listens; TLS ends at the
 # keepalive_s = 15                 # silence on a held stream is broken this often
 # max_request_bytes = 4194304
 # max_depth = 64                   # deepest nesting of a message
+# max_in_flight = 512              # requests of one principal that a worker serves at a time
 
 [evidence]
 store = "evidence.db"              # SQLite; everything that happened, sealed and provable

@@ -41,6 +41,8 @@ class GatewayConfig:
     keepalive_s: float
     max_request_bytes: int
     max_depth: int
+    max_in_flight: int
+    """Requests of one principal that each worker serves at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ def _gateway(table: Table) -> GatewayConfig:
         keepalive_s=table.take("keepalive_s", values.seconds(1, 300), 15.0),
         max_request_bytes=table.take("max_request_bytes", values.whole(1024, 1 << 30), 4 << 20),
         max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), 64),
+        max_in_flight=table.take("max_in_flight", values.whole(1, 1 << 20), 512),
     )
     table.finish()
     return config

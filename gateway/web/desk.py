@@ -61,3 +61,5 @@ class Desk:
     origins: frozenset[str]
     keepalive_s: float = 15.0
     session_idle_s: float = 1800.0
+    max_in_flight: int = 512
+    """Requests of one principal that a process serves at a time."""

@@ -7,6 +7,9 @@ Here it is settled who calls, from where and for which upstream; `visit.py` take
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +31,8 @@ from gateway.web.inbound import Inbound
 from gateway.web.visit import Visit
 
 PREFIX = "/mcp/"
+RETRY_S = b"1"
+"""When a principal that has too many requests in flight may try again."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,8 @@ class Endpoint:
 
     desk: Desk
     clients: set[HttpClient] = field(default_factory=set)
+    _in_flight: Counter[str] = field(default_factory=Counter)
+    """Requests being served, by the principal's pseudonym."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request (ASGI 3, `http` scope)."""
@@ -72,8 +79,12 @@ class Endpoint:
         door = self._door(request)
         token = request.header(b"authorization")
         principal = await self.desk.identify(token, resource=door.resource, query=request.query)
-        visit = Visit(self.desk, door, principal, request, send, self.clients)
-        match request.method:
+        actor = self.desk.actor(principal)
+        with self._turn(actor):
+            await self._visit(Visit(self.desk, door, principal, request, send, self.clients, actor), receive)
+
+    async def _visit(self, visit: Visit, receive: Receive) -> None:
+        match visit.request.method:
             case "POST":
                 await visit.post(receive)
             case "GET":
@@ -82,6 +93,28 @@ class Endpoint:
                 await visit.delete()
             case _:
                 raise ClientFault("Use POST, GET or DELETE here.", code=INVALID_REQUEST, status=405)
+
+    @contextmanager
+    def _turn(self, actor: str) -> Iterator[None]:
+        """One of the requests that a principal may have in flight: held calls and streams count while they last.
+
+        Without a bound one principal could take every upstream connection and leave none to the others. Raises
+        ClientFault 429.
+        """
+        most = self.desk.max_in_flight
+        if self._in_flight[actor] >= most:
+            detail = (
+                f"You have {most} requests in flight here, as many as one principal may; this one was not looked at. "
+                "Wait for some of them to end, or cancel some, and send it again."
+            )
+            raise ClientFault(detail, code=replies.REFUSED, status=429)
+        self._in_flight[actor] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[actor] -= 1
+            if not self._in_flight[actor]:
+                del self._in_flight[actor]  # A principal that has gone leaves nothing behind.
 
     def _door(self, request: Inbound) -> Door:
         door = self.desk.doors.get(request.path.removeprefix(PREFIX))
@@ -103,6 +136,8 @@ class Endpoint:
         match fault:
             case ClientFault(status=405):
                 return replies.client_fault(fault, None), [(b"allow", b"DELETE, GET, POST")]  # RFC 9110 §15.5.6
+            case ClientFault(status=429):
+                return replies.client_fault(fault, None), [(b"retry-after", RETRY_S)]  # RFC 6585 §4
             case ClientFault():
                 return replies.client_fault(fault, None), []
             case Unauthenticated():

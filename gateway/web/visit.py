@@ -47,12 +47,12 @@ class Visit:
     send: Send
     clients: set[HttpClient]
     """Everybody who is being served, so that a drain can end it; this visit is in there while it lasts."""
+    actor: str
+    """The principal's pseudonym."""
     _exchange: ExchangeId = field(init=False)
-    _actor: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._exchange = self.desk.new_exchange()
-        self._actor = self.desk.actor(self.principal)
 
     async def post(self, receive: Receive) -> None:
         """A client's message (MCP 2025-11-25 and 2026-07-28, Transports: Sending Messages to the Server)."""
@@ -107,9 +107,9 @@ class Visit:
             return self._link_of(self._ticket())
         # A modern client has no session of its own: what it does until it falls idle is one (design 4.7).
         legacy = era is Era.LEGACY
-        key = self._exchange if legacy else _digest(self._actor, self.principal.client, self.door.ref.name)
+        key = self._exchange if legacy else _digest(self.actor, self.principal.client, self.door.ref.name)
         members: Document = {
-            "actor": self._actor,
+            "actor": self.actor,
             "upstream": self.door.ref.name,
             "era": era.value,
             "version": version,
@@ -129,7 +129,7 @@ class Visit:
             detail = "The Mcp-Session-Id header is missing. Send `initialize` first and repeat the id it returns."
             raise ClientFault(detail, code=INVALID_REQUEST)
         ticket = self.desk.sealer.ticket(text)
-        mine = ticket is not None and ticket.upstream == self.door.ref.name and ticket.actor == self._actor
+        mine = ticket is not None and ticket.upstream == self.door.ref.name and ticket.actor == self.actor
         if ticket is None or not mine:
             raise SessionEnded("This session does not exist here. Send `initialize`.")
         return ticket
@@ -157,7 +157,7 @@ class Visit:
         return Call(
             exchange=self._exchange,
             session=link.session,
-            actor=self._actor,
+            actor=self.actor,
             era=link.era,
             version=link.version,
             principal=self.principal,
@@ -212,7 +212,7 @@ class Visit:
             ticket = Ticket(
                 link.session,
                 self.door.ref.name,
-                self._actor,
+                self.actor,
                 version or link.version,
                 driver.conversation.upstream_session,
                 link.greeting,

@@ -1,0 +1,135 @@
+"""The front of MCP's Streamable HTTP, asked through ASGI: how much one principal may take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+
+from gateway.core.protocol.jsonrpc import Limits
+from gateway.core.types import ExchangeId, Principal, UpstreamRef
+from gateway.web.desk import Desk, Door
+from gateway.web.endpoint import Endpoint
+from gateway.web.sealer import Sealer
+from tests.fakes.world import MOMENT, Scene
+
+SEALER = Sealer(b"k" * 32, lambda: MOMENT)
+HEADERS = [
+    (b"host", b"gw.example"),
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+]
+
+
+class Sessions:
+    """Notes which sessions were closed."""
+
+    def __init__(self):
+        self.closed = []
+
+    async def session(self, key, *, members, idle_s):
+        raise AssertionError("no test here comes so far")
+
+    async def close_session(self, session, *, why):
+        await trio.lowlevel.checkpoint()
+        self.closed.append((session, why))
+
+    async def tool(self, upstream, name):
+        raise AssertionError("no test here comes so far")
+
+
+@dataclass
+class Answer:
+    """One request at the endpoint and what came of it; its body arrives when it is `released`."""
+
+    endpoint: Endpoint
+    who: str = "ada"
+    method: str = "POST"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    released: trio.Event = field(default_factory=trio.Event)
+    status: int = 0
+    sent: dict[bytes, bytes] = field(default_factory=dict)
+    body: bytes = b""
+
+    async def __call__(self):
+        scope = {"method": self.method, "path": "/mcp/clinic", "query_string": b""}
+        scope["headers"] = [*HEADERS, (b"authorization", self.who.encode()), *self.headers]
+        await self.endpoint(scope, self._receive, self._send)
+        return self
+
+    async def _receive(self):
+        await self.released.wait()
+        return {"type": "http.request", "body": b"no JSON", "more_body": False}
+
+    async def _send(self, event):
+        if event["type"] == "http.response.start":
+            self.status, self.sent = event["status"], dict(event["headers"])
+        self.body += event.get("body", b"")
+
+
+async def identify(authorization, *, resource, query):
+    await trio.lowlevel.checkpoint()
+    return Principal("https://idp.example", authorization, ())
+
+
+def serving(*, most):
+    """An endpoint, and the sessions behind it."""
+    scene = Scene({}, [])
+    sessions = Sessions()
+    door = Door(UpstreamRef("clinic"), "https://gw.example/mcp/clinic", scene.world(), facts=lambda _: {})
+    desk = Desk(
+        doors={"clinic": door},
+        identify=identify,
+        challenge=lambda fault, resource: (401, ""),
+        failed_login=lambda reason, upstream: None,
+        actor=lambda principal: principal.subject,
+        sessions=sessions,
+        sealer=SEALER,
+        new_exchange=lambda: ExchangeId("0198-exchange"),
+        limits=Limits(),
+        hosts=frozenset({"gw.example"}),
+        origins=frozenset(),
+        max_in_flight=most,
+    )
+    return Endpoint(desk), sessions
+
+
+async def test_one_principal_cannot_take_all_that_the_gateway_has(nursery):
+    endpoint, _ = serving(most=2)
+    held = [Answer(endpoint), Answer(endpoint)]
+    for request in held:
+        nursery.start_soon(request)
+    await trio.testing.wait_all_tasks_blocked()
+
+    over = await Answer(endpoint)()
+    other = Answer(endpoint, who="bob")
+    other.released.set()
+    await other()
+
+    assert (over.status, over.sent[b"retry-after"]) == (429, b"1")
+    error = json.loads(over.body)["error"]
+    assert "2 requests in flight" in error["message"]
+    assert "send it again" in error["message"]
+    assert other.status == 400, "another principal is served: its message is read, and is no JSON"
+
+
+@pytest.mark.parametrize("ending", ["answered", "cancelled"])
+async def test_a_request_that_is_over_makes_room_however_it_ended(ending):
+    endpoint, _ = serving(most=1)
+    async with trio.open_nursery() as nursery:
+        first = Answer(endpoint)
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await Answer(endpoint)()).status == 429
+        if ending == "answered":
+            first.released.set()
+        else:
+            nursery.cancel_scope.cancel()
+
+    again = Answer(endpoint)
+    again.released.set()
+    assert (await again()).status == 400
+    assert not endpoint._in_flight, "who has nothing in flight is not remembered"
