@@ -15,7 +15,7 @@ import trio
 
 from gateway.core import replies
 from gateway.core.call import JUSTIFICATION, LISTEN, Call
-from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded
+from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol import jsonrpc, mcp, mirrored, versions
@@ -90,7 +90,11 @@ class Visit:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
         ticket = self._ticket()
         await self.desk.sessions.close_session(ticket.session, why="client")
-        await self.door.world.upstream.end(self._link_of(ticket))
+        try:
+            await self.door.world.upstream.end(self._link_of(ticket))
+        except UpstreamFault as fault:
+            # The client's session has ended all the same, on record. The upstream's own is nobody's now and falls idle.
+            logger.warning("upstream %s was not told that a session ended: %s", self.door.ref.name, fault.kind)
         await HttpClient(self.send).finish(Reply(b"", 204))
 
     def _check_media(self) -> None:

@@ -1,4 +1,4 @@
-"""The front of MCP's Streamable HTTP, asked through ASGI: how much one principal may take."""
+"""The front of MCP's Streamable HTTP, asked through ASGI: how much one principal may take, and how sessions end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ExchangeId, Principal, UpstreamRef
+from gateway.core.protocol.session import Ticket
+from gateway.core.types import ExchangeId, Principal, SessionId, UpstreamRef
+from gateway.upstream.base import Link
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
 from gateway.web.sealer import Sealer
-from tests.fakes.world import MOMENT, Scene
+from tests.fakes.world import MOMENT, FakeUpstream, Scene
 
 SEALER = Sealer(b"k" * 32, lambda: MOMENT)
 HEADERS = [
@@ -75,9 +78,10 @@ async def identify(authorization, *, resource, query):
     return Principal("https://idp.example", authorization, ())
 
 
-def serving(*, most):
+def serving(*, upstream=None, most=2):
     """An endpoint, and the sessions behind it."""
     scene = Scene({}, [])
+    scene.upstream = upstream or scene.upstream
     sessions = Sessions()
     door = Door(UpstreamRef("clinic"), "https://gw.example/mcp/clinic", scene.world(), facts=lambda _: {})
     desk = Desk(
@@ -133,3 +137,27 @@ async def test_a_request_that_is_over_makes_room_however_it_ended(ending):
     again.released.set()
     assert (await again()).status == 400
     assert not endpoint._in_flight, "who has nothing in flight is not remembered"
+
+
+@dataclass
+class Unreachable(FakeUpstream):
+    """An upstream that cannot be told that a session ended."""
+
+    told: list[Link] = field(default_factory=list)
+
+    async def end(self, link):
+        await trio.lowlevel.checkpoint()
+        self.told.append(link)
+        raise UpstreamFault("it cannot be reached", kind="unreachable")
+
+
+async def test_a_session_ends_although_the_upstream_is_down():
+    upstream = Unreachable(Scene({}, []).conversation)
+    endpoint, sessions = serving(upstream=upstream)
+    ticket = SEALER.session_id(Ticket(SessionId("0199-mine"), "clinic", "ada", "2025-11-25", "their-session"))
+
+    ended = await Answer(endpoint, method="DELETE", headers=[(b"mcp-session-id", ticket.encode())])()
+
+    assert (ended.status, ended.body) == (204, b"")
+    assert sessions.closed == [("0199-mine", "client")]
+    assert [link.upstream_session for link in upstream.told] == ["their-session"]
