@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,7 +25,8 @@ _CHUNK = 256 * 1024
 _READS = {"readOnlyHint": True}
 _SERVER = {"name": "ward", "version": "1"}
 _COLUMNS = "id mrn given family birth_date sex ssn phone email street city state zip allergies".split()
-_PATIENTS = population.generate().tables["patients"]
+_POPULATION = population.generate(patients=40)
+_PATIENTS = _POPULATION.tables["patients"]
 
 FAULTS = {
     "stalls": "timeout",
@@ -49,7 +51,7 @@ TOOLS = [
 
 def identifiers() -> set[str]:
     """What names a patient, distinctive enough that finding it is no chance."""
-    return {value for value in population.generate().values() if len(value) >= 8}
+    return {value for value in _POPULATION.values() if len(value) >= 8}
 
 
 class Ward:
@@ -112,7 +114,7 @@ class Ward:
         arguments = message["params"]["arguments"]
         self.calls[arguments["token"]] += 1
         tool = message["params"]["name"]
-        reply = _result(message, _patient(len(arguments["token"]) + arguments.get("row", 0)))
+        reply = _result(message, _patient(zlib.crc32(arguments["token"].encode())))
         behaviour = _BEHAVIOUR.get(tool)
         if behaviour is not None:
             await behaviour(stream, message, reply)
