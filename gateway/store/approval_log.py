@@ -1,18 +1,21 @@
 """What happens to an approval, each as one leaf and its row in one transaction of the evidence log.
 
-All of these run in the log's writer thread, inside a transaction that holds the write lock: of several processes that
+All but `load` run in the log's writer thread, inside a transaction that holds the write lock: of several processes that
 want the same approval, one comes first and the others see what it did.
 """
 
 from __future__ import annotations
 
 import hmac
+import sqlite3
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
+from typing import Protocol
 
 from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
+from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy import approval, approval_bodies
 from gateway.core.policy.approval import Approval, Ask, Ground, Objection, State, Verdict, Vote
@@ -25,6 +28,17 @@ from gateway.store.transaction import Transaction
 
 RECORDED = frozenset({Ground.SELF_APPROVAL, Ground.NOT_A_PERSON, Ground.DENIED})
 """Objections to who somebody is go on record; that they came late or forgot a reason does not."""
+
+
+class Leaves(Protocol):
+    """The log as it is read: the writer's transaction, or a reader's snapshot."""
+
+    @property
+    def connection(self) -> sqlite3.Connection: ...
+
+    def leaf(self, index: LeafIndex) -> Leaf: ...
+
+    def unseal(self, index: LeafIndex, name: str) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +58,21 @@ def keyed(keys: Keys, binding: Digest) -> str:
     return hmac.new(keys.pseudonym, b"approval binding\0" + binding.encode(), sha256).hexdigest()
 
 
-def load(transaction: Transaction, row: Row) -> Approval:
+def load(log: Leaves, row: Row) -> Approval:
     """The approval of a row, from its sealed leaves.
 
     Raises EvidenceFault when they do not bear the row out: a grant whose quorum of votes is not on record or whose
     use is, a vote or a question that belongs to another approval. A row edited in the database releases nothing.
     """
-    name, question, created = approval_bodies.parse_ask(_bodies(transaction, row.leaf, "ask", "input", "justification"))
-    cast = projection.votes(transaction.connection, row.id)
-    votes = tuple(_vote(transaction, row.id, leaf) for leaf in cast)
+    name, question, created = approval_bodies.parse_ask(_bodies(log, row.leaf, "ask", "input", "justification"))
+    cast = projection.votes(log.connection, row.id)
+    votes = tuple(_vote(log, row.id, leaf) for leaf in cast)
     loaded = replace(
         approval.opened(row.id, question, at=created),
         state=row.state, votes=votes, resolved=row.resolved, why=row.why,
     )  # fmt: skip
     granted = row.state in (State.GRANTED, State.SPENT)
-    used = row.state is State.GRANTED and cast and _used(transaction, row.id, cast[-1])
+    used = row.state is State.GRANTED and cast and _used(log, row.id, cast[-1])
     if name != row.id or used or (granted and loaded.grants < loaded.quorum):
         raise EvidenceFault(
             f"Approval {row.id} was altered: its row says {row.state.value} and the leaves it names do not bear that "
@@ -199,19 +213,19 @@ def _record(held: Approval, members: Document, bodies: dict[str, bytes]) -> Reco
     return Record(LeafType.APPROVAL_RESOLVED, members, approval=held.id, bodies=bodies)
 
 
-def _vote(transaction: Transaction, name: ApprovalId, leaf: LeafIndex) -> Vote:
-    owner, vote = approval_bodies.parse_vote(_bodies(transaction, leaf, "vote", "reason"))
+def _vote(log: Leaves, name: ApprovalId, leaf: LeafIndex) -> Vote:
+    owner, vote = approval_bodies.parse_vote(_bodies(log, leaf, "vote", "reason"))
     if owner != name:
         raise EvidenceFault(f"Approval {name} was altered: leaf {leaf} is a vote on another one.")
     return vote
 
 
-def _used(transaction: Transaction, name: ApprovalId, granted: LeafIndex) -> bool:
+def _used(log: Leaves, name: ApprovalId, granted: LeafIndex) -> bool:
     """Whether the log says that the grant given in leaf `granted` was used, whatever its row says."""
-    since = (transaction.leaf(index) for index in projection.resolved_since(transaction.connection, granted))
+    since = (log.leaf(index) for index in projection.resolved_since(log.connection, granted))
     return any(leaf.approval == name and leaf.members.get("state") == State.SPENT.value for leaf in since)
 
 
-def _bodies(transaction: Transaction, leaf: LeafIndex, *names: str) -> dict[str, bytes]:
-    present = transaction.leaf(leaf)
-    return {name: transaction.unseal(leaf, name) for name in names if present.body(name) is not None}
+def _bodies(log: Leaves, leaf: LeafIndex, *names: str) -> dict[str, bytes]:
+    present = log.leaf(leaf)
+    return {name: log.unseal(leaf, name) for name in names if present.body(name) is not None}

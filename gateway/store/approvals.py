@@ -7,11 +7,14 @@ kept reply, and the caller that waits learns of a grant whichever process took i
 from __future__ import annotations
 
 import base64
+import builtins
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 
 import orjson
+import trio
 
 from gateway.core.commands import Decided, Resolution, Settled
 from gateway.core.errors import EvidenceFault
@@ -23,11 +26,14 @@ from gateway.core.types import ApprovalId, Document, Principal
 from gateway.store import approval_log, projection
 from gateway.store.approval_log import Review
 from gateway.store.projection import Row
+from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.watch import Watch
 
 LISTED = 100
 """Most approvals in one listing: what a reviewer can look through."""
+BREATH_S = 0.0005
+"""Seconds between two approvals of a listing, in which the thread that serves calls has the interpreter to itself."""
 
 _SETTLED = {
     State.PENDING: Settled.PENDING,
@@ -60,6 +66,7 @@ class Approvals:
         self._decide = decide
         self._url = url
         self._watch = Watch(self._moved)
+        self._listing = trio.Lock()
 
     async def request(self, ask: Ask) -> Resolution:
         """Join what is already under way for exactly this call, or durably ask anew.
@@ -131,14 +138,28 @@ class Approvals:
         return await self._log.transact(lambda transaction: approval_log.current(transaction, approval))
 
     async def list(self, state: State | None = None) -> tuple[Approval, ...]:
-        """The newest approvals, of one state or of all, newest first; at most LISTED. Raises EvidenceFault."""
+        """The newest approvals, of one state or of all, newest first; at most LISTED. Raises EvidenceFault.
 
-        def job(transaction: Transaction) -> tuple[Approval, ...]:
-            rows = projection.listed(transaction.connection, state, LISTED)
-            held = (approval_log.fresh(transaction, row) for row in rows)
-            return tuple(each for each in held if state is None or each.state is state)
+        Read beside the log and not in its turn: calls wait for the writer, and must not wait for whoever lists.
+        """
+        if self._log.fault is not None:
+            raise EvidenceFault(self._log.fault)
+        async with self._listing:
+            found = await trio.to_thread.run_sync(self._read, state)
+        over = [each.id for each in found if each.lapsed(self._log.now())]
+        if over:  # Each only once: somebody has noticed, and it goes on record.
+            now = await self._log.transact(lambda transaction: {name: _noticed(transaction, name) for name in over})
+            found = [now.get(each.id, each) for each in found]
+        return tuple(each for each in found if state is None or each.state is state)
 
-        return await self._log.transact(job)
+    def _read(self, state: State | None) -> builtins.list[Approval]:
+        """One listing, in a thread of its own, as of one moment."""
+        found = []
+        with Reader.open(self._log.path, self._log.keys) as reader:
+            for row in projection.listed(reader.connection, state, LISTED):
+                found.append(approval_log.load(reader, row))
+                time.sleep(BREATH_S)
+        return found
 
     async def read_by(self, reader: Principal, approval: Approval, decided: Decided) -> None:
         """Put on record that `reader` is about to see what is sealed about an approval. Raises EvidenceFault."""
@@ -205,3 +226,11 @@ class Approvals:
         if held is None or (held.state is seen.state is State.PENDING and held.votes != seen.votes):
             return None
         return approval_log.vote(transaction, self._log.keys, held, review)
+
+
+def _noticed(transaction: Transaction, name: ApprovalId) -> Approval:
+    """An approval whose time is over, put on record as such unless somebody else did."""
+    held = approval_log.current(transaction, name)
+    if held is None:
+        raise EvidenceFault(f"Approval {name} is not in the store any more. Run: phigate evidence verify")
+    return held

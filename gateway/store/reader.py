@@ -38,7 +38,8 @@ class Reader:
     """One snapshot of the log: what is appended meanwhile does not show. Also the auditor's `verify.Evidence`."""
 
     def __init__(self, connection: sqlite3.Connection, keys: Keys | None) -> None:
-        self._connection = connection
+        self.connection = connection
+        """For what is kept beside the log."""
         self.origin: str = connection.execute("SELECT name FROM origin").fetchone()[0]
         self._sealer = None if keys is None else Sealer(self.origin, keys.kms, "")
 
@@ -60,7 +61,7 @@ class Reader:
 
     def head(self) -> tuple[int, bytes]:
         """The size and root hash that the store gives itself. A frontier that is not one has no root: b''."""
-        size, packed = self._connection.execute("SELECT size, frontier FROM head").fetchone()
+        size, packed = self.connection.execute("SELECT size, frontier FROM head").fetchone()
         try:
             return size, merkle.root(merkle.unpack(size, packed))
         except ValueError:
@@ -69,7 +70,7 @@ class Reader:
     def entries(self, first: int = 0, last: int | None = None) -> Iterator[tuple[LeafIndex, bytes, bytes]]:
         """Index, bytes and stored hash of the leaves from `first` up to, not including, `last`."""
         query = "SELECT idx, entry, hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx"
-        for index, entry, digest in self._connection.execute(query, (first, 2**62 if last is None else last)):
+        for index, entry, digest in self.connection.execute(query, (first, 2**62 if last is None else last)):
             yield LeafIndex(index), as_bytes(entry), as_bytes(digest)
 
     def leaves(self, first: int = 0, last: int | None = None) -> Iterator[Leaf]:
@@ -82,17 +83,17 @@ class Reader:
 
     def leaf(self, index: LeafIndex) -> Leaf:
         """The leaf at `index`. Raises EvidenceFault when it is not there or not a leaf."""
-        return read_leaf(self._connection, index)
+        return read_leaf(self.connection, index)
 
     def session_leaves(self, session: SessionId) -> tuple[Leaf, ...]:
         """A session's leaves in order; none when there is no such session."""
-        rows = self._connection.execute("SELECT idx FROM leaf WHERE session = ? ORDER BY idx", (session,)).fetchall()
+        rows = self.connection.execute("SELECT idx FROM leaf WHERE session = ? ORDER BY idx", (session,)).fetchall()
         return tuple(self.leaf(LeafIndex(row[0])) for row in rows)
 
     def approval_leaves(self, approvals: frozenset[ApprovalId]) -> tuple[Leaf, ...]:
         """The leaves about these approvals that stand outside any session: what reviewers said."""
         query = "SELECT idx FROM leaf WHERE type = ? AND session IS NULL ORDER BY idx"
-        rows = self._connection.execute(query, (LeafType.APPROVAL_RESOLVED.value,)).fetchall()
+        rows = self.connection.execute(query, (LeafType.APPROVAL_RESOLVED.value,)).fetchall()
         found = (self.leaf(LeafIndex(row[0])) for row in rows)
         return tuple(leaf for leaf in found if leaf.approval in approvals)
 
@@ -105,23 +106,27 @@ class Reader:
             raise EvidenceFault(
                 "Bodies are sealed, and no keys were given to open them. Name their directory with --keys."
             )
-        return unseal(self._connection, self._sealer, of, name)
+        return unseal(self.connection, self._sealer, of, name)
+
+    def unseal(self, index: LeafIndex, name: str) -> bytes:
+        """The plaintext of body `name` of leaf `index`; as `body`."""
+        return self.body(self.leaf(index), name)
 
     def sealed(self, of: Leaf, position: int) -> bytes | None:
         """The ciphertext of the body at `position` of a leaf's list; None when it is not there."""
-        return read_body(self._connection, of, position)
+        return read_body(self.connection, of, position)
 
     def sessions(self) -> tuple[Session, ...]:
         """Every session, newest first."""
         query = "SELECT id, opened, last, sseq, exchanges, closed FROM session ORDER BY opened DESC"
         return tuple(
             Session(SessionId(id), LeafIndex(opened), last, count, exchanges, closed)
-            for id, opened, last, count, exchanges, closed in self._connection.execute(query)
+            for id, opened, last, count, exchanges, closed in self.connection.execute(query)
         )
 
     def open_exchanges(self) -> frozenset[ExchangeId]:
         """Exchanges that began and have not ended, as the writers keep count."""
-        return frozenset(ExchangeId(row[0]) for row in self._connection.execute("SELECT exchange FROM open_exchange"))
+        return frozenset(ExchangeId(row[0]) for row in self.connection.execute("SELECT exchange FROM open_exchange"))
 
     def bundle(self, digest: Digest) -> bytes:
         """A policy bundle from the archive. Raises EvidenceFault when it is not there."""
@@ -132,18 +137,18 @@ class Reader:
 
     def archived(self, bundle: Digest) -> bytes | None:
         """A policy bundle from the archive; None when it is not there."""
-        row = self._connection.execute("SELECT data FROM bundle WHERE digest = ?", (bundle,)).fetchone()
+        row = self.connection.execute("SELECT data FROM bundle WHERE digest = ?", (bundle,)).fetchone()
         return None if row is None else as_bytes(row[0])
 
     def checkpoints(self) -> Iterator[str]:
         """Every checkpoint, smallest first, as the signed note it is."""
-        for (note,) in self._connection.execute("SELECT note FROM checkpoint ORDER BY size"):
+        for (note,) in self.connection.execute("SELECT note FROM checkpoint ORDER BY size"):
             yield str(note)
 
     def checkpoint(self) -> tuple[int, str]:
         """The newest checkpoint: its size and the signed note. Raises EvidenceFault when nothing was signed yet."""
         query = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
-        row = self._connection.execute(query).fetchone()
+        row = self.connection.execute(query).fetchone()
         if row is None:
             raise EvidenceFault("This log has no checkpoint yet: nothing was appended to it.")
         return row[0], row[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.core.call import Call
 from gateway.core.commands import Resolution, Settled
@@ -240,6 +242,32 @@ async def test_a_listing_is_newest_first_and_of_one_state(house, clock):
 
     assert [each.id for each in await house.approvals.list()] == [second.approval, first.approval]
     assert [each.id for each in await house.approvals.list(State.REFUSED)] == [first.approval]
+
+
+async def test_a_client_that_lists_in_a_loop_never_asks_for_the_writers_lock(house):
+    held = await house.hold(await house.call())
+    with closing(sqlite3.connect(house.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with trio.fail_after(1):  # Whoever wanted the lock would wait for 2 s, and be told that there is none.
+            assert [each.id for each in await house.approvals.list()] == [held.approval]
+
+
+async def test_listings_wait_for_each_other_and_calls_for_none_of_them(house):
+    held = await house.hold(await house.call())
+    listed = []
+
+    async def listing():
+        listed.extend(await house.approvals.list())
+
+    async with trio.open_nursery() as nursery, house.approvals._listing:
+        for _ in range(3):
+            nursery.start_soon(listing)
+        await trio.testing.wait_all_tasks_blocked()
+        await house.hold(await house.call("SELECT 2"))
+        assert listed == []
+        assert house.approvals._listing.statistics().tasks_waiting == 3
+
+    assert [each.id for each in listed].count(held.approval) == 3
 
 
 # Time.
