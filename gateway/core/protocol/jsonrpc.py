@@ -22,6 +22,8 @@ INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
+CODES = range(-32768, 32768)
+"""Error codes that reach a client. §5.1 reserves the lower end; nine digits could be anybody's number."""
 
 RequestId = str | int
 
@@ -150,7 +152,8 @@ def with_body(message: Message, value: Json) -> Message: ...
 def with_body(message: Message, value: Json) -> Message:
     """The same message around another body.
 
-    Total, because it runs after masking: a part that is no longer of its type is left out, never put back.
+    Total, because it runs after masking: a part that is no longer of its type is left out, never put back. An error's
+    code cannot be masked, so one outside `CODES` becomes INTERNAL_ERROR.
     """
     parts = value if isinstance(value, dict) else {}
     match message:
@@ -160,7 +163,7 @@ def with_body(message: Message, value: Json) -> Message:
             code, text = parts.get("code"), parts.get("message")
             return Failure(
                 ident,
-                code if type(code) is int else INTERNAL_ERROR,
+                code if type(code) is int and code in CODES else INTERNAL_ERROR,
                 text if isinstance(text, str) else "",
                 parts.get("data"),
             )

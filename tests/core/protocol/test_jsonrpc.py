@@ -275,7 +275,10 @@ def test_a_mutated_message_is_a_message_or_a_fault_and_nothing_else(message, dat
 
 @given(messages)
 def test_a_message_around_its_own_body_is_itself(message):
-    assert jsonrpc.with_body(message, jsonrpc.body(message)) == message
+    expected = message
+    if isinstance(message, Failure) and not -32768 <= message.code <= 32767:
+        expected = replace(message, code=jsonrpc.INTERNAL_ERROR)
+    assert jsonrpc.with_body(message, jsonrpc.body(message)) == expected
 
 
 @given(messages, values)
@@ -284,6 +287,17 @@ def test_any_value_can_take_the_place_of_a_body_and_still_make_a_message(message
 
     assert type(masked) is type(message)
     assert jsonrpc.format(masked)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(917365284, -32603), (-917365284, -32603), (32768, -32603), (-32769, -32603), (32767, 32767), (-32768, -32768),
+     (-32042, -32042), (0, 0), (404, 404)],
+)  # fmt: skip
+def test_an_ssn_as_an_errors_code_does_not_reach_the_client(code, told):
+    failure = Failure(3, code, "no")
+
+    assert jsonrpc.with_body(failure, jsonrpc.body(failure)) == Failure(3, told, "no")
 
 
 def test_an_error_whose_message_was_masked_away_stays_an_error_without_it():
