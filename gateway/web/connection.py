@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import time
-import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from wsgiref.handlers import format_date_time
@@ -26,6 +25,7 @@ from hypercorn.typing import (
     LifespanState,
 )
 
+from gateway.process import places
 from gateway.web.http1 import Request, Requests, Response, refusal
 
 logger = logging.getLogger(__name__)
@@ -351,12 +351,8 @@ class Cycle:
 
 def report(error: BaseException) -> None:
     """Log where an error was raised and of what type; never its text, which may quote a body."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    logger.error("request failed: %s at %s", type(error).__name__, where)
-    for cause in inner:
-        report(cause)
+    for place in places(error):
+        logger.error("request failed: %s", place)
 
 
 def _address(name: object) -> tuple[str, int] | None:

@@ -1,0 +1,60 @@
+"""What a process tells of errors that nobody expected: their type and place, in whatever way they come out."""
+
+import subprocess
+import sys
+
+import pytest
+
+SSN = "917-36-5284"
+BEGIN = f"""
+import gc, logging, threading, trio
+from gateway import process
+process.log_to_stderr()
+process.report_uncaught()
+def fail():
+    raise KeyError("{SSN}")
+"""
+WAYS = {
+    "an error": "fail()",
+    "a group": "raise ExceptionGroup('{SSN}', [ExceptionGroup('{SSN}', [KeyError('{SSN}')])])",
+    "a cause": "try:\n    fail()\nexcept KeyError as error:\n    raise ValueError('{SSN}') from error",
+    "a context": "try:\n    fail()\nexcept KeyError:\n    raise KeyError('{SSN}')",
+    "a thread": "thread = threading.Thread(target=fail)\nthread.start()\nthread.join()",
+    "a finalizer": "class One:\n    __del__ = lambda self: fail()\nOne()",
+    "what a library logs": "try:\n    fail()\nexcept KeyError:\n    logging.getLogger('lib').exception('it failed')",
+    "trio": "async def main():\n    async with trio.open_nursery():\n        raise KeyError('{SSN}')\ntrio.run(main)",
+    "a system task of trio": "async def bug():\n    fail()\nasync def main():\n"
+    "    trio.lowlevel.spawn_system_task(bug)\n    await trio.sleep_forever()\ntrio.run(main)",
+}
+
+
+def told(code, *arguments):
+    """What a Python process that runs `code` says on stderr."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_ssn_in_the_text_of_an_error_that_nothing_caught_is_not_printed(way):
+    said = told(BEGIN + WAYS[way].replace("{SSN}", SSN))
+
+    assert "KeyError" in said
+    assert " at <string>:" in said
+    assert SSN not in said
+
+
+def test_an_unknown_error_of_a_worker_is_told_by_type_and_place():
+    code = f"""
+import sys
+from gateway import worker
+async def bug(*_):
+    raise LookupError("{SSN}")
+worker.configuration.load = lambda _: None
+worker._run = bug
+sys.exit(worker.main())
+"""
+    said = told(code, "-c", "phigate.toml", "--lifeline", "0", "--sockets", "0")
+
+    assert said == "phigate: failed: LookupError at <string>:5\n"
