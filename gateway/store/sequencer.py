@@ -1,6 +1,6 @@
 """The evidence log of one process, as the rest of the gateway uses it.
 
-Callers wait while the writer thread (`writer.py`) makes their records durable in groups. Waiting is shielded from
+Callers wait while the writer (`writer.py`) makes their records durable in groups. Waiting is shielded from
 cancellation: a commit is never abandoned, because the caller must learn what became of it. Other processes do the same
 on the same file; whoever holds the write lock reads the head and extends it, so indices have no gaps.
 """
@@ -48,6 +48,9 @@ class EvidenceLog:
         self._sessions = sessions.Remembered()
         self._tools = tools.Remembered()
         self._closed = False
+        self._gathered: list[Job] = []
+        """Appends of this turn of the event loop."""
+        self._token = trio.lowlevel.current_trio_token()
 
     @classmethod
     @asynccontextmanager
@@ -129,7 +132,7 @@ class EvidenceLog:
         For whoever runs exchanges, when one was left by an exception. Never waits and never raises.
         """
         self._writer.orphans.add(exchange)
-        self._writer.queue.put(Job(read=_wakes))
+        self._writer.nudge()
 
     async def session(self, key: str, *, members: Document, idle_s: float) -> SessionId:
         """The live session under `key`, or a new one whose `session.open` leaf, with `members`, is durable."""
@@ -178,11 +181,25 @@ class EvidenceLog:
                 self._writer.orphans.add(job.record.exchange)
             raise EvidenceFault(fault)
         job.task = trio.lowlevel.current_task()
-        self._writer.queue.put(job)
+        if job.record is None:
+            self._writer.queue.put(job)
+        else:
+            self._gathered.append(job)
+            if len(self._gathered) == 1:
+                self._token.run_sync_soon(self._write)
         await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
         if job.error is not None:
             raise job.error
         return job.result
+
+    def _write(self) -> None:
+        """See to what has gathered: at once if the writer can, else the thread will."""
+        jobs, self._gathered = self._gathered, []
+        if self._writer.now(jobs):
+            _wake(jobs)
+        else:
+            for job in jobs:
+                self._writer.queue.put(job)
 
     async def _leave(self) -> None:
         """The last group: end what is still open, sign, and take this writer off the list."""
@@ -197,16 +214,18 @@ class EvidenceLog:
 def _waker(token: trio.lowlevel.TrioToken) -> Callable[[list[Job]], None]:
     """How the writer thread wakes the callers of a group: one message to the event loop for all of them."""
 
-    def wake(jobs: list[Job]) -> None:
-        for job in jobs:
-            if job.task is not None:
-                trio.lowlevel.reschedule(job.task)
-
     def deliver(jobs: list[Job]) -> None:
         with contextlib.suppress(trio.RunFinishedError):  # Nobody is left to be told.
-            token.run_sync_soon(wake, jobs)
+            token.run_sync_soon(_wake, jobs)
 
     return deliver
+
+
+def _wake(jobs: list[Job]) -> None:
+    """Let the callers of a finished group go on."""
+    for job in jobs:
+        if job.task is not None:
+            trio.lowlevel.reschedule(job.task)
 
 
 def _not_cancelled(_: object) -> trio.lowlevel.Abort:
@@ -220,7 +239,3 @@ def _heartbeat(transaction: Transaction) -> None:
 
 def _nothing(_: Transaction) -> None:
     """Opening is itself the work: the store is made, checked and signed."""
-
-
-def _wakes(_: sqlite3.Connection) -> None:
-    """Has the writer thread look at what it was left."""

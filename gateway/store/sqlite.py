@@ -66,6 +66,22 @@ def begin(connection: sqlite3.Connection) -> None:
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
 
 
+def begin_now(connection: sqlite3.Connection) -> bool:
+    """Take the write lock if it can be had at once; False while another connection has it. Raises sqlite3.Error."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if _is_busy(error):
+            return False
+        raise
+    return True
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether it is only another's turn; extended codes have the primary one in their low byte."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def patiently(attempt: Callable[[], T]) -> T:
     """Try again every millisecond while another connection is in the way, as long as BUSY_MS.
 
@@ -78,7 +94,7 @@ def patiently(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.001)
 

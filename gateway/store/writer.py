@@ -1,4 +1,7 @@
-"""The thread that writes the log: one transaction, and one fsync, for all the jobs that have gathered.
+"""What writes the log: one transaction, and one fsync, for all the jobs that have gathered.
+
+A thread does it; but while the disk is quick and nobody else is writing, appends are made at once by whoever brings
+them (`now`), which spares two changes of thread each. Never both: `_turn` is held by the one that writes.
 
 It knows nothing of trio: it takes jobs from a queue and hands each finished group to `deliver`. Failure has one
 consequence, here: every job of the group gets EvidenceFault, the connection is dropped, and nothing but a job that
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +38,8 @@ GROUP_LIMIT = 256
 """Most jobs in one transaction: enough to share an fsync, few enough that the first need not wait for long."""
 CHECKPOINT_S = 1.0
 """A log that grew is signed within this time."""
+QUICK_S = 0.002
+"""A disk that commits within this time, as of late, may be waited for on the event loop."""
 _NEVER = float("-inf")
 
 
@@ -82,6 +88,37 @@ class Writer:
         self._size = 0
         self._signed_at = _NEVER
         self._unsigned = False
+        self._turn = threading.Lock()
+        self._commit_s = 0.0
+        """How long a commit takes of late."""
+
+    def now(self, jobs: list[Job]) -> bool:
+        """Do a group of appends in the caller's thread; False when the writer thread has to, and nothing was done."""
+        if self.failed is not None or self._commit_s > QUICK_S or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            return self._connection is not None and self._checked and self._at_once(self._connection, jobs)
+        finally:
+            self._turn.release()
+
+    def _at_once(self, connection: sqlite3.Connection, jobs: list[Job]) -> bool:
+        unsigned = self._unsigned
+        try:
+            if not sqlite.begin_now(connection):
+                return False
+            jobs = [job for job in jobs if self._prepare(job)]
+            if self.failed is not None:
+                raise EvidenceFault(self.failed)
+            self._group(connection, jobs)
+        except Exception as error:  # As in `_work`: what was kept is unknown, so all of it counts as not durable.
+            self._fail(jobs, error)
+        if self._unsigned and not unsigned:
+            self.nudge()  # The thread sleeps, and has to see to it that this is signed.
+        return True
+
+    def nudge(self) -> None:
+        """Have the thread see what there is to do."""
+        self.queue.put(Job(read=_nothing))
 
     def run(self) -> None:
         """Work until None is taken from the queue."""
@@ -89,7 +126,8 @@ class Writer:
         while not stopping:
             jobs, stopping = self._gather()
             self.busy_since = time.monotonic()
-            self._work(jobs)
+            with self._turn:
+                self._work(jobs)
             self.busy_since = None
             if jobs:
                 self._deliver(jobs)
@@ -122,6 +160,7 @@ class Writer:
             return
         try:
             connection = self._open()
+            sqlite.begin(connection)
             self._group(connection, writing)
         except Exception as error:
             # Whatever failed leaves open what of the group was kept, so all of it counts as not durable: fail closed.
@@ -148,7 +187,7 @@ class Writer:
         return True
 
     def _group(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        sqlite.begin(connection)
+        """Do the jobs in the transaction that has begun, and commit it."""
         transaction = Transaction(connection, self._sealer, self.id, self._now(), self._memory)
         self._check(transaction)
         for job in jobs:
@@ -159,7 +198,9 @@ class Writer:
         if due:
             transaction.publish(self._keys.signer)
         transaction.finish()
+        began = time.monotonic()
         connection.execute("COMMIT")  # Commit point: what the jobs wrote is durable after this line.
+        self._commit_s += (time.monotonic() - began - self._commit_s) / 10
         self._checked = True
         self._size = transaction.size
         self._unsigned = not due
@@ -257,3 +298,7 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):  # It is not used again, and its failure has been told.
                 connection.close()
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """Taking it from the queue is all that is wanted."""
