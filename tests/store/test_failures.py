@@ -93,8 +93,10 @@ async def one_exchange(path, keys, fails):
     return acknowledged
 
 
+@pytest.mark.parametrize("quick_s", [3600.0, -1.0], ids=["at-once", "by-the-thread"])
 @pytest.mark.parametrize("how", ["lost", "kept"])
-async def test_whichever_statement_fails_nothing_acknowledged_is_lost(tmp_path, keys, how):
+async def test_whichever_statement_fails_nothing_acknowledged_is_lost(tmp_path, keys, how, quick_s, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.QUICK_S", quick_s)
     at = failed = 0
     while True:
         at += 1

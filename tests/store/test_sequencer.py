@@ -1,9 +1,11 @@
 """The evidence log as the gateway uses it: durable on return, one end for each exchange, one job's failure its own."""
 
 import sqlite3
+import threading
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.core.errors import EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.evidence import checkpoint
@@ -369,6 +371,41 @@ async def test_a_log_that_failed_refuses_at_once_until_it_is_probed(path, keys):
         await log.probe()
         assert log.fault is None
         await log.append(HEARTBEAT)
+
+
+async def test_a_slow_disk_is_waited_for_by_the_thread_and_a_quick_one_on_the_loop(path, keys, monkeypatch):
+    committed = []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            if statement == "COMMIT":
+                committed.append(threading.current_thread() is threading.main_thread())
+            return super().execute(statement, *parameters)
+
+    def connect(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
+        sqlite.prepare(connection)
+        return connection
+
+    async with EvidenceLog.open(path, keys, now=now, connect=connect) as log:
+        for quick_s in (3600.0, -1.0):
+            monkeypatch.setattr("gateway.store.writer.QUICK_S", quick_s)
+            committed.clear()
+            await log.append(HEARTBEAT)
+            assert committed[0] is (quick_s > 0)
+
+
+async def test_an_append_waits_for_another_process_in_the_thread(log, path):
+    await log.append(HEARTBEAT)
+    other = sqlite.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.append, HEARTBEAT)
+        await trio.testing.wait_all_tasks_blocked()
+        other.execute("ROLLBACK")
+    other.close()
+
+    assert types(path).count(LeafType.HEARTBEAT) == 2
 
 
 async def test_a_disk_that_hangs_makes_the_log_not_ready(log, monkeypatch):
