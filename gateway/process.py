@@ -7,12 +7,16 @@ error only its type and place are ever told.
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import TracebackType
+
+DESCRIPTORS = 65_536
+"""Open files that a worker asks for."""
 
 
 def now() -> datetime:
@@ -27,6 +31,17 @@ def log_to_stderr() -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     for chatty in ("hypercorn", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def allow_descriptors() -> None:
+    """As many open files as the system lets us have, up to DESCRIPTORS: each call takes two sockets.
+
+    The usual soft limit of 1024 is for programs that use `select`; trio does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def report_uncaught() -> None:

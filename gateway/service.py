@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -128,7 +128,7 @@ async def _worlds(
     sealer = Sealer(keys.session_seal, now)
     worlds: dict[str, World] = {}
     for settings in config.upstreams:
-        upstream = await stack.enter_async_context(opened(_settings(settings)))
+        upstream = await stack.enter_async_context(opened(_settings(settings, config.gateway.max_in_flight)))
         worlds[settings.name] = World(
             pdp=lambda: policy.current,
             evidence=log,
@@ -174,10 +174,12 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
     )
 
 
-def _settings(settings: UpstreamConfig) -> HttpSettings | StdioSettings:
+def _settings(settings: UpstreamConfig, max_in_flight: int) -> HttpSettings | StdioSettings:
     deadlines = Deadlines(settings.connect_s, settings.idle_s, settings.call_s)
     bounds = Bounds(message=Limits(settings.max_response_bytes, settings.max_depth))
     if settings.url is not None:
+        # At least twice what one principal may have in flight: whoever takes all of that leaves the others as much.
+        bounds = replace(bounds, max_connections=max(bounds.max_connections, 2 * max_in_flight))
         return HttpSettings(settings.name, settings.url, settings.headers, deadlines=deadlines, bounds=bounds)
     return StdioSettings(
         settings.name, settings.command, settings.cwd, settings.environment, deadlines=deadlines, bounds=bounds

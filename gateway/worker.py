@@ -18,7 +18,7 @@ from hypercorn.typing import ASGIFramework
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.core.errors import GatewayError
-from gateway.process import log_to_stderr, report_uncaught
+from gateway.process import allow_descriptors, log_to_stderr, report_uncaught
 from gateway.service import Gateway, open_gateway
 from gateway.supervisor import adopt, supervised
 from gateway.web.server import ServerSettings, serve
@@ -38,6 +38,7 @@ def main() -> int:
     options = arguments.parse_args()
     log_to_stderr()
     report_uncaught()
+    allow_descriptors()
     try:
         trio.run(_run, configuration.load(options.config), options.sockets, options.lifeline)
     except GatewayError as fault:

@@ -1,4 +1,4 @@
-"""What a process tells of errors that nobody expected: their type and place, in whatever way they come out."""
+"""What a process tells of errors that nobody expected, in whatever way they come out; and what it asks for."""
 
 import subprocess
 import sys
@@ -58,3 +58,15 @@ sys.exit(worker.main())
     said = told(code, "-c", "phigate.toml", "--lifeline", "0", "--sockets", "0")
 
     assert said == "phigate: failed: LookupError at <string>:5\n"
+
+
+@pytest.mark.parametrize(("soft", "hard", "got"), [(64, 128, 128), (128, 128, 128)])
+def test_many_calls_of_one_principal_do_not_use_up_the_descriptors_of_a_soft_limit(soft, hard, got):
+    code = f"""
+import resource
+from gateway.process import allow_descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+allow_descriptors()
+raise SystemExit(str(resource.getrlimit(resource.RLIMIT_NOFILE)))
+"""
+    assert told(code) == f"({got}, {hard})\n"
