@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection, lean: the app runs in the connection's own task and an ordinary response is one send.
 
-Takes the place of hypercorn's connection handler (why: docs/decisions/0007-lean-connection.md); a client that opens
+Takes the place of hypercorn's connection handler (why: docs/decisions/0005-lean-connection.md); a client that opens
 with HTTP/2's preface is handed to hypercorn's. Parsing and framing are in http1.py; here are the socket, the deadlines
 and ASGI's `receive` and `send`. Reads and writes go to the non-blocking descriptor itself: trio only waits.
 """
