@@ -42,7 +42,7 @@ class Verifier:
     @property
     def vkey(self) -> str:
         """`name+hex(key id)+base64(type || key)`."""
-        return f"{self.name}+{self.key_id.hex()}+{_b64(bytes([ED25519]) + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{encode(bytes([ED25519]) + self.public)}"
 
     def verify(self, text: str, signature: bytes) -> bool:
         """Whether `signature` is this key's over `text`."""
@@ -70,7 +70,7 @@ class Signer:
         """`text` as a note with this key's signature (RFC 8032 is deterministic: same text, same note)."""
         _check_text(text)
         signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
-        return f"{text}\n{_MARK}{self.name} {_b64(self.verifier.key_id + signature)}\n"
+        return f"{text}\n{_MARK}{self.name} {encode(self.verifier.key_id + signature)}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def parse_vkey(text: str) -> Verifier:
     parts = text.split("+", 2)
     if len(parts) != 3:
         raise ValueError("not a vkey: it should read name+key id+key")
-    name, key_id, encoded = check_name(parts[0]), parts[1], _unb64(parts[2])
+    name, key_id, encoded = check_name(parts[0]), parts[1], decode(parts[2])
     if len(encoded) != 33 or encoded[0] != ED25519:
         raise ValueError("not an Ed25519 vkey")
     verifier = Verifier(name, encoded[1:])
@@ -147,7 +147,7 @@ def _signature(line: str) -> Signature:
     parts = line.removeprefix(_MARK).split(" ")
     if not line.startswith(_MARK) or len(parts) != 2:
         raise ValueError("not a signature line")
-    data = _unb64(parts[1])
+    data = decode(parts[1])
     if len(data) < 5:
         raise ValueError("a signature that is too short")
     return Signature(check_name(parts[0]), data[:4], data[4:])
@@ -160,15 +160,17 @@ def _check_text(text: str) -> None:
         raise ValueError("a note's text holds no control characters but newline")
 
 
-def _b64(data: bytes) -> str:
+def encode(data: bytes) -> str:
+    """Base64 as all of C2SP's formats have it (RFC 4648 §4, padded)."""
     return base64.b64encode(data).decode()
 
 
-def _unb64(text: str) -> bytes:
+def decode(text: str) -> bytes:
+    """The inverse of `encode`, of that one spelling only. Raises ValueError for any other."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("not base64") from None
-    if _b64(data) != text:
+    if encode(data) != text:
         raise ValueError("base64 that is not in canonical form")
     return data

@@ -11,13 +11,11 @@ Source: C2SP tlog-proof. We write no `extra` line; one that is there is kept apa
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.evidence import checkpoint, merkle
+from gateway.core.evidence import checkpoint, merkle, note
 from gateway.core.evidence.checkpoint import Checkpoint
 from gateway.core.evidence.merkle import HASH_SIZE
 from gateway.core.evidence.note import Verifier
@@ -42,8 +40,8 @@ def format(proof: Proof) -> str:
     """The proof as a file."""
     lines = [_HEADER]
     if proof.extra:
-        lines.append(f"extra {_b64(proof.extra)}")
-    lines += [f"index {proof.index}", *map(_b64, proof.path), "", proof.checkpoint]
+        lines.append(f"extra {note.encode(proof.extra)}")
+    lines += [f"index {proof.index}", *map(note.encode, proof.path), "", proof.checkpoint]
     return "\n".join(lines)
 
 
@@ -55,11 +53,11 @@ def parse(data: str) -> Proof:
         raise ValueError("not a tlog-proof of version 1")
     extra = b""
     if lines and lines[0].startswith("extra "):
-        extra = _unb64(lines.pop(0).removeprefix("extra "))
+        extra = note.decode(lines.pop(0).removeprefix("extra "))
     index = _INDEX.fullmatch(lines.pop(0)) if lines else None
     if index is None:
         raise ValueError("the proof does not say which leaf it is about")
-    path = tuple(_unb64(line) for line in lines)
+    path = tuple(note.decode(line) for line in lines)
     if len(path) > _PATH_LIMIT or any(len(item) != HASH_SIZE for item in path):
         raise ValueError("the inclusion proof is not a list of SHA-256 hashes")
     return Proof(LeafIndex(int(index[1])), path, signed, extra)
@@ -72,17 +70,3 @@ def verify(proof: Proof, entry: bytes, verifiers: Sequence[Verifier]) -> Checkpo
     if not merkle.verify_inclusion(leaf, proof.index, found.size, proof.path, found.root):
         raise ValueError(f"this leaf is not at index {proof.index} of the log that the checkpoint signs")
     return found
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _unb64(text: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("not base64") from None
-    if _b64(data) != text:
-        raise ValueError("base64 that is not in canonical form")
-    return data
