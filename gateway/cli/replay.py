@@ -53,7 +53,7 @@ _TITLES = {
 
 def session(leaves: Sequence[Leaf], *, badge: Badge, opened: Open | None, full: bool) -> RenderableType:
     """The whole session, exchange by exchange in the order in which they began."""
-    parts: list[RenderableType] = [_header(leaves)]
+    parts: list[RenderableType] = [_header(leaves, opened)]
     exchanges: dict[str, list[Leaf]] = {}
     for leaf in leaves:
         if leaf.exchange is None and leaf.approval is None:
@@ -68,10 +68,19 @@ def session(leaves: Sequence[Leaf], *, badge: Badge, opened: Open | None, full: 
     return Group(*parts)
 
 
-def _header(leaves: Sequence[Leaf]) -> RenderableType:
+def _header(leaves: Sequence[Leaf], opened: Open | None) -> RenderableType:
     first, last = leaves[0], leaves[-1]
     lines = [Text.assemble(("session  ", "dim"), (str(first.session), "bold cyan"))]
-    names = {"actor": "who", "client": "client", "upstream": "upstream", "era": "era", "version": "protocol"}
+    person = _person(leaves, opened) if opened is not None else ""
+    if person:
+        lines.append(Text.assemble(("who      ", "dim"), person))
+    names = {
+        "actor": "actor" if person else "who",
+        "client": "client",
+        "upstream": "upstream",
+        "era": "era",
+        "version": "protocol",
+    }
     for member, title in names.items():
         value = first.members.get(member)
         if isinstance(value, str):
@@ -79,6 +88,16 @@ def _header(leaves: Sequence[Leaf]) -> RenderableType:
     lines.append(Text.assemble((f"{'when':<9}", "dim"), f"{_moment(first)[:19]}Z  to  {_moment(last)[:19]}Z"))
     lines.append(Text.assemble((f"{'leaves':<9}", "dim"), f"{len(leaves)}, from {first.index} to {last.index}"))
     return Panel(Group(*lines), expand=False, border_style="cyan")
+
+
+def _person(leaves: Sequence[Leaf], opened: Open) -> str:
+    """The human behind the pseudonym, and the agent that acted: as policy was told; empty when it never was."""
+    for leaf in leaves:
+        if any(ref.name == "decision" for ref in leaf.bodies):
+            match orjson.loads(opened(leaf, "decision")):
+                case {"input": {"principal": {"sub": str(subject), "client": str(client), "groups": list(groups)}}}:
+                    return plain(f"{subject} through {client}, {', '.join(map(str, groups)) or 'in no group'}")
+    return ""
 
 
 def _exchange_of(leaf: Leaf, leaves: Sequence[Leaf]) -> str:

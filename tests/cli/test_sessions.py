@@ -21,7 +21,7 @@ EVENT = json.dumps(
         "timestamp": "2026-11-22T12:00:00Z",
         "input": {
             "phase": "call",
-            "principal": {"sub": "alice"},
+            "principal": {"sub": "alice", "client": "agent-1", "groups": ["analysts"]},
             "facts": {"sql": {"kinds": ["select"]}},
             "tool": None,
         },
@@ -165,6 +165,7 @@ def test_with_a_purpose_the_bodies_are_shown_and_the_reading_is_on_record_first(
     said = capsys.readouterr().out
     for words in (
         SECRET,
+        "alice through agent-1, analysts",
         "was told",
         '"kinds": ["select"]',
         "SSN $.rows[0].ssn redact by field",
