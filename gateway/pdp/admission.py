@@ -151,6 +151,8 @@ def main(arguments: list[str]) -> int:
         found = faults_of(bundles.read(sys.stdin.buffer.read()), decision_s=decision_s)
     except PolicyFault as fault:
         found = [fault.detail]
+    except MemoryError:  # Python met the limit before Rust, which would have ended the process.
+        found = ["it needs more memory than it may have while being tried."]
     sys.stdout.buffer.write(orjson.dumps(found))
     return 0
 

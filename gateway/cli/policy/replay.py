@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gateway.cli import places
+from gateway.cli.policy import shared
 from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.record import LeafType
@@ -74,8 +75,9 @@ class Archive:
             yield self.loaded[digest]
 
 
-def add(verb: argparse.ArgumentParser) -> None:
-    """Register the options of `phigate policy replay`."""
+def add(verbs: shared.Verbs) -> None:
+    """Register `phigate policy replay`."""
+    verb = shared.verb(verbs, "replay", run, "decide again what is on record, and compare")
     places.add_store(verb)
     verb.add_argument("--keys", type=Path, metavar="DIR", help="keys directory; default: the configuration's")
     verb.add_argument("--session", default=None, metavar="ID", help="only the decisions of one session")

@@ -1,0 +1,15 @@
+"""`phigate policy`: ask a policy, test it, check it, and decide again what is on record. A verb a file."""
+
+from __future__ import annotations
+
+import argparse
+
+from gateway.cli.policy import check, evaluate, replay, test
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `phigate policy …`."""
+    noun = commands.add_parser("policy", help="ask, test and check policies, and replay decisions")
+    verbs = noun.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for part in (evaluate, test, check, replay):
+        part.add(verbs)
