@@ -2,7 +2,8 @@
 
 What is measured runs on one core, load generator and upstream on another; the targets take turns within each round, and
 medians of the rounds are printed. An answer that is not the tool's result counts as failed, and one failed answer fails
-the run. `python -m benchmarks layers` times the stages of one call; `evidence` and `http` measure those parts alone.
+the run. `python -m benchmarks layers` times the stages of one call; `evidence`, `http` and `policy` measure those parts
+alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evidence, handlers, layers, targets, upstream
+from benchmarks import evidence, handlers, layers, policy, targets, upstream
 from benchmarks.load import Measured, measure
 from benchmarks.processes import cores
 from benchmarks.targets import Target
@@ -50,7 +51,7 @@ class Sample:
 def main() -> int:
     """Run what the command line asks for; 1 when an answer failed or the bar was missed, 2 when it cannot run."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("calls", "layers", "evidence", "http"), default="calls")
+    parser.add_argument("what", nargs="?", choices=("calls", "layers", "evidence", "http", "policy"), default="calls")
     parser.add_argument("--era", choices=("legacy", "modern"), default="legacy", help="the peer is faster in legacy")
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1-20")
     parser.add_argument("--seconds", type=int, default=3, choices=range(1, 61), metavar="1-60", help="of one run")
@@ -67,6 +68,8 @@ def main() -> int:
                     return layers.run(Path(scratch), console)
                 case "evidence":
                     return evidence.run(Path(scratch), console, rounds=arguments.rounds, seconds=arguments.seconds)
+                case "policy":
+                    return policy.run(console, rounds=arguments.rounds)
                 case "http":
                     return handlers.run(Path(scratch), console, seconds=arguments.seconds)
                 case _:

@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +72,33 @@ def python_tool(name: str) -> Path:
         _run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", lock], cwd=directory)
 
     return _once(f"python-{name}", [lock], install) / "bin" / name
+
+
+def sdist(name: str) -> Path:
+    """The unpacked source distribution that `tests/python/<name>-sdist.txt` locks."""
+    lock = _TESTS / "python" / f"{name}-sdist.txt"
+
+    def install(directory: Path) -> None:
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--no-deps", "--no-binary", ":all:"]
+        with tempfile.TemporaryDirectory() as place:
+            _run([*fetch, "-d", place, "-r", str(lock)], cwd=directory)
+            (archive,) = Path(place).iterdir()
+            with tarfile.open(archive) as unpacked:
+                unpacked.extractall(directory, filter="data")
+
+    (unpacked,) = (path for path in _once(f"sdist-{name}", [lock], install).iterdir() if path.is_dir())
+    return unpacked
+
+
+def python_library(name: str) -> Path:
+    """A directory for `sys.path` with what `tests/python/<name>.txt` locks, whichever Python that says it wants."""
+    lock = _TESTS / "python" / f"{name}.txt"
+
+    def install(directory: Path) -> None:
+        command = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps"]
+        _run([*command, "--ignore-requires-python", "--target", directory / "lib", "-r", lock], cwd=directory)
+
+    return _once(f"python-{name}", [lock], install) / "lib"
 
 
 def _once(name: str, files: list[Path], install: Callable[[Path], None]) -> Path:
