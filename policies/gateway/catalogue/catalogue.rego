@@ -20,11 +20,12 @@ kind := {
 }[input.catalogue.kind]
 
 # What policy would refuse whatever its arguments is not offered; the call is decided all the same.
-visible := [] if {
-	not data.gateway.grants.phi_permitted
-} else := [item.name |
+visible := [item.name |
+	role := data.gateway.roles.terms
+	data.gateway.grants.phi_permitted(role)
+	granted := data.gateway.grants.granted(role)[kind]
 	some item in input.catalogue.items
-	data.gateway.grants.named(data.gateway.grants.granted[kind], item.name)
+	data.gateway.grants.named(granted, item.name)
 	not item.name in withdrawn
 ]
 

@@ -8,63 +8,62 @@ package gateway.grants
 default verdict := "deny"
 
 verdict := "allow" if {
+	role := data.gateway.roles.terms
+	phi_permitted(role)
+	named(granted(role)[kind], input.message.name)
+} else := "allow" if {
 	kind == "protocol"
 	data.gateway.roles.terms
 } else := "allow" if {
 	# What ran as a task comes back under an id that names no tool.
 	kind == "task"
-	phi_permitted
-	count(granted.tool) > 0
-} else := "allow" if {
-	phi_permitted
-	named(granted[kind], input.message.name)
+	role := data.gateway.roles.terms
+	phi_permitted(role)
+	count(granted(role).tool) > 0
 }
 
-# An answer to what the upstream asked has that request's method; it may pass where the question may.
-kind := "protocol" if {
-	input.message.kind == "response"
-	input.message.method in data.gateway.settings.from_upstream.requests
+kind := method if {
+	# Facts, and with them the other guards, know requests only.
+	input.message.kind == "request"
+	method := data.gateway.settings.methods[input.message.method]
+	method != "completion"
 } else := completed[input.message.params.ref.type] if {
 	input.message.kind == "request"
 	data.gateway.settings.methods[input.message.method] == "completion"
-} else := method if {
-	method := data.gateway.settings.methods[input.message.method]
-	method == "protocol"
-	input.message.kind != "response"
-} else := method if {
-	# Facts, and with them the other guards, know requests only.
-	method := data.gateway.settings.methods[input.message.method]
-	input.message.kind == "request"
+} else := "protocol" if {
+	input.message.kind == "notification"
+	data.gateway.settings.methods[input.message.method] == "protocol"
+} else := "protocol" if {
+	# An answer to what the upstream asked has that request's method; it may pass where the question may.
+	input.message.kind == "response"
+	input.message.method in data.gateway.settings.from_upstream.requests
 }
 
 # Completing an argument reads from the prompt or the resource template that has it.
 completed := {"ref/prompt": "prompt", "ref/resource": "resource"}
 
 # A grant that names the upstream replaces the one for `*`; they are not added up.
-granted := grant if {
-	grant := data.gateway.roles.terms.upstreams[input.upstream.name]
-} else := data.gateway.roles.terms.upstreams["*"]
+granted(role) := grant if {
+	grant := role.upstreams[input.upstream.name]
+} else := role.upstreams["*"]
 
 named(patterns, name) if {
 	name != ""
-	matched(patterns, name)
-}
-
-matched(patterns, name) if {
 	"*" in patterns
 } else if {
+	name != ""
 	name in patterns
 } else if {
+	name != ""
 	some pattern in patterns
 	glob.match(pattern, null, name)
 }
 
 # An upstream holds PHI unless its label says that it does not.
-default phi_permitted := false
-
-phi_permitted if {
-	data.gateway.roles.terms.phi == true
+phi_permitted(role) if {
+	role.phi == true
 } else if {
+	role
 	input.upstream.labels.phi == false
 }
 
@@ -81,8 +80,8 @@ reasons contains {
 	"message": "Your role may not reach protected health information, and this upstream holds it.",
 	"rule": "gateway.grants",
 } if {
-	data.gateway.roles.terms
-	not phi_permitted
+	role := data.gateway.roles.terms
+	not phi_permitted(role)
 }
 
 reasons contains {
@@ -90,6 +89,5 @@ reasons contains {
 	"message": "Your role may not use this method, tool, resource or prompt.",
 	"rule": "gateway.grants",
 } if {
-	data.gateway.roles.terms
-	phi_permitted
+	phi_permitted(data.gateway.roles.terms)
 }

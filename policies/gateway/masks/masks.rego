@@ -12,6 +12,8 @@ plan := identifying if {
 	is_array(data.gateway.settings.identifiers)
 } else := base if {
 	not input.facts.sql
+} else := base if {
+	input.facts.sql.outputs == []
 } else := array.concat(renamed, base) if {
 	not hides
 }
@@ -23,17 +25,18 @@ identifying := [{"select": {"class": class}, "operator": operator} |
 	operator := of_class(class)
 ]
 
-base := array.concat([birth_year], profile.rules) if {
+# Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock.
+base := array.concat(
+	[{
+		"select": {"class": "BIRTH_DATE"},
+		"operator": {"name": "generalise", "as_of": input.time},
+	}],
+	profile.rules,
+) if {
 	profile.birth_years == true
 } else := profile.rules
 
 profile := data.gateway.settings.masks[data.gateway.roles.terms.mask]
-
-# Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock.
-birth_year := {
-	"select": {"class": "BIRTH_DATE"},
-	"operator": {"name": "generalise", "as_of": input.time},
-}
 
 redact := {"name": "redact"}
 

@@ -10,8 +10,8 @@ default verdict := "deny"
 verdict := "allow" if {
 	role := data.gateway.roles.terms
 	phi_permitted(role)
+	few_rows(role)
 	readable
-	few_rows
 } else := "allow" if {
 	data.gateway.masks.descriptive
 	data.gateway.roles.terms
@@ -20,14 +20,14 @@ verdict := "allow" if {
 phi_permitted(role) if {
 	role.phi == true
 } else if {
+	role
 	count(input.profile.classes) == 0
 }
 
-default few_rows := false
-
-few_rows if {
+few_rows(role) if {
+	is_number(role.rows)
 	is_number(input.profile.rows)
-	input.profile.rows <= data.gateway.roles.rows
+	input.profile.rows <= role.rows
 } else if {
 	data.gateway.grants.kind == "protocol"
 } else if {
@@ -64,7 +64,8 @@ reasons contains {
 	"message": "These are more rows than your role may receive at once. Ask for fewer, or get the call approved.",
 	"rule": "gateway.receipt",
 } if {
-	not few_rows
+	role := data.gateway.roles.terms
+	not few_rows(role)
 }
 
 reasons contains {

@@ -5,20 +5,17 @@
 #   roles at once, so that the rights of one never join the clear text of another.
 package gateway.roles
 
-name := held[0] if {
-	held := [role |
-		some group in input.principal.groups
-		role := data.gateway.settings.groups[group]
-	]
+# Undefined for a principal without a role, which no rule then allows anything. Its numbers are not known to be numbers:
+# Rego orders every number before every text, so a threshold written as "25" would be above any count.
+terms := settings.roles[acting(settings)] if settings := data.gateway.settings
+
+name := acting(data.gateway.settings)
+
+acting(settings) := held[0] if {
+	held := [settings.groups[group] | some group in input.principal.groups]
 	count(held) == 1
 } else := [role |
-	some role in data.gateway.settings.precedence
+	some role in settings.precedence
 	some group in input.principal.groups
-	data.gateway.settings.groups[group] == role
+	settings.groups[group] == role
 ][0]
-
-# Undefined for a principal without a role, which no rule then allows anything.
-terms := data.gateway.settings.roles[name]
-
-# Rego orders every number before every text, so a threshold written as "25" would be above any count.
-rows := terms.rows if is_number(terms.rows)

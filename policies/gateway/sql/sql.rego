@@ -14,13 +14,15 @@ verdict := "allow" if {
 	data.gateway.masks.hides
 } else := "allow" if {
 	understood
+	kinds := data.gateway.settings.sql
 	every statement in input.facts.sql.statements {
-		bounded(statement)
+		bounded(statement, kinds)
 	}
 } else := "require_approval" if {
 	understood
+	kinds := data.gateway.settings.sql
 	every statement in input.facts.sql.statements {
-		reads_or_bounded(statement)
+		reads_or_bounded(statement, kinds)
 	}
 }
 
@@ -31,45 +33,48 @@ understood if {
 	count(input.facts.sql.statements) > 0
 }
 
-# Undefined where there is no SQL, or none that was understood.
+# Undefined where there is no SQL.
 access := "read" if {
 	understood
+	reads := data.gateway.settings.sql.reads
 	every statement in input.facts.sql.statements {
-		statement.kind in data.gateway.settings.sql.reads
+		statement.kind in reads
 	}
 } else := "write" if {
 	input.facts.sql
 }
 
 # Only the kinds in settings are bounded at all: DDL, PRAGMA, ATTACH, GRANT and the like never are.
-bounded(statement) if {
+bounded(statement, kinds) if {
 	statement.keyed == true
-	statement.kind in data.gateway.settings.sql.reads
+	statement.kind in kinds.reads
 } else if {
 	statement.keyed == true
-	statement.kind in data.gateway.settings.sql.writes
+	statement.kind in kinds.writes
 } else if {
 	statement.aggregate == true
-	statement.kind in data.gateway.settings.sql.reads
+	statement.kind in kinds.reads
 } else if {
 	statement.kind == "insert"
-	statement.kind in data.gateway.settings.sql.writes
+	statement.kind in kinds.writes
 } else if {
-	statement.kind in data.gateway.settings.sql.reads
+	statement.kind in kinds.reads
 	is_number(statement.limit)
-	statement.limit <= data.gateway.roles.rows
+	rows := data.gateway.roles.terms.rows
+	is_number(rows)
+	statement.limit <= rows
 }
 
-ordinary(statement) if {
-	statement.kind in data.gateway.settings.sql.reads
+ordinary(statement, kinds) if {
+	statement.kind in kinds.reads
 } else if {
-	statement.kind in data.gateway.settings.sql.writes
+	statement.kind in kinds.writes
 }
 
-reads_or_bounded(statement) if {
-	bounded(statement)
+reads_or_bounded(statement, kinds) if {
+	bounded(statement, kinds)
 } else if {
-	statement.kind in data.gateway.settings.sql.reads
+	statement.kind in kinds.reads
 }
 
 reasons contains {
@@ -96,8 +101,9 @@ reasons contains {
 	"rule": "gateway.sql",
 } if {
 	understood
+	kinds := data.gateway.settings.sql
 	some statement in input.facts.sql.statements
-	not ordinary(statement)
+	not ordinary(statement, kinds)
 }
 
 reasons contains {
@@ -106,9 +112,10 @@ reasons contains {
 	"rule": "gateway.sql",
 } if {
 	understood
+	kinds := data.gateway.settings.sql
 	some statement in input.facts.sql.statements
-	statement.kind in data.gateway.settings.sql.writes
-	not bounded(statement)
+	statement.kind in kinds.writes
+	not bounded(statement, kinds)
 }
 
 reasons contains {
@@ -117,7 +124,8 @@ reasons contains {
 	"rule": "gateway.sql",
 } if {
 	understood
+	kinds := data.gateway.settings.sql
 	some statement in input.facts.sql.statements
-	statement.kind in data.gateway.settings.sql.reads
-	not bounded(statement)
+	statement.kind in kinds.reads
+	not bounded(statement, kinds)
 }

@@ -18,10 +18,12 @@ verdict := "allow" if {
 default access := "write"
 
 access := "write" if {
+	input.facts.sql
 	data.gateway.sql.access == "write"
 } else := said if {
 	said := data.gateway.settings.tools[input.upstream.name][input.message.name]
 } else := "read" if {
+	input.facts.sql
 	data.gateway.sql.access == "read"
 } else := "read" if {
 	input.tool.annotations.readOnlyHint == true
