@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol, cast
 
 import orjson
@@ -33,6 +34,8 @@ DEADLINE_S = 0.25
 
 _UNDEFINED = "<undefined>"
 _CANONICAL = orjson.OPT_SORT_KEYS
+_RECALLED_MAX = 16_384
+"""Characters of an answer that is kept for when it comes again; 256 are."""
 
 
 class Rego(Protocol):
@@ -81,6 +84,23 @@ class _Answer:
     text: bytes = field(default=b"", repr=False)
     fault: str = field(default="", repr=False)
     """Why there is no usable answer; an engine's error can quote its input, so this is as sealed as the event."""
+
+
+def _read(entrypoint: Entrypoint, text: str) -> _Answer:
+    """What the engine's words mean. The words alone decide, whichever bundle they are from."""
+    try:
+        result: Json = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        malformed = decision.deny("policy_malformed", "The policy's answer is not JSON.", rule=entrypoint.value)
+        return _Answer(malformed, fault="not JSON")
+    if result == _UNDEFINED:
+        undefined = decision.deny("policy_undefined", "The policy gave no answer.", rule=entrypoint.value)
+        return _Answer(undefined, fault="undefined")
+    return _Answer(decision.decode(entrypoint, result), orjson.dumps(result, option=_CANONICAL))
+
+
+_recalled = lru_cache(maxsize=256)(_read)
+"""Policies have few answers and give them again and again; reading one costs as much as a small policy."""
 
 
 class Pdp:
@@ -134,15 +154,7 @@ class Pdp:
             self._engine = self._fresh.clone()
             error = decision.deny("policy_error", "The policy failed while deciding.", rule=entrypoint.value)
             return _Answer(error, fault=why)
-        try:
-            result: Json = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            malformed = decision.deny("policy_malformed", "The policy's answer is not JSON.", rule=entrypoint.value)
-            return _Answer(malformed, fault="not JSON")
-        if result == _UNDEFINED:
-            undefined = decision.deny("policy_undefined", "The policy gave no answer.", rule=entrypoint.value)
-            return _Answer(undefined, fault="undefined")
-        return _Answer(decision.decode(entrypoint, result), orjson.dumps(result, option=_CANONICAL))
+        return _recalled(entrypoint, text) if len(text) <= _RECALLED_MAX else _read(entrypoint, text)
 
     def _decided(self, entrypoint: Entrypoint, answer: _Answer, asked: bytes, at: str, began: int) -> Decided:
         """The decision with its event, in the field names of OPA's decision log (EventV1)."""
