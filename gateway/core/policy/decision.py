@@ -102,15 +102,17 @@ MESSAGE_MAX = 1_000
 REASONS_MAX = 64
 MASK_MAX = 1_000
 
-_CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}", re.ASCII)
+CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}", re.ASCII)
+"""The form of a reason's code."""
 _PHASES = {Entrypoint.CALL: Phase.CALL, Entrypoint.RESULT: Phase.RESULT}
-_MEMBERS = {
+MEMBERS = {
     Entrypoint.CALL: frozenset({"effect", "reasons", "labels", "approval"}),
     Entrypoint.RESULT: frozenset({"effect", "reasons", "labels", "approval", "mask"}),
     Entrypoint.CATALOGUE: frozenset({"effect", "reasons", "labels", "visible"}),
     Entrypoint.APPROVAL: frozenset({"effect", "reasons", "labels", "counts"}),
     Entrypoint.ACCESS: frozenset({"effect", "reasons", "labels"}),
 }
+"""What the answer of each entrypoint may have."""
 
 
 class _Malformed(Exception):
@@ -131,7 +133,7 @@ def decode(entrypoint: Entrypoint, result: Json) -> Decision:
 
 
 def _decision(entrypoint: Entrypoint, answer: Document) -> Decision:
-    unknown = answer.keys() - _MEMBERS[entrypoint]
+    unknown = answer.keys() - MEMBERS[entrypoint]
     if unknown:
         raise _Malformed(f"{len(unknown)} member(s) that {entrypoint.value} does not have")
     effect = _effect(entrypoint, answer["effect"])
@@ -164,7 +166,7 @@ def _effect(entrypoint: Entrypoint, value: Json) -> Effect:
 def _reason(value: Json) -> Reason:
     item = _object(value, "a reason", required=("code", "message"), optional=("rule",))
     code = _text(item["code"], "code")
-    if not _CODE.fullmatch(code):
+    if not CODE.fullmatch(code):
         raise _Malformed("a reason's `code` is lower-case letters, digits, `_` and `.`, at most 64")
     message = _text(item["message"], "message")
     if len(message) > MESSAGE_MAX:
