@@ -220,6 +220,8 @@ def _say(call: Call, text: str, detail: Document) -> Reply:
         return Reply(b"", 403)
     detail = {**detail, "exchange": call.exchange}
     if call.message.method != "tools/call":
-        return Reply.of(Failure(call.message.id, REFUSED, text, detail), call.era)
+        # A method of no revision does not exist here, whatever the upstream makes of it (JSON-RPC 2.0 §5.1).
+        code = REFUSED if call.message.method in mcp.METHODS else jsonrpc.METHOD_NOT_FOUND
+        return Reply.of(Failure(call.message.id, code, text, detail), call.era)
     result: Document = {"content": [{"type": "text", "text": text}], "isError": True, "_meta": {META: detail}}
     return Reply.of(Success(call.message.id, versions.complete(call.era, result)), call.era)

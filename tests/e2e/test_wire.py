@@ -153,7 +153,9 @@ def test_modern_headers_must_repeat_the_body(gateway):
     assert answer({**body, "params": {**body["params"], "_meta": future}}, **both) == (400, -32022)
     assert answer({**body, "params": {**body["params"], "_meta": {}}}, **named) == (400, -32602)
     unknown = {**body, "method": "no/such", "params": {"_meta": META}}
-    assert answer(unknown, **MODERN | {"mcp-method": "no/such"})[1] == -32010
+    assert answer(unknown, **MODERN | {"mcp-method": "no/such"}) == (404, -32601)
+    removed = {**body, "method": "ping", "params": {"_meta": META}}
+    assert answer(removed, **MODERN | {"mcp-method": "ping"}) == (404, -32601)
 
 
 def test_a_session_belongs_to_one_person_and_one_upstream_until_it_is_deleted(gateway):

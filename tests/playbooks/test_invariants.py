@@ -125,6 +125,8 @@ class World:
                 return self._or_fault(Masked({"masked": True}, {"counts": {"SSN": 1}}), MaskFault("no"))
             case commands.Present():
                 return draw(st.booleans())
+            case commands.Learn():
+                return draw(st.sampled_from([frozenset(), frozenset({"t"})]))
             case _:
                 return None
 

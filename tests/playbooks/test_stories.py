@@ -91,6 +91,14 @@ def test_a_denied_request_that_is_no_tool_call_gets_a_json_rpc_error() -> None:
     assert orjson.loads(play.ends().data)["error"]["code"] == -32010
 
 
+def test_a_denied_request_of_a_method_that_mcp_does_not_have_is_not_found() -> None:
+    play = Playbook(call(Request("a", "no/such", {}), tool=None))
+    play.decides(Entrypoint.CALL, deny())
+    play.records(LeafType.EXCHANGE_REFUSED, method="(unknown)")
+
+    assert orjson.loads(play.ends().data)["error"]["code"] == -32601
+
+
 def test_only_masked_bytes_leave_and_the_evidence_holds_exactly_those() -> None:
     play = forwarded(call())
     play.expects(Receive, result("SSN 123-45-6789"))
@@ -317,7 +325,7 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
     play.records(LeafType.EXCHANGE_INTENT, method="tools/list")
     play.expects(Forward)
     play.expects(Receive, Success(7, {"tools": tools, "nextCursor": "c"}))
-    assert play.expects(Learn).tools == tuple(tools[:2])
+    assert play.expects(Learn, frozenset()).tools == tuple(tools[:2])
     only = decided(Decision(Effect.ALLOW, visible=frozenset({"read_patient", "never_listed"})))
     play.decides(Entrypoint.CATALOGUE, only)
     seen = play.expects(Inspect, Profile()).value
@@ -334,7 +342,7 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
 def test_a_listing_that_policy_denies_shows_nothing() -> None:
     play = forwarded(call(Request(7, "tools/list"), tool=None))
     play.expects(Receive, Success(7, {"tools": [{"name": "read_patient"}]}))
-    play.expects(Learn)
+    play.expects(Learn, frozenset())
     play.decides(Entrypoint.CATALOGUE, deny())
 
     assert play.expects(Inspect, Profile()).value == {"tools": []}

@@ -48,6 +48,11 @@ NOTIFICATIONS = CLIENT_NOTIFICATIONS | UPSTREAM_NOTIFICATIONS
 METHODS = CLIENT_REQUESTS | CLIENT_NOTIFICATIONS | UPSTREAM_REQUESTS | UPSTREAM_NOTIFICATIONS
 """Every method of every revision from 2024-11-05 to 2026-07-28, and of the tasks extension."""
 
+LEGACY_ONLY = frozenset({
+    INITIALIZE, "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe", "tasks/list", "tasks/result",
+})  # fmt: skip
+"""Client requests that 2026-07-28 and its tasks extension no longer have (Changelog: Removed; SEP-2575, SEP-2663)."""
+
 NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """Methods that are about one named thing, and the param that names it (2026-07-28, Standard Request Headers)."""
 

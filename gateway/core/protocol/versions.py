@@ -56,6 +56,8 @@ VERSIONS = {
 }
 SUPPORTED = tuple(version.name for version in VERSIONS.values() if version.streamable_http)
 """What clients may speak to the gateway, oldest first."""
+MODERN = tuple(name for name in SUPPORTED if VERSIONS[name].era is Era.MODERN)
+"""What a message may say of itself, and `server/discover` lists; the others are agreed on by `initialize`."""
 LATEST_LEGACY = "2025-11-25"
 LATEST_MODERN = "2026-07-28"
 UNNAMED = "2025-03-26"
@@ -121,9 +123,9 @@ def mismatch(header: str, how: str) -> ClientFault:
     return ClientFault(f"Header mismatch: the {header} header has {how}.", code=HEADER_MISMATCH)
 
 
-def unsupported(requested: str) -> ClientFault:
-    """The error for a version that the gateway does not speak."""
-    data: Document = {"supported": list[Json](SUPPORTED), "requested": requested}
+def unsupported(requested: str, supported: tuple[str, ...] = SUPPORTED) -> ClientFault:
+    """The error for a version that the gateway does not speak, or not in that form of message."""
+    data: Document = {"supported": list[Json](supported), "requested": requested}
     return ClientFault("Unsupported protocol version", code=UNSUPPORTED_VERSION, data=data)
 
 
@@ -179,7 +181,7 @@ def _by_body(header: str | None, stated: Json) -> str:
         raise mismatch("MCP-Protocol-Version", "another version than the body")
     known = VERSIONS.get(stated)
     if known is None or known.era is not Era.MODERN:
-        raise unsupported(stated)
+        raise unsupported(stated, MODERN)
     return stated
 
 
@@ -191,6 +193,8 @@ def _check_modern(named: dict[bytes, str], message: Message) -> None:
         return  # The revision defines no client notifications over HTTP, and no headers for them.
     if b"mcp-method" not in named:
         raise mismatch("Mcp-Method", "no value")
+    if message.method in mcp.LEGACY_ONLY:  # 2026-07-28, Streamable HTTP: 404 and "Method not found".
+        raise ClientFault(f"MCP {LATEST_MODERN} has no {message.method}.", code=METHOD_NOT_FOUND, status=404)
     if not isinstance(mcp.meta(message).get(mcp.CLIENT_CAPABILITIES), dict):
         raise ClientFault(f"params._meta lacks {mcp.CLIENT_CAPABILITIES}.", code=INVALID_PARAMS)
     if message.method not in mcp.NAMED:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import ClientFault
-from gateway.core.protocol import versions
+from gateway.core.protocol import mcp, versions
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era
 
@@ -181,7 +181,17 @@ def test_a_modern_request_in_a_version_that_is_not_spoken_is_told_which_are(vers
         versions.identify(sent, request)
 
     assert (refused.value.code, refused.value.status) == (-32022, 400)
-    assert refused.value.data == {"supported": list(versions.SUPPORTED), "requested": version}
+    assert refused.value.data == {"supported": list(versions.MODERN), "requested": version}
+
+
+@pytest.mark.parametrize("method", sorted(mcp.LEGACY_ONLY))
+def test_a_modern_request_for_what_the_revision_removed_is_not_found(method):
+    request = Request(1, method, {"_meta": META})
+
+    with pytest.raises(ClientFault, match=method) as refused:
+        versions.identify(headers(mcp_protocol_version="2026-07-28", mcp_method=method), request)
+
+    assert (refused.value.code, refused.value.status) == (-32601, 404)
 
 
 @pytest.mark.parametrize("method", ["tools/call", "resources/read", "initialize", "sampling/createMessage"])

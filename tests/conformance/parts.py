@@ -1,0 +1,63 @@
+"""What the conformance runs are made of: the everything-server of the `mcp` sdist, and the gateway in front of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests import real_parts
+from tests.conformance import shim
+from tests.e2e import harness
+from tests.e2e.harness import Upstream
+from tests.e2e.issuer import Issuer
+
+WHO = "conformance"
+"""Who the suite is, behind the gateway; its group and its role."""
+
+_ASKED = ("sampling/createMessage", "elicitation/create", "roots/list")
+
+
+@contextmanager
+def everything_server() -> Iterator[str]:
+    """The URL of the SDK's everything-server, both eras, as its authors run it."""
+    source = real_parts.sdist("mcp") / "examples/servers/everything-server"
+    port = harness.free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "mcp_everything_server.server", "--port", str(port)]
+    environment = {**real_parts.environment(), "PYTHONPATH": str(source)}
+    with harness.child(*command, env=environment) as process:
+        harness.wait_for_port(process, port)
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@contextmanager
+def behind_gateway(place: Path, issuer: Issuer, upstream: dict[str, Any]) -> Iterator[str]:
+    """The URL at which the suite meets `upstream` through the gateway with everything on: tokens, policy, masking and
+    evidence. What the gateway has on record is checked when the block is left."""
+    port = harness.free_port()
+    settings = {
+        "allowed_hosts": [f"{name}:{port}" for name in ("127.0.0.1", "localhost")],
+        "allowed_origins": [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")],
+    }
+    with harness.running(
+        place, issuer, [Upstream("everything", upstream)], settings={"gateway": settings}, policy=_opened
+    ) as gateway:
+        command = [sys.executable, "-m", "tests.conformance.shim", str(port), str(gateway.port)]
+        environment = {**real_parts.environment(), shim.TOKEN: issuer.token(WHO, [WHO])}
+        with harness.child(*command, env=environment) as process:
+            harness.wait_for_port(process, port)
+            yield f"http://127.0.0.1:{port}/mcp/everything"
+
+
+def _opened(policies: Path) -> None:
+    """The fixture's tools carry no annotations and ask back on purpose: both are opened for the suite's role."""
+
+    def change(settings: dict[str, Any]) -> None:
+        settings["groups"][WHO] = WHO
+        settings["precedence"].insert(0, WHO)
+        settings["roles"][WHO] = {**settings["roles"]["treatment"], "writes": "allow"}
+        settings["from_upstream"]["requests"] += _ASKED
+
+    harness.change_settings(policies, change)
