@@ -235,11 +235,20 @@ class _Plan:
 
         A selector that both plans have takes the same values in both, whichever those are.
         """
-        if other._by_class(phi) is not None or any(_must_take(each, place) for each in other._explicit):
+        if other._by_class(phi) is not None:
+            return False
+        if any(_must_take(each, place) and not other._nulls(each) for each in other._explicit):
             return False
         if self._by_class(phi) is not None:
             return True
-        return any(each not in other._explicit and _may_take(each, place, phi) for each in self._explicit)
+        return any(self._reaches_beyond(other, each) and _may_take(each, place, phi) for each in self._explicit)
+
+    def _reaches_beyond(self, other: _Plan, selector: Selector) -> bool:
+        return selector not in other._explicit or (other._nulls(selector) and not self._nulls(selector))
+
+    def _nulls(self, selector: Selector) -> bool:
+        """Whether what is taken is emptied: then what it said is masked there, and not wherever it is said again."""
+        return self._explicit[selector].operator.name == "null"
 
     def turns(self, other: _Plan, place: _Place, phi: str) -> Iterator[str]:
         """What is done otherwise to PHI that both may mask: `SSN: redact → partial`."""
