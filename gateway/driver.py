@@ -55,7 +55,8 @@ class Evidence(Protocol):
     def abandon(self, exchange: ExchangeId) -> None:
         """The exchange ended without an outcome on record: end it as unknown as soon as the store can."""
 
-    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> None: ...
+    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> frozenset[str]:
+        """Remember tool definitions; the names of those that are not defined as they were accepted."""
 
 
 class Approvals(Protocol):
@@ -196,7 +197,7 @@ class Driver:
             case commands.Respond(message):
                 await self._talk().respond(self.world.unseal_response(message, self.call.session))
             case commands.Learn(tools):
-                await self.world.evidence.learn(self.call.upstream.name, tools)
+                return await self.world.evidence.learn(self.call.upstream.name, tools)
             case _:
                 assert_never(command)
         return None

@@ -130,7 +130,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Remember tool definitions that the upstream has just listed, for later pins, annotations and schemas."""
+    """Remember tool definitions that the upstream has just listed, for later pins, annotations and schemas.
+
+    The answer names those that are not defined as they were accepted.
+    """
 
     tools: tuple[Document, ...] = field(repr=False)
 
@@ -193,8 +196,8 @@ def mask(value: Json, plan: tuple[MaskRule, ...], schema: Document | None) -> Sc
     return cast(Masked, (yield Mask(value, plan, schema)))
 
 
-def learn(tools: tuple[Document, ...]) -> Script[None]:
-    yield Learn(tools)
+def learn(tools: tuple[Document, ...]) -> Script[frozenset[str]]:
+    return cast("frozenset[str]", (yield Learn(tools)))
 
 
 def relay(data: bytes) -> Script[None]:

@@ -170,9 +170,9 @@ def filter_catalogue(call: Call, message: Response) -> Script[tuple[Response, tu
     listing = catalogue.listing(call.message, message)
     if listing is None:
         return message, ()
-    if listing.kind == "tools":
-        yield from learn(listing.items)
-    decided = yield from decide(Entrypoint.CATALOGUE, policy_input.for_catalogue(call, listing.kind, listing.summaries))
+    changed = (yield from learn(listing.items)) if listing.kind == "tools" else frozenset[str]()
+    items = listing.summaries(changed)
+    decided = yield from decide(Entrypoint.CATALOGUE, policy_input.for_catalogue(call, listing.kind, items))
     visible = decided.decision.visible if decided.decision.effect is Effect.ALLOW else frozenset()
     return listing.only(visible), (decided,)
 

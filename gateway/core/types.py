@@ -59,3 +59,5 @@ class Tool:
     name: str
     pin: Digest
     definition: Document = field(repr=False)
+    changed: bool = False
+    """Whether the definition is another than the one that was accepted."""

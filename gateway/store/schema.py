@@ -2,7 +2,8 @@
 
 `leaf` and `body` are the evidence; triggers refuse to change them, which stops mistakes, not a superuser: that is what
 signed checkpoints kept elsewhere are for. All other tables are either derived from leaves (`session`, `open_exchange`)
-or checked against them (`head`, `checkpoint`), or hold what leaves name by digest (`bundle`) or key id (`dek`).
+or checked against them (`head`, `checkpoint`), or hold what leaves name by digest (`bundle`) or key id (`dek`), or
+count what policy asks for (`usage`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from gateway.store import projection
 
 APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
-VERSION = 1
+VERSION = 2
+"""1: until tool pins, usage and emergencies were kept. `migrations` says how an older store becomes one of this."""
 
 _EVIDENCE = (
     "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL)",
@@ -37,6 +39,36 @@ _EVIDENCE = (
         PRIMARY KEY (upstream, name))""",
 )
 
+_SINCE_2 = (
+    # The definition that a tool was accepted with; `tool` has the newest, which may be another.
+    """CREATE TABLE tool_pin (
+        upstream TEXT NOT NULL, name TEXT NOT NULL, pin TEXT NOT NULL, definition BLOB NOT NULL, accepted TEXT NOT NULL,
+        PRIMARY KEY (upstream, name))""",
+    # Epoch seconds throughout. who: keyed, of principal and purpose; patient: keyed, of an identifier.
+    """CREATE TABLE usage (
+        who TEXT NOT NULL, span TEXT NOT NULL, bucket INTEGER NOT NULL, expires INTEGER NOT NULL,
+        calls INTEGER NOT NULL, rows INTEGER NOT NULL, phi_fields INTEGER NOT NULL, uncounted INTEGER NOT NULL,
+        PRIMARY KEY (who, span, bucket)) WITHOUT ROWID""",
+    "CREATE INDEX usage_expires ON usage (expires)",
+    """CREATE TABLE usage_patient (
+        who TEXT NOT NULL, patient BLOB NOT NULL, last INTEGER NOT NULL, expires INTEGER NOT NULL,
+        PRIMARY KEY (who, patient)) WITHOUT ROWID""",
+    "CREATE INDEX usage_patient_last ON usage_patient (who, last)",
+    "CREATE INDEX usage_patient_expires ON usage_patient (expires)",
+    # id: the exchange that broke the glass first; what the same principal does soon after is reviewed with it.
+    """CREATE TABLE emergency (
+        id TEXT PRIMARY KEY, actor TEXT NOT NULL, began TEXT NOT NULL, leaf INTEGER NOT NULL, closed INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX emergency_open ON emergency (actor, leaf) WHERE closed IS NULL",
+    "CREATE TABLE emergency_access (leaf INTEGER PRIMARY KEY, emergency TEXT NOT NULL)",
+    "CREATE INDEX emergency_accesses ON emergency_access (emergency, leaf)",
+)
+_TO_2 = (
+    *_SINCE_2,
+    # What was in use before definitions were compared is what they are compared with.
+    "INSERT INTO tool_pin SELECT upstream, name, pin, definition, seen FROM tool",
+)
+
 BODIES_LIMIT = 16
 """Most bodies one leaf can have; see `body.place`."""
 
@@ -52,4 +84,9 @@ def _guards(table: str) -> tuple[str, ...]:
 def statements() -> tuple[str, ...]:
     """Everything that a new store is made with, in order."""
     guards = tuple(guard for table in ("leaf", "body", "checkpoint", "bundle") for guard in _guards(table))
-    return (*_EVIDENCE, *guards, *projection.SCHEMA)
+    return (*_EVIDENCE, *guards, *projection.SCHEMA, *_SINCE_2)
+
+
+def migrations(version: int) -> tuple[str, ...]:
+    """What brings a store of an older `version` to this one, in order; nothing for one that needs none."""
+    return _TO_2 if version == 1 else ()

@@ -155,14 +155,22 @@ class EvidenceLog:
             self._sessions.forget(session)
         return len(closed)
 
-    async def learn(self, upstream: str, definitions: Iterable[Document]) -> None:
-        """Remember tool definitions that an upstream has just listed; those without a name are passed over."""
+    async def learn(self, upstream: str, definitions: Iterable[Document]) -> frozenset[str]:
+        """Remember tool definitions that an upstream has just listed; those without a name are passed over.
+
+        Returns the names of those that are not defined as they were accepted.
+        """
         found = [tool for tool in map(tools.of, definitions) if tool is not None]
-        changed = [tool for tool in found if self._tools.get(upstream, tool.name) != tool]
-        if changed:
-            await self.transact(lambda transaction: tools.write(transaction, upstream, changed))
-            for tool in changed:
+        before = {tool.name: self._tools.get(upstream, tool.name) for tool in found}
+        unknown = [tool for tool in found if (known := before[tool.name]) is None or known.pin != tool.pin]
+        told = [known for known in before.values() if known is not None and known.changed]
+        if unknown:
+            written = await self.transact(lambda transaction: tools.write(transaction, upstream, unknown))
+            for tool in written:
                 self._tools.put(upstream, tool)
+            again = {tool.name for tool in written}
+            told = [tool for tool in told if tool.name not in again] + [tool for tool in written if tool.changed]
+        return frozenset(tool.name for tool in told)
 
     async def tool(self, upstream: str, name: str) -> Tool | None:
         """The tool as its upstream last listed it, None when it never did."""

@@ -120,20 +120,23 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Refuse a file that is not an evidence store of this version. Raises EvidenceFault."""
+    """Refuse a file that is no evidence store, or one that a newer phigate wrote. Raises EvidenceFault."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
         raise EvidenceFault("This file is a database, but not an evidence store of phigate. Name the right file.")
-    if version != schema.VERSION:
+    if not 1 <= version <= schema.VERSION:
         raise EvidenceFault(
-            f"This evidence store has schema version {version} and this phigate reads {schema.VERSION}. "
+            f"This evidence store has schema version {version} and this phigate reads up to {schema.VERSION}. "
             "Use the phigate release that wrote it."
         )
 
 
 def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
-    """Make the tables of a new store for the log `origin`, or check those of an existing one. Raises EvidenceFault."""
+    """Make the tables of a new store for the log `origin`, or check and bring up to date those of an existing one.
+
+    An older store is brought up to date in one transaction, so that it is never half of each. Raises EvidenceFault.
+    """
     begin(connection)
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -145,6 +148,7 @@ def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={schema.VERSION}")
         check(connection)
+        _bring_up_to_date(connection)
         (name,) = connection.execute("SELECT name FROM origin").fetchone()
         if name != origin:
             raise EvidenceFault(
@@ -155,3 +159,11 @@ def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != schema.VERSION:
+        for statement in schema.migrations(version):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={schema.VERSION}")

@@ -58,8 +58,9 @@ class MemoryEvidence:
     def abandon(self, exchange: ExchangeId) -> None:
         self.abandoned.append(exchange)
 
-    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> None:
+    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> frozenset[str]:
         self.learned.extend(definitions)
+        return frozenset()
 
     def types(self) -> list[LeafType]:
         return [record.type for record in self.records]

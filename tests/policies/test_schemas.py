@@ -89,7 +89,7 @@ def test_what_a_result_is_decided_on_is_in_the_schema(message):
 
 
 def test_what_a_listing_is_decided_on_is_in_the_schema():
-    assert faults(policy_input.for_catalogue(CALL, "tools", [{"name": "a", "annotations": {}}])) == []
+    assert faults(policy_input.for_catalogue(CALL, "tools", [{"name": "a", "annotations": {}, "changed": False}])) == []
 
 
 def test_every_sample_is_in_the_schema():

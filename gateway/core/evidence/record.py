@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.core.evidence.used import Used
 from gateway.core.types import ApprovalId, Document, ExchangeId, SessionId
 
 
@@ -28,6 +29,10 @@ class LeafType(Enum):
     CONFIG_CHANGED = "config.changed"
     KEY_EVENT = "key.event"
     EVIDENCE_READ = "evidence.read"
+    EMERGENCY_ACCESS = "emergency.access"
+    ACTIVITY_REVIEW = "activity.review"
+    TOOL_ACCEPTED = "tool.accepted"
+    TOOL_CHANGED = "tool.changed"
     LOGIN_FAILED = "login.failed"
     HEARTBEAT = "heartbeat"
 
@@ -52,3 +57,5 @@ class Record:
     exchange: ExchangeId | None = None
     approval: ApprovalId | None = None
     bodies: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    used: Used | None = field(default=None, repr=False)
+    """What this counts against budgets: kept beside the leaf and in one transaction with it, never in it."""

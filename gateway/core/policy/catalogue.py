@@ -25,10 +25,16 @@ class Listing:
     response: Success = field(repr=False)
     items: tuple[Document, ...] = field(repr=False)
 
-    @property
-    def summaries(self) -> list[Json]:
-        """What policy is told of each item: its name and annotations, not its prose."""
-        return [{"name": item[self.key], "annotations": item.get("annotations", {})} for item in self.items]
+    def summaries(self, changed: frozenset[str] = frozenset()) -> list[Json]:
+        """What policy is told of each item: its name and annotations, and whether it is not what was accepted."""
+        return [
+            {
+                "name": item[self.key],
+                "annotations": item.get("annotations", {}),
+                "changed": item[self.key] in changed,
+            }
+            for item in self.items
+        ]
 
     def only(self, visible: frozenset[str]) -> Success:
         """The response with the items that `visible` names, in the upstream's order."""

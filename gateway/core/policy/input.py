@@ -106,7 +106,12 @@ def _content(message: Message) -> Document:
 def _tool(tool: Tool | None) -> Json:
     if tool is None:
         return None
-    return {"name": tool.name, "pin": tool.pin, "annotations": tool.definition.get("annotations", {})}
+    return {
+        "name": tool.name,
+        "pin": tool.pin,
+        "annotations": tool.definition.get("annotations", {}),
+        "changed": tool.changed,
+    }
 
 
 def _asks(result: Json) -> list[Json]:

@@ -75,10 +75,10 @@ _FACTS: tuple[Document, ...] = (
     *(_sql(_STATEMENTS[:1], outputs) for outputs in (_OUTPUTS, _OUTPUTS[2:])),
     _sql(_STATEMENTS * 8, _OUTPUTS[2:] * 8),
 )
-_TOOL: Document = {"name": "run_sql", "pin": "0" * 64, "annotations": {"readOnlyHint": False}}
+_TOOL: Document = {"name": "run_sql", "pin": "0" * 64, "annotations": {"readOnlyHint": False}, "changed": False}
 _CALLS: tuple[Document, ...] = (
-    {"kind": "request", "method": "initialize", "name": "", "arguments": {}, "params": {"protocolVersion": ""}},
     {"kind": "request", "method": "tools/call", "name": "run_sql", "arguments": {"sql": "SELECT 1"}, "params": {}},
+    {"kind": "request", "method": "initialize", "name": "", "arguments": {}, "params": {"protocolVersion": ""}},
     {"kind": "request", "method": "tools/call", "name": "", "arguments": ["no", "object"], "params": {}},
     {"kind": "request", "method": "resources/read", "name": "patient://1", "arguments": {}, "params": {}},
     {"kind": "request", "method": "prompts/get", "name": "summary", "arguments": {}, "params": {}},
@@ -129,7 +129,9 @@ def samples() -> Iterator[tuple[Entrypoint, Document]]:
         yield from _calls(principal)
         yield from _results(principal)
         for kind in ("tools", "prompts", "resources", "resourceTemplates"):
-            items: list[Json] = [{"name": f"{kind}-{number}", "annotations": {}} for number in range(500)]
+            items: list[Json] = [
+                {"name": f"{kind}-{number}", "annotations": {}, "changed": number % 9 == 0} for number in range(500)
+            ]
             listing: Document = {"kind": kind, "items": items}
             yield Entrypoint.CATALOGUE, {**_common("catalogue", principal), "message": _ABOUT, "catalogue": listing}
         yield Entrypoint.APPROVAL, {"phase": "approval", "time": TIME, "principal": principal, "approval": _approval()}
@@ -145,7 +147,7 @@ def _calls(principal: Document) -> Iterator[tuple[Entrypoint, Document]]:
     for message in _CALLS:
         yield Entrypoint.CALL, {**common, "tool": None, "message": message}
     for facts in _FACTS:
-        document: Document = {**common, "facts": facts, "message": _CALLS[1]}
+        document: Document = {**common, "facts": facts, "message": _CALLS[0]}
         yield Entrypoint.CALL, document
         yield Entrypoint.CALL, {**document, "approval": _GRANT}
 

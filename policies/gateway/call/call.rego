@@ -11,7 +11,7 @@ package gateway.call
 #   reasons   a set of {"code", "message", "rule"}: why, when the verdict is not "allow". For each code that holds a
 #             call, `settings.approvals` says on whose terms.
 #
-# `grants`, `tools` and `sql` always guard. Every other guard is switched on by its settings being there, under its own
+# `grants`, `tools` and `sql` always guard, and `pins` guards tools that changed. Every other guard is switched on by its settings being there, under its own
 # name in `settings.guards`, and costs nothing when they are not. A name there without a guard refuses every call.
 # To add one: write the package, name it in the table below, describe its settings in policies/schema/settings.json.
 # One that guards results too is named in result.rego as well.
@@ -31,6 +31,10 @@ verdict("sql") := data.gateway.sql.verdict
 
 reasons("sql") := data.gateway.sql.reasons
 
+verdict("pins") := data.gateway.pins.verdict
+
+reasons("pins") := data.gateway.pins.reasons
+
 # METADATA
 # entrypoint: true
 default decision := {
@@ -44,6 +48,7 @@ decision := {"effect": "allow"} if {
 	data.gateway.tools.verdict == "allow"
 	data.gateway.sql.verdict == "allow"
 	count(data.gateway.settings.guards) == 0
+	not input.tool.changed
 } else := ruling
 
 ruling := {"effect": "allow"} if {
@@ -59,7 +64,11 @@ ruling := {"effect": "allow"} if {
 	undenied
 }
 
-guards := array.concat(["grants", "tools", "sql"], [name | some name, _ in data.gateway.settings.guards])
+guards := array.concat(constant, [name | some name, _ in data.gateway.settings.guards])
+
+constant := ["grants", "tools", "sql", "pins"] if {
+	input.tool.changed == true
+} else := ["grants", "tools", "sql"]
 
 default undenied := false
 

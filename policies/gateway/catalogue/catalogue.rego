@@ -27,7 +27,13 @@ visible := [item.name |
 	some item in input.catalogue.items
 	data.gateway.grants.named(granted, item.name)
 	not item.name in withdrawn
+	offered(item)
 ]
+
+# A tool that is not defined as it was accepted may be hidden until it is.
+offered(item) if {
+	not item.changed
+} else := data.gateway.pins.listed
 
 withdrawn := [tool |
 	some tool, access in data.gateway.settings.tools[input.upstream.name]

@@ -16,11 +16,11 @@ def listed(method="tools/list", result=None):
     return catalogue.listing(Request(1, method, {}), Success(1, {"tools": TOOLS} if result is None else result))
 
 
-def test_policy_is_told_names_and_annotations_of_what_has_a_name():
+def test_policy_is_told_names_and_annotations_and_what_changed_of_whatever_has_a_name():
     assert listed().kind == "tools"
-    assert listed().summaries == [
-        {"name": "read", "annotations": {"readOnlyHint": True}},
-        {"name": "write", "annotations": {}},
+    assert listed().summaries(frozenset({"write"})) == [
+        {"name": "read", "annotations": {"readOnlyHint": True}, "changed": False},
+        {"name": "write", "annotations": {}, "changed": True},
     ]
 
 
@@ -45,7 +45,7 @@ def test_what_has_no_name_is_never_shown():
 def test_each_kind_of_listing_names_its_items_its_own_way(method, kind, item):
     listing = listed(method, {kind: [item]})
 
-    assert (listing.kind, listing.summaries) == (kind, [{"name": "a", "annotations": {}}])
+    assert (listing.kind, listing.summaries()) == (kind, [{"name": "a", "annotations": {}, "changed": False}])
 
 
 @pytest.mark.parametrize("result", [{}, {"tools": None}, {"tools": "x"}, [], None, "x"])

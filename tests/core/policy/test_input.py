@@ -34,7 +34,7 @@ def test_a_call_is_told_whole_but_for_its_meta():
         },
         "session": {"id": "s", "era": "legacy", "version": "2025-11-25"},
         "upstream": {"name": "clinic", "labels": {"phi": True}},
-        "tool": {"name": "run", "pin": "0" * 64, "annotations": {"readOnlyHint": True}},
+        "tool": {"name": "run", "pin": "0" * 64, "annotations": {"readOnlyHint": True}, "changed": False},
         "facts": {"size": {"arguments": 7}},
         "message": {
             "kind": "request",
