@@ -7,9 +7,8 @@ that is given, when policy allows it (`gateway/access/decision`), and only after
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,25 +18,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import places, replay
-from gateway.core.commands import Decided
+from gateway.cli import opening, places, replay
+from gateway.cli.opening import Decide
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.note import Verifier
-from gateway.core.evidence.record import LeafType, Record
-from gateway.core.policy.decision import Effect, Entrypoint
-from gateway.core.policy.input import principal_document
-from gateway.core.types import Document, Json, Principal, SessionId
+from gateway.core.policy.decision import Effect
+from gateway.core.types import Document, Json, SessionId
 from gateway.pdp import loader
 from gateway.pdp.engine import Pdp
 from gateway.store import keys as keystore
-from gateway.store.keys import Keys
 from gateway.store.reader import Reader, Session
-from gateway.store.sequencer import EvidenceLog
 from gateway.store.stamps import timestamp
-
-Decide = Callable[[Entrypoint, Document], Decided]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -90,7 +83,7 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     keys = keystore.load(places.keys(arguments))
     pdp = Pdp(loader.read(places.bundle(arguments)))
-    decided = trio.run(_ask, path, keys, session, arguments.purpose, _decider(pdp))
+    decided = trio.run(opening.ask, path, keys, session, arguments.purpose, _decider(pdp))
     if decided.decision.effect is not Effect.ALLOW:
         why = "; ".join(reason.message.rstrip(".") for reason in decided.decision.reasons) or "no policy allows it"
         raise EvidenceFault(f"Policy does not let you read this session's bodies: {why}. The attempt is on record.")
@@ -101,28 +94,6 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _decider(pdp: Pdp) -> Decide:
     return lambda entrypoint, document: pdp.decide(entrypoint, document, at=timestamp(datetime.now(UTC)))
-
-
-async def _ask(path: Path, keys: Keys, session: SessionId, purpose: str, decide: Decide) -> Decided:
-    """Policy's answer to whether this operator may read the session's bodies; on record before it is returned."""
-    principal = Principal("local", getpass.getuser(), ("local-operator",))
-    question: Document = {
-        "phase": "access",
-        "principal": principal_document(principal),
-        "access": {"kind": "plaintext", "session": session, "purpose": purpose},
-    }
-    decided = decide(Entrypoint.ACCESS, question)
-    members: Document = {
-        "actor": keys.actor(principal),
-        "kind": "session",
-        "of": session,
-        "effect": decided.decision.effect.value,
-        "bundle": decided.bundle,
-    }
-    bodies = {"purpose": purpose.encode(), "decision": decided.event}
-    async with EvidenceLog.open(path, keys, now=lambda: datetime.now(UTC)) as log:
-        await log.append(Record(LeafType.EVIDENCE_READ, members, bodies=bodies))
-    return decided
 
 
 def _find(reader: Reader, given: str) -> SessionId:
