@@ -1,41 +1,45 @@
 """Policy bundles in OPA's format, as values: bytes to Bundle and back, without a disk.
 
-A bundle is a gzipped tar of `*.rego` files, `data.json` files (the directory is the data's path) and a `.manifest`.
-Reading trusts nothing: sizes are bounded before anything is unpacked, names cannot leave the bundle, and data lies
-under the manifest's roots. What building makes depends on the files alone, so that the same source has the same digest
-on every machine. Every fault is a PolicyFault that names the file.
+A bundle is an archive of `*.rego` files, `data.json` and `data.yaml` files (the directory is the data's path), a
+`.manifest`, and `.signatures.json` when it is signed (signature.py). Reading trusts nothing; what OPA would read and
+cannot be carried out here is refused rather than left out. What building makes depends on the files alone, so that the
+same source has the same digest on every machine. Every fault is a PolicyFault that names the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 import struct
-import tarfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
 
 from gateway.core.errors import PolicyFault
+from gateway.core.policy import archive as archives
+from gateway.core.policy import structured
+from gateway.core.policy.archive import ARCHIVE_MAX, FILES_MAX, UNPACKED_MAX
 from gateway.core.types import Digest, Document, Json
+
+__all__ = ["ARCHIVE_MAX", "FILES_MAX", "UNPACKED_MAX"]  # A bundle's bounds, beside what is defined here.
 
 MANIFEST = ".manifest"
 TEST = "_test.rego"
 SIGNATURES = ".signatures.json"
-ARCHIVE_MAX = 8 * 2**20
-UNPACKED_MAX = 32 * 2**20
-FILES_MAX = 2_000
-PATH_MAX = 200
-NESTING_MAX = 64
-"""Of objects in data; the engine reads 128 levels."""
+DATA = ("data.json", "data.yaml", "data.yml")
 SOURCE_MAX = 2**20
 """regorus refuses a policy file above 1 MiB as well."""
 
-_STORED_MAX = 65_535  # RFC 1951 §3.2.4
-_SEGMENT = re.compile(r"[A-Za-z0-9._@+-]{1,100}", re.ASCII)
+_UNSUPPORTED = {
+    "patch.json": "it is a delta bundle. Only whole bundles are used: have the bundle server send snapshots.",
+    "policy.wasm": "WebAssembly is not run here. Build the bundle with `opa build --target rego`.",
+    "plan.json": "plans are not run here. Build the bundle with `opa build --target rego`.",
+    "plan.pb": "plans are not run here. Build the bundle with `opa build --target rego`.",
+    ".manifest.pb": "a manifest is read as JSON only. Write it to `.manifest`.",
+}
+"""Files that mean something to OPA and that cannot be carried out here, with what to do."""
+
+_MANIFEST_KEYS = frozenset({"revision", "roots", "rego_version", "file_rego_versions", "metadata", "wasm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,11 @@ class Manifest:
 
     def owns(self, path: str) -> bool:
         """Whether `path` (slash-separated) lies under one of the roots."""
-        return any(not root or path == root or path.startswith(f"{root}/") for root in self.roots)
+        return self.owns_segments(tuple(path.split("/")))
+
+    def owns_segments(self, path: tuple[str, ...]) -> bool:
+        """The same for a path whose segments may hold a slash themselves, as the names of members in data may."""
+        return any(not root or path[: len(steps)] == steps for root in self.roots if (steps := tuple(root.split("/"))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,16 @@ class Bundle:
         name = self.manifest.metadata.get("name")
         return name if isinstance(name, str) and name else "policy"
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether somebody claims to have signed it; whether they have, `signature.verify` says."""
+        return SIGNATURES in self.files
+
 
 def read(archive: bytes) -> Bundle:
     """The bundle that these bytes are. Raises PolicyFault when they are none, or more than a bundle may be."""
-    files = _untar(_gunzip(archive))
+    files = archives.unpack(archive)
+    _supported(files)
     manifest = _manifest(files.get(MANIFEST, b"{}"))
     return Bundle(
         digest=Digest(hashlib.sha256(archive).hexdigest()),
@@ -101,31 +115,43 @@ def read(archive: bytes) -> Bundle:
 def build(files: Mapping[str, bytes], *, revision: str = "") -> bytes:
     """The bundle archive of these files; without `revision` the manifest gets one made from the files' content.
 
-    The archive is gzip with stored blocks: what deflate makes of the same input differs between zlib versions, and a
-    digest must not. Raises PolicyFault when the result could not be read back.
+    Raises PolicyFault when the result could not be read back.
     """
+    return pack(parts(files, revision=revision))
+
+
+def parts(files: Mapping[str, bytes], *, revision: str = "") -> dict[str, bytes]:
+    """What `build` puts into the archive: the files that belong there, and the manifest that goes with them."""
     chosen = {path: content for path, content in files.items() if is_part(path)}
     declared = _object(files.get(MANIFEST, b"{}"), MANIFEST)
     declared.setdefault("roots", [""])
     declared["revision"] = revision or declared.get("revision") or _revision(chosen)
-    chosen[MANIFEST] = _manifest_text(declared)
-    archive = _gzip_stored(_tar(sorted(chosen.items())))
+    return {**chosen, MANIFEST: _manifest_text(declared)}
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The archive of exactly these files. Raises PolicyFault when it could not be read back."""
+    archive = archives.pack(files)
     read(archive)
     return archive
 
 
 def unrevised(bundle: Bundle) -> dict[str, bytes]:
-    """The bundle's files as sources to go on from: without the revision that this build of them has."""
+    """The bundle's files as sources to go on from: without the revision, and the signature, that this build has."""
     declared = {
         key: value for key, value in _object(bundle.files.get(MANIFEST, b"{}"), MANIFEST).items() if key != "revision"
     }
-    return {**bundle.files, MANIFEST: _manifest_text(declared)}
+    kept = {path: content for path, content in bundle.files.items() if path != SIGNATURES}
+    return {**kept, MANIFEST: _manifest_text(declared)}
 
 
 def is_part(path: str) -> bool:
-    """Whether a file of this name belongs into a bundle: Rego, data, and nothing else of what lies beside them."""
+    """Whether a file of this name belongs into a bundle: Rego, data, and nothing else of what lies beside them.
+
+    What a bundle cannot have here counts too, so that it is refused and not left out.
+    """
     name = path.rsplit("/", 1)[-1]
-    return name.endswith(".rego") or name == "data.json"
+    return name.endswith(".rego") or name in DATA or name in _UNSUPPORTED
 
 
 def _manifest_text(declared: Document) -> bytes:
@@ -139,73 +165,6 @@ def _revision(files: Mapping[str, bytes]) -> str:
     return f"sha256:{whole.hexdigest()[:16]}"
 
 
-def _gzip_stored(data: bytes) -> bytes:
-    """RFC 1952 with RFC 1951 §3.2.4 blocks: no time, no name, no compression, so one input has one output."""
-    parts = [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"]
-    for start in range(0, len(data), _STORED_MAX):
-        block = data[start : start + _STORED_MAX]
-        final = start + _STORED_MAX >= len(data)
-        parts.append(struct.pack("<BHH", final, len(block), len(block) ^ 0xFFFF) + block)
-    parts.append(struct.pack("<II", zlib.crc32(data), len(data)))
-    return b"".join(parts)
-
-
-def _gunzip(archive: bytes) -> bytes:
-    if len(archive) > ARCHIVE_MAX:
-        raise PolicyFault(f"The bundle is {len(archive)} bytes; at most {ARCHIVE_MAX} are read.")
-    inflate = zlib.decompressobj(wbits=31)
-    try:
-        data = inflate.decompress(archive, UNPACKED_MAX + 1)
-    except zlib.error:
-        raise PolicyFault("The bundle is not a gzip file. Build one with `phigate bundle build`.") from None
-    if len(data) > UNPACKED_MAX:
-        raise PolicyFault(f"The bundle unpacks to more than {UNPACKED_MAX} bytes.")
-    if not inflate.eof or inflate.unused_data:
-        raise PolicyFault("The bundle is cut short, or something follows it.")
-    return data
-
-
-def _tar(files: Iterable[tuple[str, bytes]]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, content in files:
-            entry = tarfile.TarInfo(_path(path))
-            entry.size = len(content)
-            entry.mode = 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
-
-
-def _untar(data: bytes) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for entry in tar:
-                if entry.isdir():
-                    continue
-                if not entry.isreg() or entry.issparse():
-                    raise PolicyFault(f"{entry.name!r} in the bundle is a link or a device; only plain files are read.")
-                path = _path(entry.name)
-                if path in files or len(files) >= FILES_MAX:
-                    raise PolicyFault(f"{path} is in the bundle twice, or is one file more than {FILES_MAX}.")
-                member = tar.extractfile(entry)
-                files[path] = member.read() if member is not None else b""
-                if len(files[path]) != entry.size:
-                    raise PolicyFault(f"{path} is cut short in the bundle.")
-    except (tarfile.TarError, ValueError, OverflowError, EOFError):
-        raise PolicyFault("The bundle is not a tar archive that can be read.") from None
-    return dict(sorted(files.items()))
-
-
-def _path(name: str) -> str:
-    """A member's name as a relative path. `opa build` writes a leading slash; nothing may climb out."""
-    path = name.removeprefix("./").removeprefix("/")
-    segments = path.split("/")
-    if len(path) > PATH_MAX or not all(_SEGMENT.fullmatch(part) and part not in (".", "..") for part in segments):
-        raise PolicyFault(f"{name[:PATH_MAX]!r} is no file name for a bundle: relative, plain letters, no `..`.")
-    return path
-
-
 def _source(path: str, content: bytes) -> Source:
     if len(content) > SOURCE_MAX:
         raise PolicyFault(f"{path} is larger than {SOURCE_MAX} bytes.")
@@ -215,39 +174,61 @@ def _source(path: str, content: bytes) -> Source:
         raise PolicyFault(f"{path} is not UTF-8 text.") from None
 
 
+def _supported(files: Mapping[str, bytes]) -> None:
+    for path in files:
+        name = path.rsplit("/", 1)[-1]
+        if name in _UNSUPPORTED:
+            raise PolicyFault(f"{path}: {_UNSUPPORTED[name]}")
+        if name != path and name.endswith((MANIFEST, SIGNATURES)):
+            raise PolicyFault(f"{path}: only the bundle's top directory has a {name}. Remove this one.")
+
+
 def _manifest(content: bytes) -> Manifest:
     declared = _object(content, MANIFEST)
+    for key in declared:
+        if key not in _MANIFEST_KEYS and key.lower() in _MANIFEST_KEYS:  # OPA would read it.
+            raise PolicyFault(f"{MANIFEST}: {key!r} is spelt {key.lower()!r}.")
     revision, metadata = declared.get("revision", ""), declared.get("metadata", {})
-    roots = declared.get("roots", [""])
-    if declared.get("rego_version", 1) != 1 or declared.get("file_rego_versions"):
+    versions = declared.get("file_rego_versions", {})
+    if declared.get("rego_version", 1) != 1 or (isinstance(versions, dict) and any(v != 1 for v in versions.values())):
         raise PolicyFault(f"{MANIFEST}: only Rego v1 is read. Convert the sources with `opa fmt --v0-v1`.")
-    if not isinstance(revision, str) or not isinstance(metadata, dict) or not isinstance(roots, list):
-        raise PolicyFault(f"{MANIFEST}: `revision` is text, `metadata` an object and `roots` an array of paths.")
-    paths = tuple(root.strip("/") for root in roots if isinstance(root, str))
-    if len(paths) != len(roots) or not paths:
-        raise PolicyFault(f"{MANIFEST}: `roots` names at least one path, and each is text.")
-    for index, root in enumerate(paths):
-        for other in paths[index + 1 :]:
+    if not isinstance(revision, str) or not isinstance(metadata, dict) or not isinstance(versions, dict):
+        raise PolicyFault(f"{MANIFEST}: `revision` is text; `metadata` and `file_rego_versions` are objects.")
+    if declared.get("wasm"):
+        raise PolicyFault(f"{MANIFEST}: `wasm`: {_UNSUPPORTED['policy.wasm']}")
+    return Manifest(revision, _roots(declared.get("roots", [""])), metadata)
+
+
+def _roots(declared: Json) -> tuple[str, ...]:
+    listed = declared if isinstance(declared, list) else []
+    roots = tuple(root.strip("/") for root in listed if isinstance(root, str))
+    if len(roots) != len(listed) or not roots:
+        raise PolicyFault(f"{MANIFEST}: `roots` is an array that names at least one path, and each is text.")
+    for index, root in enumerate(roots):
+        for other in roots[index + 1 :]:
             if not root or not other or f"{root}/".startswith(f"{other}/") or f"{other}/".startswith(f"{root}/"):
-                raise PolicyFault(f"{MANIFEST}: the roots {root!r} and {other!r} overlap.")
-    return Manifest(revision, paths, metadata)
+                raise PolicyFault(f"{MANIFEST}: the roots {root!r} and {other!r} overlap. Keep the shorter one.")
+    return roots
 
 
 def _data(files: Mapping[str, bytes], manifest: Manifest) -> Document:
     whole: Document = {}
     for path, content in files.items():
         directory, _, name = path.rpartition("/")
-        if name in ("data.yaml", "data.yml"):
-            raise PolicyFault(f"{path}: data is read as JSON only. Convert it to data.json.")
-        if name == "data.json":
-            declared = _object(content, path)
-            if any(len(leaf) > NESTING_MAX for leaf in leaves(declared)):
-                raise PolicyFault(f"{path}: objects are nested deeper than {NESTING_MAX}.")
-            _place(whole, directory.split("/") if directory else [], declared, path)
+        if name in DATA:
+            _place(whole, directory.split("/") if directory else [], structured.decode(content, path), path)
     for leaf in leaves(whole):
-        if not manifest.owns("/".join(leaf)):
+        if not manifest.owns_segments(leaf) and not _holds_a_root(whole, leaf, manifest):
             raise PolicyFault(f"The data at {'/'.join(leaf)} lies outside the bundle's roots {list(manifest.roots)}.")
     return whole
+
+
+def _holds_a_root(data: Document, leaf: tuple[str, ...], manifest: Manifest) -> bool:
+    """Whether `leaf` is an empty object on the way to a root: it says nothing about what lies outside."""
+    value: Json = data
+    for step in leaf:
+        value = value[step] if isinstance(value, dict) else None
+    return value == {} and any(tuple(root.split("/"))[: len(leaf)] == leaf for root in manifest.roots)
 
 
 def leaves(data: Document) -> Iterable[tuple[str, ...]]:
@@ -261,15 +242,13 @@ def leaves(data: Document) -> Iterable[tuple[str, ...]]:
             yield path
 
 
-def _place(whole: Document, segments: list[str], content: Document, path: str) -> None:
-    """Merge `content` into `whole` below `segments`; two files may not say different things about one path."""
-    at = whole
-    for segment in segments:
-        inner = at.setdefault(segment, {})
-        if not isinstance(inner, dict):
-            raise PolicyFault(f"{path}: another data file already gives {segment!r} a value.")
-        at = inner
-    _merge(at, content, path)
+def _place(whole: Document, segments: list[str], content: Json, path: str) -> None:
+    """Put `content` into `whole` at `segments`; two files may not say different things about one path."""
+    for segment in reversed(segments):
+        content = {segment: content}
+    if not isinstance(content, dict):
+        raise PolicyFault(f"{path}: not an object, which the data of the bundle's top directory is.")
+    _merge(whole, content, path)
 
 
 def _merge(into: Document, content: Document, path: str) -> None:
@@ -284,10 +263,7 @@ def _merge(into: Document, content: Document, path: str) -> None:
 
 
 def _object(content: bytes, path: str) -> Document:
-    try:
-        value: Json = orjson.loads(content)
-    except orjson.JSONDecodeError as fault:
-        raise PolicyFault(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from None
+    value = structured.decode(content, path)
     if not isinstance(value, dict):
         raise PolicyFault(f"{path}: not a JSON object.")
     return value

@@ -100,7 +100,16 @@ def test_a_bundle_as_opa_writes_it_is_read():
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.rego", "a/../../evil.rego", "/../evil.rego", "a//b.rego", "a/./b.rego", "c:\\x.rego", "a\nb.rego", "é"],
+    [
+        "../evil.rego",
+        "a/../../evil.rego",
+        "/../evil.rego",
+        "a//b.rego",
+        "a/./b.rego",
+        "c:\\x.rego",
+        "a\nb.rego",
+        "\u202ea.rego",
+    ],
 )
 def test_a_name_that_could_climb_out_is_refused(name):
     assert "no file name for a bundle" in refusal(archive([(name, b"")]))
@@ -209,8 +218,65 @@ def test_data_files_below_each_other_are_merged():
     assert bundle.read(data).data == {"a": {"b": {"x": 1, "y": 2}}}
 
 
-def test_yaml_data_is_refused_rather_than_overlooked():
-    assert "Convert it to data.json" in refusal(archive([("a/data.yaml", b"x: 1")]))
+def test_yaml_data_is_data():
+    read = bundle.read(archive([("a/data.yaml", b"x: [1, two, true]"), ("b/data.yml", b"{z: null}")]))
+
+    assert read.data == {"a": {"x": [1, "two", True]}, "b": {"z": None}}
+
+
+def test_the_data_of_a_directory_may_be_any_value():
+    assert bundle.read(archive([("a/b/data.json", b"[1, 2]")])).data == {"a": {"b": [1, 2]}}
+    assert "not an object" in refusal(archive([("data.json", b"[1, 2]")]))
+
+
+@pytest.mark.parametrize("name", ["patch.json", "policy.wasm", "plan.json", "plan.pb", ".manifest.pb"])
+def test_what_opa_would_carry_out_and_we_cannot_is_refused(name):
+    assert name in refusal(archive([(name, b"{}")]))
+
+
+def test_a_source_of_webassembly_is_refused_and_not_left_out():
+    with pytest.raises(PolicyFault, match="WebAssembly"):
+        bundle.build({**FILES, "policy.wasm": b""})
+
+
+@pytest.mark.parametrize("name", [".manifest", ".signatures.json"])
+def test_a_second_manifest_or_signature_below_the_top_is_refused(name):
+    assert "only the bundle's top directory" in refusal(archive([(f"a/{name}", b"{}")]))
+
+
+def test_a_manifest_member_that_opa_would_read_in_other_letters_is_refused():
+    assert "is spelt 'roots'" in refusal(archive([(".manifest", b'{"Roots": ["gateway"]}')]))
+
+
+def test_webassembly_in_the_manifest_is_refused():
+    assert "--target rego" in refusal(archive([(".manifest", b'{"wasm": [{"entrypoint": "a", "module": "/x"}]}')]))
+
+
+def test_a_slash_in_a_members_name_does_not_bring_data_under_a_root():
+    data = archive([(".manifest", b'{"roots": ["gateway"]}'), ("data.json", b'{"gateway/x": 1}')])
+
+    assert "outside the bundle's roots" in refusal(data)
+
+
+def test_an_empty_object_on_the_way_to_a_root_lies_not_outside():
+    data = archive([(".manifest", b'{"roots": ["a/b"]}'), ("data.json", b'{"a": {}}')])
+
+    assert bundle.read(data).data == {"a": {}}
+
+
+def test_a_broken_tar_header_is_not_taken_for_the_end():
+    whole = bytearray(gzip.decompress(bundle.build(FILES)))
+    second = whole.index(b"gateway/settings/data.json")
+    whole[second + 148 : second + 156] = b"notasum\0"
+
+    assert "broken header" in refusal(gzip.compress(bytes(whole)))
+
+
+def test_a_name_in_any_letters_and_of_any_usual_length_comes_back_as_it_was():
+    long = f"{'d' * 120}/{'e' * 120}/ärzte.rego"
+    built = bundle.build({long: b"package a\n"})
+
+    assert bundle.read(built).sources[0].path == long
 
 
 def test_data_nested_beyond_measure_is_refused():
