@@ -112,7 +112,7 @@ def _call(tool: str, arguments: Document) -> Call:
         UpstreamRef("clinic", {"phi": True}),
         message,
         tool=Tool(tool, Digest("0" * 64), {"annotations": {"readOnlyHint": True}}),
-        facts=facts.of(message, {"run_sql": "sql"}, "sqlite"),
+        facts=facts.of(message, facts.Reading({"run_sql": "sql"}, "sqlite")),
     )
 
 

@@ -169,7 +169,7 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
         ref=UpstreamRef(settings.name, settings.labels),
         resource=config.resource(settings.name),
         world=world,
-        facts=partial(call_facts.of, sql_arguments=settings.sql, dialect=settings.sql_dialect),
+        facts=partial(call_facts.of, reading=_reading(settings)),
         greets=settings.url is None,
     )
 
@@ -208,6 +208,14 @@ async def _put_on_record(log: EvidenceLog, kind: LeafType, members: Document) ->
     def job(transaction: Transaction) -> None:
         if transaction.newest_members(kind) != members:
             transaction.append(Record(kind, members))
+def _reading(settings: UpstreamConfig) -> call_facts.Reading:
+    # Looking for PHI costs as much as masking does, so it is looked for where the contract makes a difference.
+    without_contract = settings.labels.get("baa") is False
+    return call_facts.Reading(
+        settings.sql, settings.sql_dialect, settings.fhir, settings.fhir_bases, survey=without_contract
+    )
+
+
 
     await log.transact(job)
 

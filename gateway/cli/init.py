@@ -177,4 +177,6 @@ name = {name}
 # max_depth = 128
 # sql = {{ query = "sql" }}          # tools that take SQL, and the argument that holds it: lets policy see statements
 # sql_dialect = "postgres"
+# fhir = {{ search = "GET {{type}}?{{params?}}" }}   # tools that make FHIR requests: lets policy see requests
+# fhir_bases = ["https://fhir.example/r4"]       # what URLs of its FHIR server begin with
 """

@@ -17,6 +17,7 @@ from gateway.config import outside, values
 from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
+from gateway.core.facts.fhir_template import Template
 from gateway.core.types import Document
 from gateway.identity.settings import IssuerConfig
 
@@ -80,6 +81,10 @@ class UpstreamConfig:
     """Sent with every request: the gateway's own credentials."""
     labels: Document
     connect_s: float
+    fhir: Mapping[str, Template]
+    """Tool name -> how it makes a FHIR request of its arguments."""
+    fhir_bases: tuple[str, ...]
+    """What the URLs of its FHIR server, and with them its resources, begin with."""
     idle_s: float
     """Longest silence while an answer is awaited."""
     call_s: float
@@ -271,6 +276,8 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         what = "is http beyond this machine, so PHI would cross the network in the clear"
         table.fault("url", what, "use https, or say allow_http = true if the network itself is encrypted")
     no_args: tuple[str, ...] = ()
+        fhir=table.take("fhir", values.fhir_templates, {}),
+        fhir_bases=table.take("fhir_bases", values.fhir_bases, ()),
     args = table.take("args", values.arguments, no_args)
     config = UpstreamConfig(
         name=table.need("name", values.upstream_name, "", fix='add name = "…", which becomes /mcp/<name>'),

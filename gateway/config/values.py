@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.table import Wrong, did_you_mean, shown
+from gateway.core.facts import fhir_template
+from gateway.core.facts.fhir_template import Template
 from gateway.core.types import Document, Json
 
 T = TypeVar("T")
@@ -257,6 +259,27 @@ def arguments(value: Any) -> tuple[str, ...]:
 
 
 def array(value: Any) -> list[Any]:
+def fhir_templates(value: Any) -> Mapping[str, Template]:
+    """A table of tools and the FHIR requests that they make."""
+
+    def template(item: Any) -> Template:
+        try:
+            return fhir_template.parse(text(item))
+        except ValueError as wrong:
+            raise Wrong(str(wrong), 'for example { search = "GET {type}?{params?}" }') from None
+
+    return {text(name): template(item) for name, item in table(value).items()}
+
+
+def fhir_bases(value: Any) -> tuple[str, ...]:
+    """What URLs of one FHIR server begin with: "https://host/r4", "fhir://"."""
+    bases = tuple(text(item) for item in array(value))
+    for base in bases:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[!-~]*", base) or any(char in base for char in "?#%\\"):
+            raise Wrong(f"holds what no URL begins with ({shown(base)})", 'for example ["https://host/r4", "fhir://"]')
+    return bases
+
+
     """An array of bounded length, its items as they are."""
     if not isinstance(value, list) or len(value) > 256:
         raise Wrong("must be an array of at most 256", "write it in square brackets")

@@ -44,7 +44,7 @@ CALL = Call(
     UpstreamRef("clinic", {"phi": True}),
     REQUEST,
     tool=Tool("run_sql", Digest("0" * 64), {"annotations": {"readOnlyHint": True}}),
-    facts=facts.of(REQUEST, {"run_sql": "sql"}, "sqlite"),
+    facts=facts.of(REQUEST, facts.Reading({"run_sql": "sql"}, "sqlite")),
 )
 
 

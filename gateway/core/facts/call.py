@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.core.facts import sql
-from gateway.core.protocol.jsonrpc import Message, Request
+from gateway.core.facts import fhir, sql
+from gateway.core.facts.fhir_template import Template
+from gateway.core.masking import profile
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Json
 
 _USUAL = ("sql", "query", "statement", "sql_query", "sqlQuery")
@@ -23,25 +26,88 @@ _STARTS = re.compile(
 )
 
 
-def of(message: Message, sql_arguments: Mapping[str, str], dialect: str) -> Document:
-    """The facts of `message`: `{"size": {"arguments": bytes}, "sql": …}` for tool calls, else nothing.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the messages to one upstream are read."""
 
-    `sql_arguments`: tool name -> its argument that holds SQL; for other tools an argument with a usual name that begins
-    like SQL counts. `sql` is what `facts.sql.facts` says, and absent only where there is none. Total.
+    sql: Mapping[str, str] = field(default_factory=dict)
+    """Tool name -> its argument that holds SQL."""
+    dialect: str = ""
+    fhir: Mapping[str, Template] = field(default_factory=dict)
+    """Tool name -> how it makes a FHIR request of its arguments."""
+    fhir_bases: tuple[str, ...] = ()
+    """What the URLs of the upstream's FHIR server begin with. Where there are any, every resource is read from it."""
+    survey: bool = False
+    """Whether policy is told what PHI the client sends."""
+
+
+def of(message: Message, reading: Reading) -> Document:
+    """The facts of `message`: `{"size": {"arguments": bytes}, "sql": …, "fhir": …, "arguments": …}`. Total.
+
+    `size` is of tool calls only. `sql` is what `facts.sql.facts` says of the configured argument, or else of arguments
+    with a usual name that begin like SQL; `fhir` what `facts.fhir.facts` says of configured tools and of resources;
+    `arguments` the PHI that the message carries, `{"classes": {class: count}, "paths": […]}`, where it is wanted.
     """
-    if not isinstance(message, Request) or message.method != "tools/call":
-        return {}
-    arguments = message.params.get("arguments")
+    found: Document = {"arguments": _sent(message)} if reading.survey else {}
+    if not isinstance(message, Request):
+        return found
+    if message.method == "tools/call":
+        found |= _of_tool(message.params, reading)
+    elif message.method in _OF_RESOURCES and reading.fhir_bases:
+        found["fhir"] = _of_resource(message.params.get("uri"), reading.fhir_bases)
+    return found
+
+
+_OF_RESOURCES = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+
+
+def _of_tool(params: Document, reading: Reading) -> Document:
+    arguments = params.get("arguments")
     given = arguments if isinstance(arguments, dict) else {}
     found: Document = {"size": {"arguments": _size(arguments)}}
-    name = message.params.get("name")
-    configured = sql_arguments.get(name) if isinstance(name, str) else None
+    name = params.get("name")
+    configured = reading.sql.get(name) if isinstance(name, str) else None
     text = _text(given.get(configured)) if configured is not None else _usual(given)
     if configured is not None and text is None:
         found["sql"] = {"understood": False, "parse_error": "argument", "statements": [], "outputs": []}
     elif text is not None:
-        found["sql"] = sql.facts(text, dialect)
+        found["sql"] = sql.facts(text, reading.dialect)
+    template = reading.fhir.get(name) if isinstance(name, str) else None
+    if template is not None:
+        found["fhir"] = _of_template(template, given, reading.fhir_bases)
     return found
+
+
+def _of_template(template: Template, given: Document, bases: tuple[str, ...]) -> Document:
+    try:
+        asked = template.fill(given, bases)
+    except fhir.Unclear as unclear:
+        return fhir.not_understood(str(unclear))
+    return fhir.facts(asked, bases)
+
+
+def _of_resource(uri: Json, bases: tuple[str, ...]) -> Document:
+    if not isinstance(uri, str) or not uri.startswith(bases):
+        return fhir.not_understood("elsewhere")
+    try:
+        steps, pairs = fhir.located(uri, bases)
+    except fhir.Unclear as unclear:
+        return fhir.not_understood(str(unclear))
+    return fhir.facts(fhir.Asked("GET", steps, pairs), bases)
+
+
+def _sent(message: Message) -> Document:
+    """The PHI in everything that goes to the upstream with `message`, its `_meta` too."""
+    match message:
+        case Request(params=held) | Notification(params=held):
+            # A tool's or prompt's own name says nothing of a patient, and as a bare `name` it would be taken for one.
+            value: Json = {key: member for key, member in held.items() if key not in ("name", "ref")}
+        case Success(result=held):
+            value = held
+        case Failure(message=text, data=data):
+            value = {"message": text, "data": data}
+    seen = profile.inspect(value).document
+    return {"classes": seen["classes"], "paths": seen["paths"]}
 
 
 def _text(value: Json) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.facts import call
-from gateway.core.protocol.jsonrpc import Notification, Request, Success
+from gateway.core.facts import call, fhir_template
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Json
 
 
 def facts(arguments: Json, name: str = "run", sql_arguments: dict[str, str] | None = None) -> Document:
     request = Request(1, "tools/call", {"name": name, "arguments": arguments})
-    return call.of(request, sql_arguments or {}, "sqlite")
+    return call.of(request, call.Reading(sql_arguments or {}, "sqlite"))
 
 
 def kinds(found: Document) -> list[Json]:
@@ -65,6 +65,77 @@ def test_the_size_of_arguments_is_told() -> None:
 
 
 def test_only_tool_calls_have_facts() -> None:
-    assert call.of(Request(1, "resources/read", {"uri": "x"}), {}, "sqlite") == {}
-    assert call.of(Notification("tools/call", {}), {}, "sqlite") == {}
-    assert call.of(Success(1, {}), {}, "sqlite") == {}
+    assert call.of(Request(1, "resources/read", {"uri": "x"}), call.Reading({}, "sqlite")) == {}
+    assert call.of(Notification("tools/call", {}), call.Reading({}, "sqlite")) == {}
+    assert call.of(Success(1, {}), call.Reading({}, "sqlite")) == {}
+
+
+FHIR = call.Reading(
+    fhir={"search": fhir_template.parse("GET {type}?{params?}")}, fhir_bases=("https://fhir.example/r4/", "fhir://")
+)
+
+
+def fhir_facts(method: str, params: Document) -> Document:
+    found = call.of(Request(1, method, params), FHIR).get("fhir")
+    assert found is None or isinstance(found, dict)
+    return found or {}
+
+
+def test_a_configured_tool_makes_a_fhir_request() -> None:
+    found = fhir_facts("tools/call", {"name": "search", "arguments": {"type": "Patient", "params": "_id=1"}})
+    assert found["understood"] is True
+
+
+@pytest.mark.parametrize("arguments", [None, [], "x", {}, {"type": "Patient", "more": 1}])
+def test_a_configured_tool_that_is_called_otherwise_is_not_understood(arguments: Json) -> None:
+    assert fhir_facts("tools/call", {"name": "search", "arguments": arguments})["understood"] is False
+
+
+def test_other_tools_make_no_fhir_requests() -> None:
+    assert fhir_facts("tools/call", {"name": "other", "arguments": {"type": "Patient"}}) == {}
+
+
+@pytest.mark.parametrize("method", ["resources/read", "resources/subscribe"])
+@pytest.mark.parametrize("uri", ["https://fhir.example/r4/Patient/1", "fhir://Patient/1"])
+def test_resources_of_a_fhir_server_are_read_as_requests(method: str, uri: str) -> None:
+    assert fhir_facts(method, {"uri": uri})["understood"] is True
+
+
+@pytest.mark.parametrize("uri", ["HTTPS://fhir.example/r4/Patient/1", "file:///Patient/1", "Patient/1", 1, None])
+def test_a_resource_that_is_no_url_of_the_fhir_server_is_not_understood(uri: Json) -> None:
+    assert fhir_facts("resources/read", {"uri": uri})["understood"] is False
+
+
+SURVEY = call.Reading(survey=True)
+SSN = "SSN 123-45-6789"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Request(1, "tools/call", {"name": "web_search", "arguments": {"q": SSN}}),
+        Request(1, "resources/read", {"uri": f"x://find?{SSN}"}),
+        Request(1, "prompts/get", {"name": "p", "arguments": {"a": SSN}}),
+        Request(1, "completion/complete", {"argument": {"name": "a", "value": SSN}}),
+        Request(1, "tools/call", {"name": "web_search", "_meta": {"phigate/justification": SSN}}),
+        Notification("notifications/progress", {"progressToken": 1, "message": SSN}),
+        Success(1, {"role": "assistant", "content": {"type": "text", "text": SSN}}),
+        Failure(1, -1, SSN),
+        Failure(1, -1, "no", {"a": [SSN]}),
+    ],
+)
+def test_phi_that_the_client_sends_is_found_wherever_it_stands(message: Message) -> None:
+    found = call.of(message, SURVEY)["arguments"]
+    assert isinstance(found, dict)
+    assert found["classes"] == {"SSN": 1}
+    assert SSN[4:] not in str(found)
+
+
+def test_the_name_of_a_tool_is_no_phi() -> None:
+    asked = Request(1, "tools/call", {"name": "Ann Smith", "arguments": {"q": "asthma guidelines"}})
+    found = call.of(asked, SURVEY)["arguments"]
+    assert found == {"classes": {}, "paths": []}
+
+
+def test_phi_in_arguments_is_looked_for_only_where_that_is_wanted() -> None:
+    assert "arguments" not in facts({"q": SSN})
