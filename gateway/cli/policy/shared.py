@@ -32,7 +32,7 @@ def verb(
 ) -> argparse.ArgumentParser:
     """Register a verb that says what it found in one of `formats`, the first by default."""
     parser = verbs.add_parser(name, help=help_, description=help_.capitalize() + ".")
-    parser.add_argument("--format", choices=formats, default=formats[0], help="for people, or for programs")
+    parser.add_argument("-f", "--format", choices=formats, default=formats[0], help="for people, or for programs")
     parser.set_defaults(run=run)
     return parser
 
@@ -49,6 +49,14 @@ def refuse_unparsable(bundle: Bundle) -> None:
     found = lint.unparsed(bundle.sources)
     if found:
         raise PolicyFault("\n".join(str(finding) for finding in found))
+
+
+def seconds(text: str) -> float:
+    """An option's value as a time, for argparse: seconds, more than none and at most an hour."""
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value
 
 
 def print_json(value: Json) -> None:
