@@ -17,6 +17,7 @@ _GROUPS: tuple[list[Json], ...] = (
     [],
     ["clinicians"],
     ["analysts", "auditors"],
+    ["privacy-officers"],
     [f"group-{number}" for number in range(200)],
 )
 _PRINCIPALS: tuple[Document, ...] = tuple(
@@ -95,11 +96,11 @@ _CALLS: tuple[Document, ...] = (
 )
 _ABOUT: Document = {"kind": "request", "method": "tools/call", "name": "run_sql"}
 _RESULTS: tuple[Document, ...] = (
-    {"kind": "success", "method": "", "is_error": False, "asks": []},
-    {"kind": "success", "method": "", "is_error": True, "asks": []},
-    {"kind": "success", "method": "", "is_error": False, "asks": ["sampling/createMessage"]},
-    {"kind": "error", "method": "", "is_error": True, "code": -32000, "asks": []},
-    {"kind": "request", "method": "elicitation/create", "is_error": False},
+    {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []},
+    {"kind": "success", "method": "", "is_error": True, "asks": [], "opens": []},
+    {"kind": "success", "method": "", "is_error": False, "asks": ["sampling/createMessage"], "opens": []},
+    {"kind": "error", "method": "", "is_error": True, "code": -32000, "asks": [], "opens": []},
+    {"kind": "request", "method": "elicitation/create", "is_error": False, "opens": ["https://elsewhere.example"]},
     {"kind": "notification", "method": "notifications/progress", "is_error": False},
 )
 _PROFILES: tuple[Document, ...] = (
@@ -129,11 +130,9 @@ def samples() -> Iterator[tuple[Entrypoint, Document]]:
         yield from _calls(principal)
         yield from _results(principal)
         for kind in ("tools", "prompts", "resources", "resourceTemplates"):
-            items: list[Json] = [
-                {"name": f"{kind}-{number}", "annotations": {}, "changed": number % 9 == 0} for number in range(500)
-            ]
-            listing: Document = {"kind": kind, "items": items}
-            yield Entrypoint.CATALOGUE, {**_common("catalogue", principal), "message": _ABOUT, "catalogue": listing}
+            for count in (2, 500):
+                listing: Document = {"kind": kind, "items": _items(kind, count)}
+                yield Entrypoint.CATALOGUE, {**_common("catalogue", principal), "message": _ABOUT, "catalogue": listing}
         yield Entrypoint.APPROVAL, {"phase": "approval", "time": TIME, "principal": principal, "approval": _approval()}
         for kind in ("approvals", "sessions", "evidence", "plaintext", ""):
             access: Document = {"kind": kind, "purpose": ""}
@@ -164,6 +163,10 @@ def _results(principal: Document) -> Iterator[tuple[Entrypoint, Document]]:
         yield Entrypoint.RESULT, document
 
 
+def _items(kind: str, count: int) -> list[Json]:
+    return [{"name": f"{kind}-{number}", "annotations": {}, "changed": number % 9 == 1} for number in range(count)]
+
+
 def _common(phase: str, principal: Document) -> Document:
     return {
         "phase": phase,
@@ -171,6 +174,7 @@ def _common(phase: str, principal: Document) -> Document:
         "principal": principal,
         "session": {"id": "sample", "era": "legacy", "version": "2025-11-25"},
         "upstream": {"name": "sample", "labels": {}},
+        "purpose": "",
         "tool": _TOOL,
         "facts": {},
     }
