@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request
@@ -11,8 +12,21 @@ from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, 
 LISTEN = Notification("(listen)")
 """Stands for the legacy GET stream, which is no JSON-RPC message but is decided and recorded like one."""
 
+PURPOSE = "phigate/purpose"
+"""The member of `_meta` in which a client says what for it needs what it asks: a code of HL7 v3 PurposeOfUse."""
 JUSTIFICATION = "phigate/justification"
 """The member of `_meta` in which a client says why it needs a call."""
+EMERGENCY = "phigate/emergency"
+"""The member of `_meta` with which a client claims an emergency: `true`, beside a JUSTIFICATION."""
+
+
+class Emergency(Enum):
+    """Whether a call breaks the glass (45 CFR 164.312(a)(2)(ii))."""
+
+    NONE = "none"
+    CLAIMED = "claimed"
+    GRANTED = "granted"
+    """Policy allowed the call for the emergency's sake, and that is on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +46,11 @@ class Call:
     facts: Document = field(default_factory=dict, repr=False)
     answers: str = ""
     """For a response to the upstream's own request: that request's method."""
+    purpose: str = field(default="", repr=False)
+    """What for, as the client says (`_meta`'s PURPOSE): not looked at here, and empty when it says nothing."""
     justification: str = field(default="", repr=False)
     """Why the client says it needs this call (`_meta`'s JUSTIFICATION), for reviewers."""
+    emergency: Emergency = Emergency.NONE
 
     @property
     def listens(self) -> bool:

@@ -14,7 +14,7 @@ import orjson
 import trio
 
 from gateway.core import replies
-from gateway.core.call import JUSTIFICATION, LISTEN, Call
+from gateway.core.call import EMERGENCY, JUSTIFICATION, LISTEN, PURPOSE, Call, Emergency
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
@@ -157,7 +157,7 @@ class Visit:
 
     def _call(self, message: Message, link: Link, facts: Document, tool: Tool | None = None, answers: str = "") -> Call:
         meta = mcp.meta(message)
-        why = meta.get(JUSTIFICATION)
+        why, what_for = meta.get(JUSTIFICATION), meta.get(PURPOSE)
         return Call(
             exchange=self._exchange,
             session=link.session,
@@ -170,7 +170,9 @@ class Visit:
             tool=tool,
             facts=facts,
             answers=answers,
+            purpose=what_for if isinstance(what_for, str) else "",
             justification=why if isinstance(why, str) else "",
+            emergency=Emergency.CLAIMED if meta.get(EMERGENCY) is True else Emergency.NONE,
         )
 
     async def _tool(self, message: Message) -> Tool | None:

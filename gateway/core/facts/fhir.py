@@ -285,7 +285,6 @@ def _request(asked: Asked, meant: _Meant) -> Document:
     if meant.interaction == "search" and not compartment:
         patients = _patients(meant.type, given)
         compartment = "Patient" if patients else ""
-    names = [*given]
     operation_writes = meant.interaction == "operation" and asked.method == "POST"
     return {
         "interaction": meant.interaction,
@@ -301,9 +300,9 @@ def _request(asked: Asked, meant: _Meant) -> Document:
         "elements": [*given["_elements"][0].split(",")] if "_elements" in given else [],
         "includes": _includes(given, "_include"),
         "revincludes": _includes(given, "_revinclude"),
-        "iterate": any(name.startswith(("_include:", "_revinclude:")) for name in names),
-        "chained": any("." in name or name.startswith("_has:") for name in names),
-        "parameters": [*sorted(names)],
+        "iterate": any(name.startswith(("_include:", "_revinclude:")) for name in given),
+        "chained": any("." in name or name.startswith("_has:") for name in given),
+        "parameters": [*sorted(given)],
     }
 
 
@@ -372,8 +371,8 @@ def _patients(kind: str, given: Mapping[str, list[str]]) -> list[Json]:
 
 
 def _is_step(step: str) -> bool:
-    known = step in ("_history", "metadata", "*") or _OPERATION.fullmatch(step)
-    return step not in (".", "..") and bool(known or _STEP.fullmatch(step))
+    known = step in ("_history", "*") or _OPERATION.fullmatch(step) or _STEP.fullmatch(step)
+    return step not in (".", "..") and bool(known)
 
 
 def _below(target: str, bases: tuple[str, ...]) -> str:

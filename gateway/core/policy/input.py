@@ -1,13 +1,15 @@
 """The `input` document that each entrypoint is given; `policies/schema/` describes it field by field.
 
-Small on purpose: policy pays for every byte, and a result's body never goes in, only its profile. The time is stamped
-by the driver just before policy is asked, so that two phases of one call have their own.
+Small on purpose: policy pays for every byte, and a result's body never goes in, only its profile. What changes from one
+question to the next is stamped in by the driver just before policy is asked, so that two phases of one call have their
+own: the time and, where policy has budgets or an emergency is claimed, how the principal stands (`store/standing.py`).
 """
 
 from __future__ import annotations
 
-from gateway.core.call import Call
+from gateway.core.call import Call, Emergency
 from gateway.core.masking.profile import Profile
+from gateway.core.policy import asks
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Json, Principal, Tool
@@ -17,6 +19,10 @@ def for_call(call: Call, *, approval: Document | None = None) -> Document:
     """Input of `gateway/call/decision`; `approval` is present once the call has been granted."""
     document = _common(call, "call")
     document["message"] = {**_about(call), **_content(call.message)}
+    if call.justification:
+        document["justification"] = call.justification
+    if call.emergency is not Emergency.NONE:
+        document["emergency"] = {"requested": True, "justified": bool(call.justification.strip())}
     if approval is not None:
         document["approval"] = approval
     return document
@@ -28,6 +34,8 @@ def for_result(call: Call, message: Message, profile: Profile, *, approval: Docu
     document["message"] = _about(call)
     document["result"] = _result(message)
     document["profile"] = profile.document
+    if call.emergency is Emergency.GRANTED:
+        document["emergency"] = {"granted": True}
     if approval is not None:
         document["approval"] = approval
     return document
@@ -76,6 +84,7 @@ def _common(call: Call, phase: str) -> Document:
         "principal": principal_document(call.principal),
         "session": {"id": call.session, "era": call.era.value, "version": call.version},
         "upstream": {"name": call.upstream.name, "labels": call.upstream.labels},
+        "purpose": call.purpose,
         "tool": _tool(call.tool),
         "facts": call.facts,
     }
@@ -114,29 +123,16 @@ def _tool(tool: Tool | None) -> Json:
     }
 
 
-def _asks(result: Json) -> list[Json]:
-    """What a result wants of the client before it is one (MCP 2026-07-28, `inputRequests`): the methods, sorted."""
-    asked = (result.get("inputRequests") or {}) if isinstance(result, dict) else {}
-    requests = asked.values() if isinstance(asked, dict) else [asked]
-    methods = (item.get("method") if isinstance(item, dict) else None for item in requests)
-    return [*sorted({method if isinstance(method, str) else "(malformed)" for method in methods})]
-
-
-def _asks_by_error(code: int, data: Json) -> list[Json]:
-    """What an error wants of the client: to open the URLs it names (MCP 2025-11-25, URLElicitationRequiredError)."""
-    elicits = code == mcp.URL_ELICITATION_REQUIRED or (isinstance(data, dict) and "elicitations" in data)
-    return ["elicitation/create"] if elicits else []
-
-
 def _result(message: Message) -> Document:
     match message:
         case Success(result=result):
             failed = isinstance(result, dict) and result.get("isError") is True
-            return {"kind": "success", "method": "", "is_error": failed, "asks": _asks(result)}
-        case Failure(code=code, data=data):
-            asks = _asks_by_error(code, data)
-            return {"kind": "error", "method": "", "is_error": True, "code": code, "asks": asks}
+            found: Document = {"kind": "success", "method": "", "is_error": failed, "asks": asks.methods(message)}
+        case Failure(code=code):
+            found = {"kind": "error", "method": "", "is_error": True, "code": code, "asks": asks.methods(message)}
         case Request(method=method):
-            return {"kind": "request", "method": method, "is_error": False}
+            found = {"kind": "request", "method": method, "is_error": False}
         case Notification(method=method):
             return {"kind": "notification", "method": method, "is_error": False}
+    found["opens"] = asks.origins(message)
+    return found

@@ -34,6 +34,7 @@ def test_a_call_is_told_whole_but_for_its_meta():
         },
         "session": {"id": "s", "era": "legacy", "version": "2025-11-25"},
         "upstream": {"name": "clinic", "labels": {"phi": True}},
+        "purpose": "",
         "tool": {"name": "run", "pin": "0" * 64, "annotations": {"readOnlyHint": True}, "changed": False},
         "facts": {"size": {"arguments": 7}},
         "message": {
@@ -44,6 +45,15 @@ def test_a_call_is_told_whole_but_for_its_meta():
             "params": {"task": {"ttl": 1}},
         },
     }
+
+
+def test_what_for_and_why_are_told_as_the_client_says_them():
+    told = policy_input.for_call(call(purpose="TREAT", justification="ward round"))
+
+    assert (told["purpose"], told["justification"]) == ("TREAT", "ward round")
+    assert "justification" not in policy_input.for_call(call())
+    assert policy_input.for_result(call(purpose="TREAT"), Success(1, {}), Profile())["purpose"] == "TREAT"
+    assert policy_input.for_catalogue(call(purpose="TREAT"), "tools", [])["purpose"] == "TREAT"
 
 
 def test_a_grant_is_told_only_when_there_is_one():
@@ -83,11 +93,17 @@ def test_a_clients_answer_is_told_with_its_content():
 @pytest.mark.parametrize(
     ("message", "result"),
     [
-        (Success(1, {"content": ["Jane"]}), {"kind": "success", "method": "", "is_error": False, "asks": []}),
-        (Success(1, {"isError": True}), {"kind": "success", "method": "", "is_error": True, "asks": []}),
-        (Success(1, None), {"kind": "success", "method": "", "is_error": False, "asks": []}),
-        (Failure(1, -5, "Jane"), {"kind": "error", "method": "", "is_error": True, "code": -5, "asks": []}),
-        (Request(9, "roots/list", {}), {"kind": "request", "method": "roots/list", "is_error": False}),
+        (
+            Success(1, {"content": ["Jane"]}),
+            {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []},
+        ),
+        (Success(1, {"isError": True}), {"kind": "success", "method": "", "is_error": True, "asks": [], "opens": []}),
+        (Success(1, None), {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []}),
+        (
+            Failure(1, -5, "Jane"),
+            {"kind": "error", "method": "", "is_error": True, "code": -5, "asks": [], "opens": []},
+        ),
+        (Request(9, "roots/list", {}), {"kind": "request", "method": "roots/list", "is_error": False, "opens": []}),
         (Notification("a/b", {}), {"kind": "notification", "method": "a/b", "is_error": False}),
     ],
 )
