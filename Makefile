@@ -11,7 +11,7 @@ DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
 DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports policy bench soak bundle docs locks clean
+.PHONY: help demo test check format lint types imports policy bench conformance soak bundle docs locks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ policy: $(DEV) ## test the shipped policies
 
 bench: $(DEV) ## requests per second and latency beside the peers, and where the time goes
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+conformance: $(DEV) ## the official MCP suite, directly and through the gateway, side by side
+	@$(BIN)/python -m tests.conformance
 
 soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

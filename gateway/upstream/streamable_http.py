@@ -24,6 +24,10 @@ _REDIRECTS = 3
 _LINGER_S = 0.01
 """How long the end of an event stream is waited for once the response is there, to keep the connection."""
 _ERROR_BYTES = 64 * 1024
+_RETRY_S = 1.0
+"""How long a stream that broke off is left alone before it is resumed, when it did not say; the spec leaves it open."""
+_RETRY_LEAST_S = 0.1
+"""An upstream that asks for no wait at all would have us ask in a circle."""
 
 
 class StreamableHttp:
@@ -199,18 +203,61 @@ class _Post:
 
     async def _next(self) -> Message | None:
         """The next message of the event stream."""
-        exchange, events = self._exchange, self._events
-        assert exchange is not None
-        assert events is not None
         while not self._waiting:
-            data = await exchange.read()
+            exchange, events = self._exchange, self._events
+            assert exchange is not None
+            assert events is not None
+            data = await self._more(exchange)
             if not data:
+                if self._resumable(events):
+                    await self._resume(exchange, events)
+                    continue
                 return self._at_end()
             for event in events.feed(data):
                 if event.data and event.type == "message":
                     limits = self._upstream.settings.bounds.message
                     self._waiting.append(jsonrpc.parse_upstream(event.data, limits))
         return self._check(self._waiting.popleft())
+
+    async def _more(self, exchange: Exchange) -> bytes:
+        """More of the stream; empty where it has ended, also by a connection that broke."""
+        try:
+            return await exchange.read()
+        except UpstreamFault as fault:
+            if fault.kind != "closed":
+                raise
+            return b""
+
+    def _resumable(self, events: sse.Decoder) -> bool:
+        """Whether the stream said where to go on, in what a header can hold. `initialize` has no session yet."""
+        named = bool(events.last_id) and events.last_id.isascii() and events.last_id.isprintable()
+        return named and self._link.era is Era.LEGACY and not _initializes(self._message)
+
+    async def _resume(self, exchange: Exchange, events: sse.Decoder) -> None:
+        """Go on with a stream that ended before its answer: the upstream may close it on purpose and have its client
+        come back for the rest (2025-11-25, Resumability and Redelivery). A call's own deadline ends this."""
+        self._exchange = None
+        exchange.release()
+        with self._clock.scope() as scope:
+            await trio.sleep(_RETRY_S if events.retry_s is None else max(events.retry_s, _RETRY_LEAST_S))
+        if scope.cancelled_caught:
+            raise UpstreamFault("it ended the stream, and its answer is late", kind="timeout")
+        again = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
+        again.last_id, again.retry_s = events.last_id, events.retry_s
+        await self._get(b"Last-Event-ID: %s\r\n" % events.last_id.encode())
+        self._events = again
+
+    async def _get(self, more: bytes = b"") -> None:
+        """Open an event stream with a GET. Raises UpstreamFault when the answer is none."""
+        upstream = self._upstream
+        head = upstream.head(b"GET", upstream.target, self._link)
+        self._exchange = exchange = await upstream.pool.exchange(self._clock)
+        await exchange.send(head + more + b"Accept: text/event-stream\r\n\r\n")
+        await exchange.begin()
+        if exchange.status == 404 and self._link.upstream_session is not None:
+            raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
+        if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":
+            raise _unexpected(exchange.status)
 
     def _at_end(self) -> Message | None:
         raise UpstreamFault("it ended the stream before its answer", kind="closed")
@@ -276,17 +323,9 @@ class _Get(_Post):
         return await self._next()
 
     async def _open(self) -> None:
-        upstream = self._upstream
-        head = upstream.head(b"GET", upstream.target, self._link)
-        self._exchange = exchange = await upstream.pool.exchange(self._clock)
-        await exchange.send(head + b"Accept: text/event-stream\r\n\r\n")
-        await exchange.begin()
-        if exchange.status == 404 and self._link.upstream_session is not None:
-            raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
-        if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":
-            raise _unexpected(exchange.status)
+        await self._get()
         self._clock.idle_s = math.inf  # It may be silent for as long as it has nothing to say.
-        self._events = sse.Decoder(upstream.settings.bounds.message.max_bytes)
+        self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
 
     def _at_end(self) -> Message | None:
         return None

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests import real_parts
 REVISIONS = ("2025-11-25", "2026-07-28")
 _UNSCORED = re.compile(r"^  [✓✗] ([\w-]+) \(([\w-]+)\)$", re.MULTILINE)
 _RUN_S = 300
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -30,38 +30,54 @@ class Scenario:
         return not self.why
 
 
-def server(url: str, revision: str) -> dict[str, Scenario]:
+Runs = dict[str, Scenario]
+
+
+def server(url: str, revision: str) -> Runs:
     """Every server scenario that `revision` lists, run against the MCP server at `url`, by name."""
     with tempfile.TemporaryDirectory() as place:
         said = _run("server", "--url", url, "--requirements", revision, "-o", place)
         return _scenarios(Path(place), said, "server-")
 
 
-def client(command: str, revision: str, names: tuple[str, ...]) -> dict[str, Scenario]:
-    """These client scenarios, each with `command` as the client, the URL of the suite's server as its last word."""
-    found: dict[str, Scenario] = {}
-    for name in names:
-        with tempfile.TemporaryDirectory() as place:
-            said = _run(
-                "client", "--command", command, "--scenario", name, "--spec-version", revision, "-o", place,
-                "--timeout", "60000",
-            )  # fmt: skip
-            found |= _scenarios(Path(place), said, "")
-    return found
+CLIENT = {
+    "2025-11-25": ("initialize", "tools_call", "elicitation-sep1034-client-defaults", "sse-retry"),
+    "2026-07-28": (
+        "tools_call", "request-metadata", "sep-2322-client-request-state", "http-standard-headers",
+        "http-custom-headers", "http-invalid-tool-headers", "json-schema-ref-no-deref",
+    ),
+}  # fmt: skip
+"""The required client scenarios that are not about authorization, by revision."""
 
 
-def _run(*arguments: str, more: Mapping[str, str] | None = None) -> str:
+def client(command: str, revision: str, name: str) -> Scenario:
+    """One client scenario with `command` as the client, the URL of the suite's server as its last word."""
+    with tempfile.TemporaryDirectory() as place:
+        said = _run(
+            "client", "--command", command, "--scenario", name, "--spec-version", revision, "-o", place,
+            "--timeout", "60000",
+        )  # fmt: skip
+        (found,) = _scenarios(Path(place), said, "").values()
+        return found
+
+
+def _run(*arguments: str) -> str:
     command = real_parts.npm_set("conformance") / "node_modules/.bin/conformance"
-    environment = {**real_parts.environment(), **(more or {})}
     done = subprocess.run(
-        [command, *arguments], env=environment, capture_output=True, text=True, timeout=_RUN_S, check=False
+        [command, *arguments],
+        cwd=_REPOSITORY,
+        env=real_parts.environment(),
+        capture_output=True,
+        text=True,
+        timeout=_RUN_S,
+        check=False,
     )
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
 
 
-def _scenarios(place: Path, said: str, prefix: str) -> dict[str, Scenario]:
+def _scenarios(place: Path, said: str, prefix: str) -> Runs:
     unscored = {name for name, _ in _UNSCORED.findall(said)}
-    found: dict[str, Scenario] = {}
+    found: Runs = {}
     for file in sorted(place.glob("**/checks.json")):
         name = re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", str(file.parent.relative_to(place))).removeprefix(prefix)
         checks = json.loads(file.read_text())

@@ -49,7 +49,8 @@ METHODS = CLIENT_REQUESTS | CLIENT_NOTIFICATIONS | UPSTREAM_REQUESTS | UPSTREAM_
 """Every method of every revision from 2024-11-05 to 2026-07-28, and of the tasks extension."""
 
 LEGACY_ONLY = frozenset({
-    INITIALIZE, "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe", "tasks/list", "tasks/result",
+    INITIALIZE, "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe", "tasks/list",
+    "tasks/result",
 })  # fmt: skip
 """Client requests that 2026-07-28 and its tasks extension no longer have (Changelog: Removed; SEP-2575, SEP-2663)."""
 

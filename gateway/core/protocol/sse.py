@@ -36,9 +36,12 @@ class Decoder:
         self._line_bytes = 0
         self._event_bytes = 0
         self._type = ""
-        self._id = ""
         self._after_cr = False
         self._begun = False
+        self.last_id = ""
+        """The last event id seen, also in an event without data: where the stream may be resumed after."""
+        self.retry_s: float | None = None
+        """How long to wait before that, when the stream said so."""
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises UpstreamFault `oversize` when one is larger than the limit.
@@ -81,11 +84,13 @@ class Decoder:
             case b"event":
                 self._type = value.decode(errors="replace")
             case b"id" if b"\0" not in value:
-                self._id = value.decode(errors="replace")
+                self.last_id = value.decode(errors="replace")
+            case b"retry" if value.isdigit():
+                self.retry_s = int(value) / 1000
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
-            events.append(Event(b"\n".join(self._data), self._type or "message", self._id))
+            events.append(Event(b"\n".join(self._data), self._type or "message", self.last_id))
             self._data.clear()
         self._type = ""
         self._event_bytes = 0
