@@ -16,18 +16,20 @@ from functools import partial
 import trio
 
 from gateway.config import Config, UpstreamConfig
+from gateway.config.policy import PolicyConfig
 from gateway.core.commands import Decided
-from gateway.core.errors import EvidenceFault
+from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.facts import call as call_facts
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ApprovalId, Document, ExchangeId, UpstreamRef
+from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, UpstreamRef
 from gateway.driver import World, timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
-from gateway.pdp.loader import ActivePolicy
+from gateway.pdp import server
+from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.process import now
 from gateway.store import keys as keystore
 from gateway.store.approvals import Approvals
@@ -73,11 +75,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(EvidenceLog.open(config.evidence.store, keys, now=now))
         await _put_on_record(log, LeafType.CONFIG_CHANGED, {"config": _digest(config.file.read_bytes())})
-        policy = ActivePolicy(
-            config.policy.bundle, on_activate=partial(_activated, log), deadline_s=config.policy.deadline_s
-        )
-        await policy.start()
-        stack.callback(policy.close)
+        policy = await _policy(config.policy, log, stack)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers))
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config))
         worlds = await _worlds(config, keys, log, policy, approvals, stack)
@@ -100,15 +98,40 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
                 for settings in config.upstreams
             },
             pages=pages.blueprint(counter),
+            details={"policy": lambda: policy.status.public()},
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(policy.watch, every_s=config.policy.reload_s))
+            nursery.start_soon(policy.watch)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
             yield Gateway(app, endpoint, log)
             await _record_logins(log, logins)
             nursery.cancel_scope.cancel()
+
+
+async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack) -> ActivePolicy:
+    """The policy in force, from its source or, while that is away, from the archive. Raises PolicyFault."""
+    url = ""
+    source: Source
+    if config.server is not None:
+        url = config.server.url
+        http = await stack.enter_async_context(server.client())
+        source = server.BundleServer(config.server, http, config.verification)
+    elif config.bundle is not None:
+        source = Local(config.bundle, verification=config.verification, every_s=config.reload_s)
+    else:
+        raise ConfigFault("policy: neither bundle nor url is set.")
+    policy = ActivePolicy(
+        source,
+        on_activate=partial(_activated, log, url),
+        archived=partial(_archived, log, url) if url else None,
+        deadline_s=config.deadline_s,
+        now=now,
+    )
+    stack.callback(policy.close)
+    await policy.start()
+    return policy
 
 
 def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[str, Probe]:
@@ -194,12 +217,24 @@ def _review_url(config: Config, approval: ApprovalId) -> str:
     return f"{config.gateway.public_url}/approvals/{approval}"
 
 
-async def _activated(log: EvidenceLog, bundle: Bundle) -> None:
+async def _activated(log: EvidenceLog, url: str, bundle: Bundle) -> None:
     """Archive a bundle and put its activation on record, before it decides anything."""
     await log.transact(lambda transaction: transaction.archive_bundle(bundle.digest, bundle.archive))
-    await _put_on_record(
-        log, LeafType.BUNDLE_ACTIVATED, {"bundle": bundle.digest, "revision": bundle.manifest.revision}
-    )
+    members: Document = {"bundle": bundle.digest, "revision": bundle.manifest.revision}
+    await _put_on_record(log, LeafType.BUNDLE_ACTIVATED, {**members, "source": url} if url else members)
+
+
+async def _archived(log: EvidenceLog, url: str) -> bytes | None:
+    """The bundle that was activated last, if it came from `url`."""
+    found: list[bytes | None] = []
+
+    def job(transaction: Transaction) -> None:
+        members = transaction.newest_members(LeafType.BUNDLE_ACTIVATED) or {}
+        if members.get("source") == url:
+            found.append(transaction.archived_bundle(Digest(str(members["bundle"]))))
+
+    await log.transact(job)
+    return found[-1] if found else None
 
 
 async def _put_on_record(log: EvidenceLog, kind: LeafType, members: Document) -> None:

@@ -45,7 +45,10 @@ def keys(arguments: argparse.Namespace) -> Path:
 def bundle(arguments: argparse.Namespace) -> Path:
     """The policy bundle or its source directory. Raises ConfigFault as `store` does."""
     given: Path | None = arguments.bundle
-    return given if given is not None else _config(arguments, "--bundle").policy.bundle
+    found = given if given is not None else _config(arguments, "--bundle").policy.bundle
+    if found is None:
+        raise ConfigFault("The policy comes from a bundle server. Name a bundle file or directory with --bundle.")
+    return found
 
 
 def plain(text: str) -> str:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config import outside, values
+from gateway.config import outside, policy, values
+from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
-from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.facts.fhir_template import Template
+from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.settings import IssuerConfig
 
@@ -58,15 +59,6 @@ class EvidenceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyConfig:
-    """Which policy decides, how often it is looked at for a change, and how long a decision may take. In seconds."""
-
-    bundle: Path
-    reload_s: float
-    deadline_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """An MCP server. Exactly one of `url` (Streamable HTTP) and `command` (stdio) is set."""
 
@@ -81,10 +73,6 @@ class UpstreamConfig:
     """Sent with every request: the gateway's own credentials."""
     labels: Document
     connect_s: float
-    fhir: Mapping[str, Template]
-    """Tool name -> how it makes a FHIR request of its arguments."""
-    fhir_bases: tuple[str, ...]
-    """What the URLs of its FHIR server, and with them its resources, begin with."""
     idle_s: float
     """Longest silence while an answer is awaited."""
     call_s: float
@@ -93,6 +81,10 @@ class UpstreamConfig:
     sql: Mapping[str, str]
     """Tool name -> the argument of it that holds SQL."""
     sql_dialect: str
+    fhir: Mapping[str, Template]
+    """Tool name -> how it makes a FHIR request of its arguments."""
+    fhir_bases: tuple[str, ...]
+    """What the URLs of its FHIR server, and with them its resources, begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +154,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         file=path,
         gateway=gateway,
         evidence=_evidence(top.table("evidence"), base),
-        policy=_policy(top.table("policy"), base),
+        policy=policy.decode(top.table("policy"), base, environ),
         issuers=_issuers(top, loopback=values.is_loopback(gateway.host)),
         upstreams=_upstreams(top, base, environ),
     )
@@ -218,17 +210,6 @@ def _evidence(table: Table, base: Path) -> EvidenceConfig:
     return config
 
 
-def _policy(table: Table, base: Path) -> PolicyConfig:
-    bundle = table.need("bundle", outside.bundle(base), base, fix='add bundle = "policies", a bundle file or directory')
-    config = PolicyConfig(
-        bundle=bundle,
-        reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
-        deadline_s=table.take("deadline_s", values.seconds(0.001, 10), 0.25),
-    )
-    table.finish()
-    return config
-
-
 def _issuers(top: Table, *, loopback: bool) -> tuple[IssuerConfig, ...]:
     tables = top.tables("issuer", fix="add [[issuer]] with the url of your OIDC provider")
     issuers = tuple(_issuer(table, loopback=loopback) for table in tables)
@@ -269,15 +250,13 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
     command = table.take("command", outside.command(base, environ), "")
     if table.has("url") == table.has("command"):
         table.fault("url", "and command: an upstream has exactly one of them", "keep url for HTTP, command for stdio")
-    _belongs(table, "url", "allow_http", "headers_env", "headers_file")
-    _belongs(table, "command", "args", "env", "cwd")
+    table.belongs("url", "allow_http", "headers_env", "headers_file")
+    table.belongs("command", "args", "env", "cwd")
     allow_http = table.take("allow_http", values.boolean, False)
     if url is not None and not allow_http and values.is_plain_remote(url):
         what = "is http beyond this machine, so PHI would cross the network in the clear"
         table.fault("url", what, "use https, or say allow_http = true if the network itself is encrypted")
     no_args: tuple[str, ...] = ()
-        fhir=table.take("fhir", values.fhir_templates, {}),
-        fhir_bases=table.take("fhir_bases", values.fhir_bases, ()),
     args = table.take("args", values.arguments, no_args)
     config = UpstreamConfig(
         name=table.need("name", values.upstream_name, "", fix='add name = "…", which becomes /mcp/<name>'),
@@ -297,17 +276,13 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), DEPTH_CEILING),
         sql=table.take("sql", values.names_to_names, {}),
         sql_dialect=table.take("sql_dialect", values.sql_dialect, ""),
+        fhir=table.take("fhir", values.fhir_templates, {}),
+        fhir_bases=table.take("fhir_bases", values.fhir_bases, ()),
     )
     if config.sql and not table.has("sql_dialect"):
         table.fault("sql_dialect", "is missing, so the SQL of `sql` cannot be parsed", 'add sql_dialect = "postgres"')
     table.finish()
     return config
-
-
-def _belongs(table: Table, owner: str, *keys: str) -> None:
-    for key in keys:
-        if table.has(key) and not table.has(owner):
-            table.fault(key, f"has no effect without {owner}", "remove it")
 
 
 def _distinct(tables: list[Table], key: str, found: list[str]) -> None:

@@ -109,12 +109,27 @@ class Table:
             value = {}
         return Table((*self.where, key), value, self.faults)
 
+    def belongs(self, owner: str, *keys: str) -> None:
+        """Note a fault for each of the keys that is there without its owner."""
+        for key in keys:
+            if self.has(key) and not self.has(owner):
+                self.fault(key, f"has no effect without {owner}", "remove it")
+
+    def optional_tables(self, key: str) -> list[Table]:
+        """The array of tables under `key`; none when it is absent."""
+        self.taken.add(key)
+        return (
+            self.tables(key, fix=f"remove it, or write each one as [[{label((*self.where, key))}]]")
+            if self.has(key)
+            else []
+        )
+
     def tables(self, key: str, *, fix: str) -> list[Table]:
         """The array of tables under `key`, of which there must be at least one."""
         self.taken.add(key)
         value = self.members.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            self.fault(key, "must be an array of tables", f"write each one as [[{key}]]")
+            self.fault(key, "must be an array of tables", f"write each one as [[{label((*self.where, key))}]]")
             return []
         if not value:
             self.fault(key, "is missing", fix)

@@ -181,6 +181,15 @@ def upstream_url(value: Any) -> str:
     return str(value)
 
 
+def bundle_url(value: Any) -> str:
+    """The URL of a bundle, kept as written. It is told to operators, so nothing in it is a secret."""
+    if _url(value).query:
+        raise Wrong("has a query, which would be told wherever the URL is", "put credentials in headers_file")
+    if is_plain_remote(value):
+        raise Wrong("is http, so credentials and policy would cross the network in the clear", "use https")
+    return str(value)
+
+
 def upstream_name(value: Any) -> str:
     """One path segment that needs no escaping."""
     name = text(value)
@@ -250,15 +259,6 @@ def names_to_names(value: Any) -> Mapping[str, str]:
     return {text(name): text(item) for name, item in table(value).items()}
 
 
-def arguments(value: Any) -> tuple[str, ...]:
-    """Arguments of a program: any text that an argument can be."""
-    found = tuple(array(value))
-    if not all(isinstance(item, str) and "\0" not in item for item in found):
-        raise Wrong("must be an array of texts", 'for example ["server.py", "--read-only"]')
-    return found
-
-
-def array(value: Any) -> list[Any]:
 def fhir_templates(value: Any) -> Mapping[str, Template]:
     """A table of tools and the FHIR requests that they make."""
 
@@ -280,6 +280,15 @@ def fhir_bases(value: Any) -> tuple[str, ...]:
     return bases
 
 
+def arguments(value: Any) -> tuple[str, ...]:
+    """Arguments of a program: any text that an argument can be."""
+    found = tuple(array(value))
+    if not all(isinstance(item, str) and "\0" not in item for item in found):
+        raise Wrong("must be an array of texts", 'for example ["server.py", "--read-only"]')
+    return found
+
+
+def array(value: Any) -> list[Any]:
     """An array of bounded length, its items as they are."""
     if not isinstance(value, list) or len(value) > 256:
         raise Wrong("must be an array of at most 256", "write it in square brackets")

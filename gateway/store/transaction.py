@@ -183,6 +183,11 @@ class Transaction:
         """Keep a policy bundle for ever under its digest; again is no change."""
         self.connection.execute("INSERT OR IGNORE INTO bundle VALUES (?, ?, ?)", (digest, data, self.now))
 
+    def archived_bundle(self, digest: Digest) -> bytes | None:
+        """A policy bundle from the archive; None when it is not there."""
+        row = self.connection.execute("SELECT data FROM bundle WHERE digest = ?", (digest,)).fetchone()
+        return None if row is None else as_bytes(row[0])
+
     def publish(self, signer: Signer) -> None:
         """Sign a checkpoint of the log as it is, unless there is one."""
         newest = self.connection.execute("SELECT max(size) FROM checkpoint").fetchone()[0] or 0

@@ -12,20 +12,28 @@ from gateway.core.types import Document
 from gateway.web import health, wellknown
 from gateway.web.client import Receive, Send
 from gateway.web.endpoint import PREFIX, Endpoint
-from gateway.web.health import Probe
+from gateway.web.health import Detail, Probe
 
 
 class App:
     """The ASGI application of one worker."""
 
     def __init__(
-        self, endpoint: Endpoint, *, probes: Mapping[str, Probe], metadata: Mapping[str, Document], pages: Blueprint
+        self,
+        endpoint: Endpoint,
+        *,
+        probes: Mapping[str, Probe],
+        details: Mapping[str, Detail],
+        metadata: Mapping[str, Document],
+        pages: Blueprint,
     ) -> None:
-        """`probes`: what readiness asks; `metadata`: RFC 9728 documents by upstream; `pages`: approvals."""
+        """`probes`: what readiness asks; `details`: what it shows; `metadata`: RFC 9728 documents by upstream;
+        `pages`: approvals.
+        """
         self.draining = False
         self._endpoint = endpoint
         self._quart = QuartTrio(__name__, static_folder=None)
-        self._quart.register_blueprint(health.blueprint({**probes, "draining": self._drain_probe}))
+        self._quart.register_blueprint(health.blueprint({**probes, "draining": self._drain_probe}, details))
         self._quart.register_blueprint(wellknown.blueprint(metadata))
         self._quart.register_blueprint(pages)
 

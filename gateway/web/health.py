@@ -1,16 +1,20 @@
 """`/healthz`: this process answers. `/readyz`: it can serve, and if not, which part cannot.
 
-Open to anyone who reaches the port, so it says which part and never why; the reason is in the logger.
+Open to anyone who reaches the port, so it says which part and never why; the reason is in the logger. Details, such as
+which policy is in force since when, are as public.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 import orjson
 import trio
 from quart import Blueprint, Response
+
+from gateway.core.types import Document
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +24,12 @@ Probe = Callable[[], Awaitable[str | None]]
 PROBE_S = 2.0
 """Below the 3 s or more that load balancers wait (Kubernetes asks for `timeoutSeconds`, default 1: raise it)."""
 
+Detail = Callable[[], Document]
+"""The state of a part, without anything that is not for everyone."""
 
-def blueprint(probes: Mapping[str, Probe]) -> Blueprint:
-    """Serves both; `probes` are the parts that readiness needs, by the name that is shown."""
+
+def blueprint(probes: Mapping[str, Probe], details: Mapping[str, Detail] = MappingProxyType({})) -> Blueprint:
+    """Serves both; `probes` are the parts that readiness needs, by the name that is shown; `details` stand beside."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
@@ -34,7 +41,8 @@ def blueprint(probes: Mapping[str, Probe]) -> Blueprint:
         parts = await check(probes)
         ready = all(parts.values())
         shown = {name: "ready" if good else "not ready" for name, good in parts.items()}
-        return _answer(200 if ready else 503, {"status": "ready" if ready else "not ready", "parts": shown})
+        document: dict[str, object] = {"status": "ready" if ready else "not ready", "parts": shown}
+        return _answer(200 if ready else 503, document | {name: detail() for name, detail in details.items()})
 
     return routes
 

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -313,7 +315,7 @@ def test_what_stands_twice_is_refused_with_both_lines(faults):
 
 def test_a_file_with_nothing_in_it_is_told_all_that_is_missing(faults):
     told = " ".join(text for _, text in faults(""))
-    for missing in ("policy.bundle", "issuer: is missing", "upstream: is missing"):
+    for missing in ("policy.bundle: is missing", "issuer: is missing", "upstream: is missing"):
         assert missing in told
 
 
@@ -487,10 +489,11 @@ def test_no_file_causes_a_traceback(place, data):
 def known_keys(faults) -> set[tuple[str, str]]:
     """Every section and key that the configuration has, by what it says to a word that nothing resembles."""
     odd = "q" * 30
-    text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[[issuer]]\n{odd}=1\n[[upstream]]\n{odd}=1\n"
+    text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
+    text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[[upstream]]\n{odd}=1\n"
     found = set()
     for _, told in faults(text):
-        match = re.fullmatch(rf"(\w+)(?:\[1\])?\.{odd}: .* known here: (.*)\.", told)
+        match = re.fullmatch(rf"([\w.]+)(?:\[1\])?\.{odd}: .* known here: (.*)\.", told)
         if match:
             found |= {(match[1], key) for key in match[2].split(", ")}
     return found
@@ -499,8 +502,8 @@ def known_keys(faults) -> set[tuple[str, str]]:
 def test_every_key_is_documented_and_every_documented_key_exists(faults):
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     documented = set()
-    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
-        name = re.match(r"`\[+(\w+)\]+`", section)
+    for section in re.split(r"^##+ (?=`\[)", page, flags=re.MULTILINE)[1:]:
+        name = re.match(r"`\[+([\w.]+)\]+`", section)
         assert name
         documented |= {(name[1], key) for key in re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)}
     assert documented == known_keys(faults)
@@ -513,3 +516,92 @@ def test_every_dialect_is_one_that_the_sql_parser_knows():
     from gateway.config.values import SQL_DIALECTS
 
     assert {dialect.value for dialect in Dialects} >= SQL_DIALECTS
+
+
+# Where policy comes from, and whose signature it must have
+
+
+SERVED = GOOD.replace(
+    'bundle = "policies"',
+    'url = "https://bundles.example/main.tar.gz"\n[[policy.signing.key]]\npublic_key = "bundles.pub"',
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bundle_keys(place):
+    """Public keys as operators have them, and what is none."""
+    kinds = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    for name, private in (
+        ("bundles.pub", rsa.generate_private_key(65537, 2048)),
+        ("weak.pub", rsa.generate_private_key(65537, 1024)),
+        ("ec.pub", ec.generate_private_key(ec.SECP256R1())),
+    ):
+        (place / name).write_bytes(private.public_key().public_bytes(*kinds))
+    (place / "no.pub").write_text("no key")
+
+
+def test_a_bundle_server_with_its_key(load):
+    made = load(SERVED.replace("[[policy", 'headers_env = { Authorization = "EHR_TOKEN" }\n[[policy')).policy
+
+    assert made.bundle is None
+    assert (made.server.url, made.server.min_delay_s) == ("https://bundles.example/main.tar.gz", 60.0)
+    assert made.server.headers == {"Authorization": "Bearer upstream-secret"}
+    assert "upstream-secret" not in repr(made)
+    (key,) = made.verification.keys
+    assert (key.id, key.algorithm, key.scope) == ("default", "RS256", "")
+
+
+def test_a_directory_is_taken_unsigned_unless_there_is_a_key(load):
+    assert load(GOOD).policy.verification is None
+    key = '[[policy.signing.key]]\nid = "k1"\nalgorithm = "ES256"\npublic_key = "ec.pub"\nscope = "write"\n'
+    (held,) = load(GOOD.replace("[[issuer]]", f"{key}[[issuer]]")).policy.verification.keys
+    assert (held.id, held.algorithm, held.scope) == ("k1", "ES256", "write")
+
+
+def test_unsigned_bundles_from_a_server_are_taken_only_when_that_is_said(load, faults):
+    unsigned = SERVED.replace(
+        '[[policy.signing.key]]\npublic_key = "bundles.pub"', "[policy.signing]\nrequired = false"
+    )
+
+    assert load(unsigned).policy.verification is None
+    ((_, told),) = faults(SERVED.replace('[[policy.signing.key]]\npublic_key = "bundles.pub"', ""))
+    assert "policy.signing.key: is missing, and bundles that come over a network must be signed" in told
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("[[policy", 'bundle = "policies"\n[[policy', "policy.url: and bundle: policy comes from exactly one"),
+        ("[[policy", "reload_s = 1\n[[policy", "policy.reload_s: has no effect without bundle"),
+        ("https://bundles", "http://bundles", "policy.url: is http, so credentials"),
+        ("main.tar.gz", "main.tar.gz?sig=secret", "policy.url: has a query"),
+        ("https://bundles", "https://me:pw@bundles", "policy.url: holds a user name"),
+        ("[[policy", "min_delay_s = 300\n[[policy", "policy.min_delay_s: is more than max_delay_s"),
+        ("[[policy", "long_polling_timeout_s = 0\n[[policy", "policy.long_polling_timeout_s: must be a whole number"),
+        ("bundles.pub", "nowhere.pub", "public_key: cannot be read"),
+        ("bundles.pub", "no.pub", "public_key: cannot be used"),
+        ("bundles.pub", "weak.pub", "1024 bits"),
+        ("bundles.pub", "ec.pub", "RS256 needs an RSA key"),
+        ('"bundles.pub"', '"bundles.pub"\nalgorithm = "HS256"', "with whose key every gateway could sign"),
+        ('"bundles.pub"', '"bundles.pub"\nalgorithm = "none"', "no algorithm that bundles are signed with"),
+        ('"bundles.pub"', '"bundles.pub"\nkey_id = "x"', "key_id: is not a setting"),
+        ('public_key = "bundles.pub"', "", "public_key: is missing"),
+        ("[[policy.signing.key]]", "[policy.signing]\nrequired = false\n[[policy.signing.key]]", "false although"),
+        (
+            "[[issuer]]",
+            '[[policy.signing.key]]\npublic_key = "bundles.pub"\n[[issuer]]',
+            "more than one with the id 'default'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_where_policy_comes_from_is_named(faults, before, after, told):
+    found = faults(SERVED.replace(before, after, 1))
+
+    assert any(told in text and ". Fix: " in text for _, text in found), found
+    assert not any("secret" in text for _, text in found)
+    assert all(line > 3 for line, _ in found)
+
+
+def test_keys_of_a_directory_are_not_for_a_server(faults):
+    ((_, told),) = faults(GOOD.replace("[[issuer]]", "max_delay_s = 5\n[[issuer]]"))
+    assert "policy.max_delay_s: has no effect without url" in told

@@ -7,7 +7,7 @@ from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.policy import bundle
 from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.pdp import loader
-from gateway.pdp.loader import ActivePolicy
+from gateway.pdp.loader import ActivePolicy, Local
 
 from .policies import allowing, policy
 
@@ -38,7 +38,7 @@ def opened(archive):
     made = []
 
     def make(path, on_activate=archive):
-        made.append(ActivePolicy(path, on_activate=on_activate))
+        made.append(ActivePolicy(Local(path), on_activate=on_activate))
         return made[-1]
 
     yield make
