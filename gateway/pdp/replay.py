@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
 import orjson
 
 from gateway.core.policy import decision
 from gateway.core.policy.decision import Decision, Effect, Entrypoint
 from gateway.core.types import Document, Json
 from gateway.pdp.engine import Pdp
+
+PLACES_TOLD = 5
+"""Places at which two answers part that are told; the rest is counted."""
+_ENGINE = "gordon-to-regorus"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One place at which two answers differ; one that only one of them has is None in the other."""
+
+    path: str
+    recorded: Json = field(repr=False)
+    answered: Json = field(repr=False)
+    missing: bool = False
+
+
+def engine() -> str:
+    """The policy engine of this process with its version: another one may answer otherwise."""
+    return f"{_ENGINE} {version(_ENGINE)}"
 
 
 def parse(event: bytes) -> Document | None:
@@ -45,7 +70,13 @@ def difference(pdp: Pdp, event: Document) -> str | None:
         return "the policy gives no answer now, and there is one on record"
     if not recorded:
         return "the policy gives an answer now, and there is none on record"
-    return f"the answer differs: {_first_difference(orjson.loads(recorded), orjson.loads(answered))}"
+    return f"the answer differs: {_told(list(parts(orjson.loads(recorded), orjson.loads(answered))))}"
+
+
+def parting(pdp: Pdp, event: Document) -> list[Part]:
+    """The places, with values, at which the policy's answer now and the one on record differ; empty without either."""
+    answered = pdp.answer(Entrypoint(event.get("path")), _canonical(event.get("input")))
+    return list(parts(event["result"], orjson.loads(answered))) if answered and "result" in event else []
 
 
 def decided(event: Document) -> Decision:
@@ -74,16 +105,24 @@ def _canonical(value: Json) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def _first_difference(recorded: Json, answered: Json, path: str = "$") -> str:
-    """Where two answers part, by path: values may be sealed, so they are not told."""
+def parts(recorded: Json, answered: Json, path: str = "$") -> Iterator[Part]:
+    """Where two answers part. Names that are no plain words are `*` in a path: they could be anything."""
     if isinstance(recorded, dict) and isinstance(answered, dict):
         for key in sorted({*recorded, *answered}):
+            below = f"{path}.{key if _PLAIN.fullmatch(key) else '*'}"
             if key not in recorded or key not in answered:
-                return f"at {path}.{key}, which only one of them has"
-            if recorded[key] != answered[key]:
-                return _first_difference(recorded[key], answered[key], f"{path}.{key}")
-    if isinstance(recorded, list) and isinstance(answered, list) and len(recorded) == len(answered):
+                yield Part(below, recorded.get(key), answered.get(key), missing=True)
+            else:
+                yield from parts(recorded[key], answered[key], below)
+    elif isinstance(recorded, list) and isinstance(answered, list) and len(recorded) == len(answered):
         for index, (before, after) in enumerate(zip(recorded, answered, strict=True)):
-            if before != after:
-                return _first_difference(before, after, f"{path}[{index}]")
-    return f"at {path}"
+            yield from parts(before, after, f"{path}[{index}]")
+    elif recorded != answered or type(recorded) is not type(answered):
+        yield Part(path, recorded, answered)
+
+
+def _told(found: list[Part]) -> str:
+    """The places by path: values may be sealed, so they are not told."""
+    texts = [f"at {part.path}{', which only one of them has' if part.missing else ''}" for part in found[:PLACES_TOLD]]
+    more = len(found) - PLACES_TOLD
+    return "; ".join([*texts, f"and {more} more"] if more > 0 else texts)

@@ -1,27 +1,14 @@
 import io
 import json
 import sys
-from datetime import UTC, datetime
 
 import pytest
-import trio
 
 from gateway.__main__ import main
-from gateway.core import records
-from gateway.core.call import Call
-from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy import bundle, samples
 from gateway.core.policy.decision import Entrypoint
-from gateway.core.protocol.jsonrpc import Request
-from gateway.core.records import Ending, Status
-from gateway.core.replies import Reply
-from gateway.core.types import Era, ExchangeId, Principal, UpstreamRef
 from gateway.pdp import loader
-from gateway.pdp.engine import Pdp
-from gateway.store import keys as keystore
-from gateway.store.sequencer import EvidenceLog
 
-AT = "2026-01-05T12:00:00.000000Z"
 SHIPPED = bundle.read(loader.shipped())
 
 
@@ -120,93 +107,3 @@ def test_check_does_not_hang_on_a_deep_literal(policies, capsys):
 
     assert main(["policy", "check", str(policies)]) == 1
     assert "deep-literal" in said(capsys)
-
-
-def decided(principal, document, entrypoint=Entrypoint.CALL):
-    return Pdp(SHIPPED).decide(entrypoint, document, at=AT)
-
-
-async def store(tmp_path, *, event=None, archive=SHIPPED):
-    """A real store with one session of one exchange, decided by the shipped bundle."""
-    keys = keystore.generate(tmp_path / "keys", origin="test.example/phigate")
-    async with EvidenceLog.open(tmp_path / "evidence.db", keys, now=lambda: datetime.now(UTC)) as log:
-        await log.transact(lambda transaction: transaction.archive_bundle(SHIPPED.digest, archive.archive))
-        members = {"bundle": SHIPPED.digest, "revision": SHIPPED.manifest.revision}
-        await log.append(Record(LeafType.BUNDLE_ACTIVATED, members))
-        principal = Principal("https://issuer.example", "somebody", ("analysts",))
-        session = await log.session("key", members={}, idle_s=60)
-        call = Call(
-            ExchangeId("exchange"),
-            session,
-            keys.actor(principal),
-            Era.LEGACY,
-            "2025-11-25",
-            principal,
-            UpstreamRef("clinic"),
-            Request(1, "tools/list", {}),
-        )
-        asked = {"principal": {"groups": ["analysts"]}, "message": {"kind": "request", "method": "tools/list"}}
-        first = decided(principal, asked)
-        if event is not None:
-            first = type(first)(first.decision, event(first.event), first.bundle)
-        await log.append(records.intent(call, first))
-        listing = decided(principal, asked, Entrypoint.CATALOGUE)
-        result = decided(principal, asked, Entrypoint.RESULT)
-        await log.append(records.outcome(call, Ending(Status.REPLIED, Reply(b"{}"), decided=(listing, result))))
-    return ["policy", "replay", "--store", str(tmp_path / "evidence.db"), "--keys", str(tmp_path / "keys")], session
-
-
-def test_replay_finds_every_decision_as_it_was_recorded(tmp_path, capsys):
-    command, session = trio.run(store, tmp_path)
-
-    assert main(command) == 0
-    assert "3 decisions replayed: all came out byte for byte as recorded." in said(capsys)
-    assert main([*command, "--session", session, "--format", "json"]) == 0
-    assert json.loads(said(capsys)) == {"decisions": 3, "differences": []}
-
-
-def test_replay_says_which_decision_differs_where_and_why(tmp_path, capsys):
-    def forged(event):
-        return event.replace(b'"result":{"effect":"allow"}', b'"result":{"effect":"allow","labels":{}}')
-
-    async def lie():
-        return await store(tmp_path, event=forged)
-
-    command, _ = trio.run(lie)
-
-    assert main([*command, "--format", "json"]) == 1
-    (difference,) = json.loads(said(capsys))["differences"]
-    assert difference["type"] == "exchange.intent"
-    assert difference["body"] == "decision"
-    assert difference["why"] == "the answer differs: at $.labels, which only one of them has"
-
-
-def test_replay_tells_when_the_leaf_and_its_decision_disagree(tmp_path, capsys):
-    def forged(event):
-        return event[:1] + b'"error":{"code":"policy_slow"},' + event[1:]
-
-    async def lie():
-        return await store(tmp_path, event=forged)
-
-    command, _ = trio.run(lie)
-
-    assert main(command) == 1
-    assert "the leaf says allow, its decision deny" in said(capsys)
-
-
-def test_replay_with_an_altered_archive_is_no_proof(tmp_path, capsys):
-    async def swap():
-        other = bundle.read(bundle.build({**bundle.unrevised(SHIPPED)}, revision=SHIPPED.manifest.revision + "x"))
-        return await store(tmp_path, archive=other)
-
-    command, _ = trio.run(swap)
-
-    assert main(command) == 1
-    assert "was altered" in said(capsys)
-
-
-def test_replay_of_a_session_that_is_not_there_is_told(tmp_path, capsys):
-    command, _ = trio.run(store, tmp_path)
-
-    assert main([*command, "--session", "nobody"]) == 2
-    assert "There is no session nobody" in capsys.readouterr().err

@@ -3,140 +3,134 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import orjson
+import trio
 from rich.console import Console
-from rich.progress import Progress
+from rich.markup import escape
 
-from gateway.cli import places
-from gateway.cli.policy import shared
-from gateway.core.errors import EvidenceFault, PolicyFault
-from gateway.core.evidence.leaf import Leaf
-from gateway.core.evidence.record import LeafType
-from gateway.core.policy import bundle as bundles
-from gateway.core.types import Digest, Document, SessionId
-from gateway.pdp import replay
+from gateway.cli import opening, places
+from gateway.cli.policy import crew, shared
+from gateway.cli.policy.again import Job, replayed
+from gateway.core.commands import Decided
+from gateway.core.errors import EvidenceFault
+from gateway.core.policy.decision import Effect, Entrypoint
+from gateway.core.types import Document, Json, LeafIndex, SessionId
+from gateway.pdp import loader
+from gateway.pdp import replay as again
 from gateway.pdp.engine import Pdp
-from gateway.store import keys
+from gateway.process import now
+from gateway.store import keys as keystore
 from gateway.store.reader import Reader
+from gateway.store.stamps import timestamp
 
-BODIES = ("decision", "catalogue", "recheck")
-"""The sealed bodies that hold a decision event."""
+SHOWN = 100
+"""Differences told one by one on a terminal; JSON has all."""
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A decision that does not come out as it was recorded."""
-
-    leaf: int
-    type: str
-    body: str
-    why: str
-
-    @property
-    def document(self) -> Document:
-        return {"leaf": self.leaf, "type": self.type, "body": self.body, "why": self.why}
-
-
-@dataclass(slots=True)
-class Archive:
-    """The bundles of a store, each loaded when first asked for."""
-
-    reader: Reader
-    activated: dict[str, list[Digest]] = field(default_factory=dict)
-    """Digests by revision, which need not be unique."""
-    loaded: dict[Digest, Pdp] = field(default_factory=dict)
-
-    def learn(self, leaf: Leaf) -> None:
-        """Note a `bundle.activated` leaf."""
-        revision, digest = leaf.members.get("revision"), leaf.members.get("bundle")
-        if isinstance(revision, str) and isinstance(digest, str):
-            self.activated.setdefault(revision, []).append(Digest(digest))
-
-    def pdps(self, leaf: Leaf, event: Document) -> Iterator[Pdp]:
-        """The bundles that an event can have been decided with: the leaf's own, then those of the same revision.
-
-        Raises EvidenceFault when one is not in the archive, and PolicyFault when it is not what it was.
-        """
-        named = leaf.members.get("bundle")
-        digests = [Digest(named)] if isinstance(named, str) else []
-        for revision in replay.revisions(event):
-            digests += [digest for digest in self.activated.get(revision, []) if digest not in digests]
-        for digest in digests:
-            if digest not in self.loaded:
-                bundle = bundles.read(self.reader.bundle(digest))
-                if bundle.digest != digest:
-                    raise EvidenceFault(f"The archived bundle {digest} was altered: its digest is {bundle.digest}.")
-                self.loaded[digest] = Pdp(bundle)
-            yield self.loaded[digest]
+_KINDS = {
+    "bundle": "cannot be decided again: the bundle of the time is missing, altered or does not load",
+    "body": "cannot be read",
+    "answer": "come out otherwise",
+    "leaf": "are not what their leaf says",
+    "stopped": "ended the process that decided them",
+}
 
 
 def add(verbs: shared.Verbs) -> None:
     """Register `phigate policy replay`."""
     verb = shared.verb(verbs, "replay", run, "decide again what is on record, and compare")
-    places.add_store(verb)
-    verb.add_argument("--keys", type=Path, metavar="DIR", help="keys directory; default: the configuration's")
-    verb.add_argument("--session", default=None, metavar="ID", help="only the decisions of one session")
+    crew.add_scope(verb)
+    text = "show the values that differ, for this purpose; your reading goes on record first"
+    verb.add_argument("--purpose", metavar="TEXT", help=text)
+    verb.add_argument(
+        "--bundle", type=Path, metavar="PATH", help="policy to ask for that; default: the configuration's"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay and tell. 0: all decisions came out the same; 1: some did not."""
     pretty = arguments.format == "pretty"
     console = Console(stderr=not pretty, soft_wrap=True)
-    count, found = 0, list[Difference]()
-    with (
-        Reader.open(places.store(arguments), keys.load(places.keys(arguments))) as reader,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("replaying", total=reader.size())
-        for leaf, decisions, differences in _replayed(reader, arguments.session):
-            progress.update(task, completed=leaf.index + 1)
-            count += decisions
-            found.extend(differences)
+    whole, scope = crew.job(arguments)
+    if arguments.purpose is not None:
+        _ask(arguments, whole, scope.first)
+        whole = replace(whole, values=True)
+    found: list[Document] = []
+    count = 0
+    for answer in crew.work(replayed, whole, scope, processes=crew.cores(arguments), console=console):
+        decisions, told = answer.get("decisions"), answer.get("found")
+        count += decisions if isinstance(decisions, int) else 0
+        found += [item for item in told if isinstance(item, dict)] if isinstance(told, list) else []
+        if "stopped" in answer:
+            found.append(_stopped(answer))
+    found.sort(key=_leaf)
     if pretty:
-        for difference in found:
-            told = f"leaf {difference.leaf} ({difference.type}, {difference.body}): {difference.why}"
-            console.print(told, markup=False, highlight=False)
-        same = "all came out byte for byte as recorded" if not found else f"{len(found)} did not come out as recorded"
-        console.print(f"{count} decisions replayed: {same}.", highlight=False)
+        _tell(console, count, found)
     else:
-        report: Document = {"decisions": count, "differences": [difference.document for difference in found]}
-        sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        differences: list[Json] = [*found]
+        shared.print_json({"decisions": count, "differences": differences, "engine": again.engine()})
     return 1 if found else 0
 
 
-def _replayed(reader: Reader, session: str | None) -> Iterator[tuple[Leaf, int, list[Difference]]]:
-    """Each leaf with how many decisions it holds and which of them differ. Raises EvidenceFault for no such session."""
-    if session is not None and not reader.session_leaves(SessionId(session)):
-        raise EvidenceFault(f"There is no session {session} in this store. `phigate sessions list` shows them.")
-    archive = Archive(reader)
-    for leaf in reader.leaves():
-        if leaf.type is LeafType.BUNDLE_ACTIVATED:
-            archive.learn(leaf)
-        names = [name for name in BODIES if leaf.body(name) is not None]
-        if not names or (session is not None and leaf.session != session):
-            yield leaf, 0, []
-            continue
-        told = ((name, _difference(archive, leaf, name)) for name in names)
-        yield leaf, len(names), [Difference(leaf.index, leaf.type.value, name, why) for name, why in told if why]
+def _ask(arguments: argparse.Namespace, whole: Job, first: int) -> None:
+    """Return when the values may be shown: policy allows it, and that is on record. Raises EvidenceFault."""
+    if whole.session is None and whole.exchange is None:
+        raise EvidenceFault("To see values, say whose: --purpose goes with --session or --exchange.")
+    path, keys = Path(whole.store), keystore.load(Path(whole.keys))
+    with Reader.open(path) as reader:
+        session = reader.leaf(LeafIndex(first)).session
+    pdp = Pdp(loader.read(places.bundle(arguments)))
+
+    def decide(entrypoint: Entrypoint, document: Document) -> Decided:
+        return pdp.decide(entrypoint, document, at=timestamp(now()))
+
+    leave = partial(opening.ask, exchange=whole.exchange)
+    decided = trio.run(leave, path, keys, session or SessionId(""), arguments.purpose, decide)
+    if decided.decision.effect is not Effect.ALLOW:
+        why = "; ".join(reason.message.rstrip(".") for reason in decided.decision.reasons) or "no policy allows it"
+        raise EvidenceFault(f"Policy does not let you see what was decided there: {why}. The attempt is on record.")
 
 
-def _difference(archive: Archive, leaf: Leaf, name: str) -> str | None:
-    """Why a recorded decision does not come out the same; None when it does."""
-    why: str | None = "no bundle of its revision was ever activated here"
-    try:
-        event = replay.parse(archive.reader.body(leaf, name))
-        if event is None:
-            return "the body is not a decision event"
-        for pdp in archive.pdps(leaf, event):
-            why = replay.difference(pdp, event)
-            if why is None:
-                # A leaf's effect is that of its last decision, which is the body called `decision`.
-                return replay.disagreement(event, leaf.members.get("effect") if name == "decision" else None)
-    except (EvidenceFault, PolicyFault) as fault:
-        return fault.detail
-    return why
+def _stopped(answer: Document) -> Document:
+    return {
+        "leaf": answer["stopped"],
+        "type": "",
+        "exchange": None,
+        "body": "",
+        "kind": "stopped",
+        "why": answer["why"],
+    }
+
+
+def _leaf(found: Document) -> int:
+    leaf = found["leaf"]
+    return leaf if isinstance(leaf, int) else -1
+
+
+def _tell(console: Console, count: int, found: list[Document]) -> None:
+    for item in found[:SHOWN]:
+        place = ", ".join(str(item[name]) for name in ("type", "body") if item[name])
+        exchange = f" of exchange {item['exchange']}" if item["exchange"] else ""
+        console.print(
+            places.plain(f"leaf {item['leaf']} ({place}){exchange}: {item['why']}"), markup=False, highlight=False
+        )
+        _tell_values(console, item.get("values"))
+    if len(found) > SHOWN:
+        console.print(f"… and {len(found) - SHOWN:,} more: --format json has them all.")
+    if not found:
+        console.print(f"{count:,} decisions replayed: all came out byte for byte as recorded.", highlight=False)
+        return
+    console.print(f"{count:,} decisions replayed: {len(found):,} did not come out as recorded.", highlight=False)
+    for kind, text in _KINDS.items():
+        of_kind = [item for item in found if item["kind"] == kind]
+        if of_kind:
+            console.print(f"  {len(of_kind):,} {text}", highlight=False)
+
+
+def _tell_values(console: Console, values: Json) -> None:
+    for value in values if isinstance(values, list) else []:
+        if isinstance(value, dict):
+            text = f"    {value['path']}: recorded {value['recorded']!r}, now {value['replayed']!r}"
+            console.print(escape(places.plain(text)), highlight=False)
