@@ -496,7 +496,8 @@ def known_keys(faults) -> set[tuple[str, str]]:
         match = re.fullmatch(rf"([\w.]+)(?:\[1\])?\.{odd}: .* known here: (.*)\.", told)
         if match:
             found |= {(match[1], key) for key in match[2].split(", ")}
-    return found
+    sections = {section for section, _ in found}
+    return {(section, key) for section, key in found if f"{section}.{key}" not in sections}
 
 
 def test_every_key_is_documented_and_every_documented_key_exists(faults):
