@@ -197,6 +197,14 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
     )
 
 
+def _reading(settings: UpstreamConfig) -> call_facts.Reading:
+    # Looking for PHI costs as much as masking does, so it is looked for where the contract makes a difference.
+    without_contract = settings.labels.get("baa") is False
+    return call_facts.Reading(
+        settings.sql, settings.sql_dialect, settings.fhir, settings.fhir_bases, survey=without_contract
+    )
+
+
 def _settings(settings: UpstreamConfig, max_in_flight: int) -> HttpSettings | StdioSettings:
     deadlines = Deadlines(settings.connect_s, settings.idle_s, settings.call_s)
     bounds = Bounds(message=Limits(settings.max_response_bytes, settings.max_depth))
@@ -243,14 +251,6 @@ async def _put_on_record(log: EvidenceLog, kind: LeafType, members: Document) ->
     def job(transaction: Transaction) -> None:
         if transaction.newest_members(kind) != members:
             transaction.append(Record(kind, members))
-def _reading(settings: UpstreamConfig) -> call_facts.Reading:
-    # Looking for PHI costs as much as masking does, so it is looked for where the contract makes a difference.
-    without_contract = settings.labels.get("baa") is False
-    return call_facts.Reading(
-        settings.sql, settings.sql_dialect, settings.fhir, settings.fhir_bases, survey=without_contract
-    )
-
-
 
     await log.transact(job)
 
