@@ -1,6 +1,5 @@
 """The shipped library: its own tests, its lint, its bundle, and what it costs the other parts to believe it."""
 
-import re
 from pathlib import Path
 
 import orjson
@@ -64,12 +63,9 @@ def test_every_reason_to_hold_a_call_has_terms():
     assert SETTINGS["approvals"].keys() >= {"bulk_select", "write"}
 
 
-def test_every_rule_setting_and_lint_is_documented():
+def test_every_rule_and_setting_is_documented():
     page = (ROOT / "docs" / "policies.md").read_text()
     packages = {f"`gateway.{source.path.split('/')[1]}`" for source in LIBRARY.sources}
-    lints = set(re.findall(r'Finding\("([a-z-]+)"', Path(lint.__file__).read_text()))
 
     assert {word for word in packages if word not in page} == set()
     assert {key for key in SETTINGS if f"`{key}`" not in page} == set()
-    assert len(lints) > 10
-    assert {rule for rule in lints if f"`{rule}`" not in page} == set()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gateway.core.types import Document, Json
 
 Path = tuple[str, ...]
+Chain = tuple[str | None, ...]
 
 _REFS = frozenset({"Var", "RefDot", "RefBrack"})
 
@@ -42,6 +43,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A local name, and the words that declare it: `argument`, `:=`, `some` or `every`."""
+
+    name: str
+    by: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One definition. `path` is package and name, as far as the name is constant."""
 
@@ -52,8 +62,16 @@ class Rule:
     place: Place
     node: Document = field(repr=False)
     """`head`, `index` and `bodies`: what the rule is made of, without its name."""
-    names: frozenset[str] = frozenset()
+    declared: tuple[Declared, ...] = ()
     """What is declared within: arguments, `:=`, `some` and `every`."""
+    names: frozenset[str] = frozenset()
+    """The names of what is declared within."""
+    shape: str = ""
+    """How regorus has the head: `Compr` for a value, `Set` for `contains`, `Func`; empty for a default."""
+    bodies: int = 0
+    """How many bodies it has; a rule without one always holds."""
+    exact: bool = True
+    """Whether the name is constant as a whole: `x.y`, not `x[y]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,9 @@ class Module:
     imports: dict[str, Ref]
     """What is imported, by the name it has here."""
     rules: tuple[Rule, ...]
+    imported: tuple[tuple[str, Ref], ...] = ()
+    """Every import in order, also where two have one name."""
+    text: str = field(default="", repr=False)
 
     def resolve(self, ref: Ref, names: frozenset[str]) -> Ref | None:
         """`ref` from its root document (`data`, `input` or a name of this package); None for a local name."""
@@ -103,7 +124,7 @@ def _below(key: str, inner: Json) -> list[Json]:
         case "Call", dict():
             return [inner["params"]]
         case (("RefDot" | "RefBrack"), dict()):
-            return _indices({key: inner})
+            return indices({key: inner})
         case "with_mods", list():
             return [modifier["as"] for modifier in inner if isinstance(modifier, dict)]
         case "span", _:
@@ -124,11 +145,17 @@ def refs(node: Json) -> Iterator[Ref]:
 def calls(node: Json) -> Iterator[Call]:
     """Every call below `node`."""
     for kind, inner in walk(node):
-        if kind == "Call":
-            named = reference(inner["fcn"])
-            arguments = inner["params"]
-            if named is not None and isinstance(arguments, list):
-                yield Call(named.path, tuple(arguments), place(inner["fcn"]))
+        found = call(inner) if kind == "Call" else None
+        if found is not None:
+            yield found
+
+
+def call(node: Document) -> Call | None:
+    """The call that the inside of a `Call` node is; None when what is called has no name."""
+    named, arguments = reference(node["fcn"]), node["params"]
+    if named is None or not isinstance(arguments, list):
+        return None
+    return Call(named.path, tuple(arguments), place(node["fcn"]))
 
 
 def reference(node: Json) -> Ref | None:
@@ -153,6 +180,24 @@ def reference(node: Json) -> Ref | None:
     return None
 
 
+def chain(node: Json) -> Chain | None:
+    """The whole reference that a node is, with None for each index that is no text literal; None when it has no name.
+
+    `input.a[0].b` is `("input", "a", None, "b")`, where `reference` stops at its constant beginning.
+    """
+    backwards: list[str | None] = []
+    at = node
+    while isinstance(at, dict):
+        if "Var" in at:
+            return (str(member(at["Var"], "value")), *reversed(backwards))
+        link = at.get("RefDot") or at.get("RefBrack")
+        if not isinstance(link, dict):
+            return None
+        backwards.append(_segment(link))
+        at = link["refr"]
+    return None
+
+
 def place(node: Json) -> Place:
     """Where a node begins. A reference's own span is its last dot, so its root's is taken."""
     at = node
@@ -170,13 +215,17 @@ def _module(item: Document) -> Module:
     assert isinstance(tree, dict)
     package = reference(member(tree["package"], "refr"))
     assert package is not None
-    text = str(member(source, "contents")).encode()
+    contents = str(member(source, "contents"))
+    text = contents.encode()
     listed = tree["rules"]
+    imported = tuple(_imports(tree["imports"], text))
     return Module(
         file=str(member(source, "file")),
         package=package.path,
-        imports=dict(_imports(tree["imports"], text)),
+        imports=dict(imported),
         rules=tuple(_rule(package.path, rule, text) for rule in listed) if isinstance(listed, list) else (),
+        imported=imported,
+        text=contents,
     )
 
 
@@ -200,9 +249,10 @@ def _rule(package: Path, rule: Json, text: bytes) -> Rule:
     # Without the rule's own name, which is no use of it; an index in the name is.
     node: Document = {
         "head": {key: value for key, value in head.items() if key != "refr"} if isinstance(head, dict) else {},
-        "index": _indices(member(head, "refr")),
+        "index": indices(member(head, "refr")),
         "bodies": body.get("bodies", []),
     }
+    declared = tuple(_declared(node, arguments if shape == "Func" or kind == "Default" else [], text))
     function = shape == "Func" or (kind == "Default" and bool(arguments))
     return Rule(
         path=(*package, *(name.path if name is not None else ())),
@@ -210,32 +260,41 @@ def _rule(package: Path, rule: Json, text: bytes) -> Rule:
         default=kind == "Default",
         place=place(body),
         node=node,
-        names=frozenset(_declared(node, arguments if function else [], text)),
+        declared=declared,
+        names=frozenset(local.name for local in declared),
+        shape=shape,
+        bodies=len(bodies) if isinstance(bodies := body.get("bodies"), list) else 0,
+        exact=name is None or not name.dynamic,
     )
 
 
-def _declared(body: Document, arguments: Json, text: bytes) -> Iterator[str]:
-    yield from _variables(arguments)
+def _declared(body: Document, arguments: Json, text: bytes) -> Iterator[Declared]:
+    yield from _variables(arguments, "argument")
     for kind, inner in walk(body):
         match kind:
             case "AssignExpr" if inner["op"] == "ColEq":
-                yield from _variables(inner["lhs"])
+                yield from _variables(inner["lhs"], ":=")
             case "SomeIn":
-                yield from _variables([inner["key"], inner["value"]])
+                yield from _variables([inner["key"], inner["value"]], "some")
             case "Every":
-                yield from (_cut(text, inner["key"]), _cut(text, inner["value"]))
+                yield from _spanned([inner["key"], inner["value"]], text, "every")
             case "SomeVars":
-                spans = inner["vars"]
-                yield from (_cut(text, span) for span in (spans if isinstance(spans, list) else []))
+                yield from _spanned(inner["vars"], text, "some")
 
 
-def _variables(pattern: Json) -> Iterator[str]:
+def _spanned(spans: Json, text: bytes, by: str) -> Iterator[Declared]:
+    for span in spans if isinstance(spans, list) else []:
+        if span:
+            yield Declared(_cut(text, span), by, place({"span": span}))
+
+
+def _variables(pattern: Json, by: str) -> Iterator[Declared]:
     for kind, inner in walk(pattern):
         if kind == "Var":
-            yield str(inner["value"])
+            yield Declared(str(inner["value"]), by, place({kind: inner}))
 
 
-def _indices(node: Json) -> list[Json]:
+def indices(node: Json) -> list[Json]:
     """The expressions within the brackets of a reference, and its root when that is no name."""
     found: list[Json] = []
     at = node

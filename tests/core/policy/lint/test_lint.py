@@ -139,7 +139,7 @@ def test_an_entrypoint_in_a_test_is_no_entrypoint():
 
 
 def test_a_second_default_is_found():
-    assert rules(CALL + 'default decision := {"effect": "allow"}\n') == ["missing-default"]
+    assert rules(CALL + 'default decision := {"effect": "allow"}\n') == ["duplicate-default", "open-default"]
 
 
 @pytest.mark.parametrize("default", ['{"effect": "allow"}', "{}", "false", '{"reasons": []}', "null"])
