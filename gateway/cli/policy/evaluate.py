@@ -22,7 +22,6 @@ from gateway.core.types import Document, Json
 from gateway.pdp import ask
 from gateway.pdp.ask import Answer
 
-_WIDE = 200
 _NAMES = {entrypoint.name.lower(): entrypoint for entrypoint in Entrypoint}
 
 
@@ -112,9 +111,7 @@ def _raw(answer: Answer, _entrypoint: Entrypoint | None, _explain: str) -> None:
 def _pretty(answer: Answer, entrypoint: Entrypoint | None, explain: str) -> None:
     console = Console()
     if explain != "off":
-        # A file is not a terminal: nothing is gained by breaking its lines where a terminal would end.
-        wide = console if console.is_terminal else Console(width=_WIDE)
-        wide.print(why.trees(answer.explanation, explain))
+        shared.console().print(why.trees(answer.explanation, explain))
     rows = _rows(answer)
     bindings = [row for row in (result.get("bindings") for result in _results(answer)) if isinstance(row, dict)]
     if not rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from rich.console import Console
 
 from gateway.core.errors import PolicyFault
 from gateway.core.policy import bundle as bundles
@@ -16,6 +17,8 @@ from gateway.core.policy import lint
 from gateway.core.policy.bundle import Bundle
 from gateway.core.types import Json
 from gateway.pdp import loader
+
+_WIDE = 200
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -51,10 +54,24 @@ def refuse_unparsable(bundle: Bundle) -> None:
         raise PolicyFault("\n".join(str(finding) for finding in found))
 
 
+def console() -> Console:
+    """What trees and tables are drawn on: as wide as the terminal, and wide where there is none to be too narrow."""
+    drawn = Console()
+    return drawn if drawn.is_terminal else Console(width=_WIDE)
+
+
 def seconds(text: str) -> float:
     """An option's value as a time, for argparse: seconds, more than none and at most an hour."""
     value = float(text)
     if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value
+
+
+def positive(text: str) -> int:
+    """An option's value as a count, for argparse: a whole number, at least 1."""
+    value = int(text)
+    if value < 1:
         raise ValueError(text)
     return value
 
