@@ -8,10 +8,11 @@ import trio
 from gateway.core import records
 from gateway.core.call import Call
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.masking.profile import Profile
 from gateway.core.policy import bundle
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
-from gateway.core.protocol.jsonrpc import Request
+from gateway.core.protocol.jsonrpc import Request, Success
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
 from gateway.core.types import Era, ExchangeId, Principal, Tool, UpstreamRef
@@ -73,7 +74,8 @@ class Traffic:
         if items:
             listed = policy_input.for_catalogue(call, "tools", [{"name": name} for name in items])
             decided = (self.pdp.decide(Entrypoint.CATALOGUE, listed, at=AT),)
-        told = {**policy_input.for_call(call), "phase": "result", "profile": profile or {}}
+        found = Profile(profile or {"classes": {}, "paths": [], "rows": 0})
+        told = policy_input.for_result(call, Success(1, {}), found)
         decided = (*decided, self.pdp.decide(Entrypoint.RESULT, told, at=AT))
         await self.log.append(records.outcome(call, Ending(Status.REPLIED, Reply(b"{}"), decided=decided)))
         return call.exchange
