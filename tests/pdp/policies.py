@@ -3,6 +3,8 @@
 from gateway.core.policy import bundle
 from gateway.core.policy.decision import Entrypoint
 
+ASKED = {"principal": {"sub": "ada"}, "message": {"method": "ping"}}
+"""The least that a call may be allowed on: somebody, and something."""
 DENY = 'default decision := {"effect": "deny"}\n'
 
 
@@ -18,5 +20,6 @@ def policy(call="", *, files=None):
 
 
 def allowing(number=1):
-    """A bundle that allows calls; another number makes another bundle."""
-    return policy(f'decision := {{"effect": "allow", "labels": {{"number": {number}}}}} if true\n')
+    """A bundle that allows everybody every call; another number makes another bundle."""
+    decision = f'{{"effect": "allow", "labels": {{"number": {number}}}}}'
+    return policy(f"decision := {decision} if {{\n\tinput.principal.sub\n\tinput.message.method\n}}\n")

@@ -13,7 +13,7 @@ from gateway.core.policy.bundle import Source
 from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.pdp.engine import Pdp, load, reraise
 
-from .policies import allowing, policy
+from .policies import ASKED, allowing, policy
 
 AT = "2026-01-05T12:00:00.000000Z"
 
@@ -29,20 +29,51 @@ def codes(decided):
 def test_a_decision_comes_with_an_event_in_opas_words():
     candidate = allowing()
 
-    decided = decide(candidate, {"b": 1, "a": {"d": 1, "c": 2}})
+    decided = decide(candidate, {**ASKED, "b": 1, "a": {"d": 1, "c": 2}})
 
     event = orjson.loads(decided.event)
     assert decided.decision.effect is Effect.ALLOW
     assert decided.bundle == candidate.digest
     assert event["bundles"] == {"policy": {"revision": candidate.manifest.revision}}
     assert event["path"] == "gateway/call/decision"
-    assert event["input"] == {"a": {"c": 2, "d": 1}, "b": 1, "time": AT}
+    assert event["input"] == {**ASKED, "a": {"c": 2, "d": 1}, "b": 1, "time": AT}
     assert event["result"] == {"effect": "allow", "labels": {"number": 1}}
     assert event["timestamp"] == AT
     assert event["nd_builtin_cache"] == {}
     assert event["metrics"]["timer_rego_query_eval_ns"] > 0
     assert len(event["decision_id"]) == 36
     assert "error" not in event
+
+
+def test_the_same_answer_from_another_bundle_is_another_decision_event():
+    answers = [decide(allowing(1), ASKED), decide(allowing(2), ASKED), decide(allowing(1), ASKED)]
+
+    assert [each.decision.labels["number"] for each in answers] == [1, 2, 1]
+    assert len({orjson.loads(each.event)["decision_id"] for each in answers}) == 3
+
+
+def test_the_same_words_mean_another_decision_to_another_entrypoint():
+    said = '{"effect": "allow", "visible": ["a"]}'
+    files = {
+        f"gateway/{name}/decision.rego": f"package gateway.{name}\ndecision := {said} if true\n".encode()
+        for name in ("call", "catalogue")
+    }
+    pdp = Pdp(policy(files=files))
+
+    assert pdp.decide(Entrypoint.CATALOGUE, {}, at=AT).decision.visible == {"a"}
+    assert codes(pdp.decide(Entrypoint.CALL, {}, at=AT)) == ["policy_malformed"]
+
+
+def test_a_decision_that_is_too_long_to_keep_is_read_every_time():
+    reason = '{"code": "long", "message": sprintf("%d", [i + 1000])}'
+    much = (
+        f'decision := {{"effect": "deny", "reasons": [{reason} | some i in numbers.range(1, 60)], "labels": labels}}\n'
+    )
+    pdp = Pdp(policy(f'labels := {{"x": [i | some i in numbers.range(1, 9000)]}}\n{much.replace("deny", "allow")}'))
+
+    first, again = (pdp.decide(Entrypoint.CALL, {}, at=AT).decision for _ in range(2))
+    assert first == again
+    assert first is not again
 
 
 def test_input_and_result_are_in_canonical_order():
@@ -113,7 +144,7 @@ def test_after_a_panic_the_next_decision_is_right():
 
 
 def test_a_decision_slower_than_its_deadline_is_a_denial():
-    decided = decide(allowing(), deadline_s=0.0)
+    decided = decide(allowing(), ASKED, deadline_s=0.0)
 
     event = orjson.loads(decided.event)
     assert codes(decided) == ["policy_slow"]

@@ -9,7 +9,7 @@ from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.pdp import loader
 from gateway.pdp.loader import ActivePolicy, Local
 
-from .policies import allowing, policy
+from .policies import ASKED, allowing, policy
 
 AT = "2026-01-05T12:00:00.000000Z"
 
@@ -59,7 +59,7 @@ put.ticks = 0
 
 
 def number(active):
-    return active.current.decide(Entrypoint.CALL, {}, at=AT).decision.labels.get("number")
+    return active.current.decide(Entrypoint.CALL, ASKED, at=AT).decision.labels.get("number")
 
 
 def test_a_directory_is_read_as_the_bundle_it_builds_to(tmp_path):
@@ -218,7 +218,7 @@ async def test_a_decision_under_way_keeps_the_policy_it_began_with(tmp_path, ope
     put(path, allowing(2))
     await active.reload()
 
-    decided = before.decide(Entrypoint.CALL, {}, at=AT)
+    decided = before.decide(Entrypoint.CALL, ASKED, at=AT)
 
     assert decided.decision.effect is Effect.ALLOW
     assert decided.decision.labels == {"number": 1}
