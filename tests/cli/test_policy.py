@@ -70,24 +70,6 @@ def test_what_cannot_be_done_is_told_in_a_sentence(capsys, tmp_path, policies, a
     assert told in capsys.readouterr().err
 
 
-def test_test_passes_for_the_shipped_library(capsys, policies):
-    assert main(["policy", "test", str(policies)]) == 0
-    assert "tests passed" in said(capsys)
-
-
-def test_test_fails_with_file_line_and_name(capsys, policies):
-    (policies / "gateway/roles/more_test.rego").write_text("package gateway.more_test\n\ntest_no if 1 == 2\n")
-
-    assert main(["policy", "test", str(policies), "-r", "more_test"]) == 1
-
-    assert "gateway/roles/more_test.rego:3: data.gateway.more_test.test_no: FAIL" in said(capsys)
-
-
-def test_test_prints_opas_json(capsys, policies):
-    assert main(["policy", "test", str(policies), "-r", "roles_test", "--format", "json"]) == 0
-    assert {item["package"] for item in json.loads(said(capsys))} == {"data.gateway.roles_test"}
-
-
 def test_check_finds_nothing_in_the_shipped_library(capsys, policies):
     assert main(["policy", "check", str(policies)]) == 0
     assert "No faults" in said(capsys)

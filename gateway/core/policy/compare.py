@@ -27,6 +27,18 @@ class Difference:
     want: Json | Absent
     got: Json | Absent
 
+    @property
+    def document(self) -> Document:
+        """As JSON: `want` or `got` is not there where it is absent."""
+        held = {"want": self.want, "got": self.got}
+        return {"path": self.path, **{key: value for key, value in held.items() if not isinstance(value, Absent)}}
+
+    @classmethod
+    def read(cls, document: Json) -> Difference:
+        """The difference that a `document` was made of."""
+        assert isinstance(document, dict)
+        return cls(str(document["path"]), document.get("want", ABSENT), document.get("got", ABSENT))
+
 
 def compare(path: str, want: Json, got: Json) -> list[Difference]:
     """Where two values differ, as deep down as they are of one shape; numbers are equal by value, as JSON's are."""
