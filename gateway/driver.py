@@ -7,6 +7,7 @@ an answer from any more.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, AsyncExitStack
@@ -22,7 +23,7 @@ from gateway.core import commands, records, replies
 from gateway.core.call import Call
 from gateway.core.commands import Command, Decided, Resolution, Script, Settled
 from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, SessionEnded
-from gateway.core.evidence.record import Record
+from gateway.core.evidence.record import LeafType, Record
 from gateway.core.masking import plan, profile
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
@@ -36,6 +37,8 @@ from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex
 from gateway.upstream.base import Conversation, Link, Upstream
 
 T = TypeVar("T")
+
+logger = logging.getLogger("phigate.emergency")
 
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
@@ -67,6 +70,20 @@ class Approvals(Protocol):
     async def wait(self, approval: ApprovalId) -> Resolution: ...
 
     async def spend(self, approval: ApprovalId, record: Record) -> bool: ...
+
+
+class Standing(Protocol):
+    """How a principal stands: what it used of its budgets, which reviews it owes. Free where policy does not ask."""
+
+    @property
+    def patient_key(self) -> bytes | None:
+        """The key under which patients are told apart; None when nobody counts them."""
+
+    async def stamp(self, document: Document, profile: Profile) -> Document:
+        """A decision input with the standing of its principal; `profile` is of what was inspected last."""
+
+    def charge(self, call: Call, record: Record, profile: Profile) -> Record:
+        """`record` with what it counts against budgets."""
 
 
 class Client(Protocol):
@@ -105,6 +122,7 @@ class World:
     seal_request: Callable[[Request, SessionId], Request]
     """Gives an upstream's own request an id that only the gateway can have made, and that is good in one session."""
     unseal_response: Callable[[Message, SessionId], Message]
+    standing: Standing
     hold_s: float = 45.0
     """How long a client is kept waiting for reviewers; clients give up at 60 s."""
     stream_s: float = 900.0
@@ -129,6 +147,8 @@ class Driver:
     _open: bool = False
     _seen: tuple[Json, Survey | None] = (None, None)
     """The value inspected last and what was seen of it, for masking it next."""
+    _profile: Profile = field(default_factory=Profile)
+    """Of the value inspected last."""
     _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def drive(self, script: Script[Reply]) -> Reply:
@@ -173,7 +193,7 @@ class Driver:
     async def _perform(self, command: Command) -> object:
         match command:
             case commands.Decide(entrypoint, document):
-                return self._decide(entrypoint, document)
+                return await self._decide(entrypoint, document)
             case commands.Append(record):
                 return await self._append(record)
             case commands.Forward(message, detached):
@@ -202,12 +222,17 @@ class Driver:
                 assert_never(command)
         return None
 
-    def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
+    async def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
+        if entrypoint is not Entrypoint.CATALOGUE:
+            document = await self.world.standing.stamp(document, self._profile)
         return self.world.pdp().decide(entrypoint, document, at=timestamp(self.world.now()))
 
     async def _append(self, record: Record) -> LeafIndex:
+        record = self.world.standing.charge(self.call, record, self._profile)
         index = await self.world.evidence.append(record)
         self._open = record.type.opens_exchange or (self._open and not record.type.closes_exchange)
+        if record.type is LeafType.EMERGENCY_ACCESS:
+            _alert(self.call)
         return index
 
     async def _forward(self, message: Message, detached: bool) -> None:
@@ -261,8 +286,10 @@ class Driver:
         return resolution
 
     async def _inspect(self, value: Json) -> Profile:
-        found = await self._compute(value, partial(profile.inspect, value))
+        look = partial(profile.inspect, value, patient_key=self.world.standing.patient_key)
+        found = await self._compute(value, look)
         self._seen = value, found.survey
+        self._profile = found
         return found
 
     async def _mask(self, command: commands.Mask) -> Masked:
@@ -287,6 +314,17 @@ class Driver:
         if self.conversation is None:
             raise InternalFault("the script spoke to the upstream before it forwarded anything")
         return self.conversation
+
+
+def _alert(call: Call) -> None:
+    """Tell the operators at once. Whoever watches the log for this logger's name can wake somebody up."""
+    logger.critical(
+        "emergency access by %s to upstream %s in exchange %s; it is on record and waits for its review: "
+        "phigate emergency list",
+        call.actor,
+        call.upstream.name,
+        call.exchange,
+    )
 
 
 def timestamp(moment: datetime) -> str:

@@ -36,6 +36,7 @@ from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.stamps import uuid7
+from gateway.store.standing import Standing
 from gateway.upstream import opened
 from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings
 from gateway.web import approvals as pages
@@ -50,7 +51,7 @@ from gateway.web.sealer import Sealer
 PROBE_S = 1.0
 """How often a failed evidence store is tried again."""
 SWEEP_S = 30.0
-"""How often idle sessions are looked for."""
+"""How often idle sessions and counts that no budget needs any more are looked for."""
 
 logger = logging.getLogger("phigate")
 
@@ -77,8 +78,9 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         await _put_on_record(log, LeafType.CONFIG_CHANGED, {"config": _digest(config.file.read_bytes())})
         policy = await _policy(config.policy, log, stack)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers))
-        approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config))
-        worlds = await _worlds(config, keys, log, policy, approvals, stack)
+        standing = Standing(log, lambda: policy.current.windows)
+        approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
+        worlds = await _worlds(config, keys, log, policy, approvals, standing, stack)
         logins = FailedLogins()
         endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins))
         counter = Counter(
@@ -104,6 +106,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.start_soon(policy.watch)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
+            nursery.start_soon(_keep, SWEEP_S, standing.sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
             yield Gateway(app, endpoint, log)
             await _record_logins(log, logins)
@@ -146,7 +149,13 @@ def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[st
 
 
 async def _worlds(
-    config: Config, keys: Keys, log: EvidenceLog, policy: ActivePolicy, approvals: Approvals, stack: AsyncExitStack
+    config: Config,
+    keys: Keys,
+    log: EvidenceLog,
+    policy: ActivePolicy,
+    approvals: Approvals,
+    standing: Standing,
+    stack: AsyncExitStack,
 ) -> dict[str, World]:
     sealer = Sealer(keys.session_seal, now)
     worlds: dict[str, World] = {}
@@ -161,6 +170,7 @@ async def _worlds(
             mask_key=keys.mask_token,
             seal_request=sealer.request,
             unseal_response=sealer.own_response,
+            standing=standing,
             hold_s=config.gateway.hold_s,
         )
     return worlds

@@ -11,8 +11,10 @@ The order of the lines is the promise (docs/architecture.md, invariants 1 to 6):
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.core import records, replies
-from gateway.core.call import Call
+from gateway.core.call import Call, Emergency
 from gateway.core.commands import (
     Decided,
     Resolution,
@@ -58,6 +60,8 @@ def exchange(call: Call) -> Script[Reply]:
             if isinstance(granted, Reply):
                 return granted
             grant = granted
+        else:
+            call = yield from break_glass(call, decided)
         if call.listens:
             return (yield from overhear(call))
         return (yield from carry(call, grant))
@@ -87,7 +91,16 @@ def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
         return (yield from close(call, Ending(Status.REFUSED, reply, decided=(again,), approval=held.approval)))
     if not (yield from spend(held.approval, records.spent(call, held.approval, again))):
         return (yield from close(call, Ending(Status.REFUSED, replies.spent(call, held), approval=held.approval)))
+    yield from break_glass(call, again)
     return held
+
+
+def break_glass(call: Call, decided: Decided) -> Script[Call]:
+    """The call as it goes on: what policy allows for an emergency's sake is on record, to be reviewed, before it runs."""
+    if decided.decision.labels.get("emergency") is not True:
+        return call
+    yield from append(records.emergency(call, decided))
+    return replace(call, emergency=Emergency.GRANTED)
 
 
 def carry(call: Call, grant: Resolution | None) -> Script[Reply]:

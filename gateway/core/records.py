@@ -22,6 +22,8 @@ from gateway.core.types import ApprovalId, Document, Json
 
 _CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _REASONS_KEPT = 8
+EMERGENCY_MAX_S = 86_400
+"""An emergency lasts a day at most, whatever policy says: the next access is another one, with a review of its own."""
 
 
 class Status(Enum):
@@ -77,6 +79,15 @@ def intent(call: Call, decided: Decided) -> Record:
     """The gateway is about to forward, or to hold for approval."""
     members = {**_about(call), **_decision(decided)}
     return _record(LeafType.EXCHANGE_INTENT, call, members, _request(call, decided))
+
+
+def emergency(call: Call, decided: Decided) -> Record:
+    """Policy allowed a call for the sake of an emergency; its reasons say what it would have refused otherwise."""
+    lasts = decided.decision.labels.get("emergency_s")
+    joins_s = min(lasts, EMERGENCY_MAX_S) if isinstance(lasts, int) else 0
+    members = {**_about(call), **_decision(decided), "joins_s": max(joins_s, 0)}
+    bodies = {"justification": call.justification.encode("utf-8", "replace"), "decision": decided.event}
+    return _record(LeafType.EMERGENCY_ACCESS, call, members, bodies)
 
 
 def spent(call: Call, approval: ApprovalId, decided: Decided) -> Record:

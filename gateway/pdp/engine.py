@@ -18,6 +18,7 @@ import orjson
 
 from gateway.core.commands import Decided
 from gateway.core.errors import PolicyFault
+from gateway.core.evidence.used import Window, windows
 from gateway.core.policy import decision
 from gateway.core.policy.bundle import Bundle, Source
 from gateway.core.policy.decision import Decision, Entrypoint
@@ -50,6 +51,13 @@ class Rego(Protocol):
     def get_ast_as_json(self) -> str: ...
     def set_gather_prints(self, b: bool) -> None: ...
     def take_prints(self) -> list[str]: ...
+
+
+def _windows(bundle: Bundle) -> tuple[Window, ...]:
+    try:
+        return windows(bundle.data)
+    except ValueError as fault:
+        raise PolicyFault(f"The budgets of this policy cannot be counted: {fault}.") from None
 
 
 def load(sources: tuple[Source, ...], data: Document) -> Rego:
@@ -113,6 +121,8 @@ class Pdp:
         """
         self.bundle: Digest = bundle.digest
         self.revision: str = bundle.manifest.revision
+        self.windows = _windows(bundle)
+        """The windows of time for which the policy has budgets."""
         self._deadline_ns = int(deadline_s * 1e9)
         self._bundles = orjson.dumps({bundle.name: {"revision": self.revision}})
         # Each rule that is loaded makes every decision a little slower; the lint sees to it that none needs a test's.

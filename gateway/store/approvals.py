@@ -11,7 +11,7 @@ import builtins
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import trio
@@ -60,9 +60,14 @@ class Approvals:
         decide: Callable[[Entrypoint, Document], Decided],
         *,
         url: Callable[[ApprovalId], str],
+        stamp: Callable[[Document], Awaitable[Document]] | None = None,
     ) -> None:
-        """`decide` asks the active bundle, with the time stamped in; `url` is where people review an approval."""
+        """`decide` asks the active bundle, with the time stamped in; `url` is where people review an approval.
+
+        `stamp` adds to the input of a call how its principal stands now.
+        """
         self._log = log
+        self._stamp = _as_it_was if stamp is None else stamp
         self._decide = decide
         self._url = url
         self._watch = Watch(self._moved)
@@ -115,7 +120,9 @@ class Approvals:
             if seen is None:
                 return None
             decided = self._decide(Entrypoint.APPROVAL, approval_bodies.for_review(seen, reviewer))
-            again = self._decide(Entrypoint.CALL, seen.ask.input) if verdict is Verdict.GRANT else None
+            again = None
+            if verdict is Verdict.GRANT:
+                again = self._decide(Entrypoint.CALL, await self._stamp(seen.ask.input))
             review = Review(reviewer, verdict, reason, decided, again)
             heard = await self._log.transact(lambda transaction: self._hear(transaction, seen, review))  # noqa: B023
             self._watch.nudge()
@@ -226,6 +233,10 @@ class Approvals:
         if held is None or (held.state is seen.state is State.PENDING and held.votes != seen.votes):
             return None
         return approval_log.vote(transaction, self._log.keys, held, review)
+
+
+async def _as_it_was(document: Document) -> Document:
+    return document
 
 
 def _noticed(transaction: Transaction, name: ApprovalId) -> Approval:

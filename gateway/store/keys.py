@@ -49,6 +49,19 @@ class Keys:
         """The pseudonym of a principal: the same for the same issuer and subject, 32 hex digits."""
         return self._pseudonym("actor", principal.issuer, principal.subject)
 
+    def usage_key(self, principal: Principal) -> str:
+        """The form in which it is stored what a principal used.
+
+        Whichever agent acts for a person, and whatever purpose it declares, uses up the same budget: neither another
+        agent nor another word is a way to another one.
+        """
+        return self._pseudonym("usage", principal.issuer, principal.subject)
+
+    @property
+    def patient_key(self) -> bytes:
+        """HMAC key of the digests by which patients are counted."""
+        return hmac.digest(self.pseudonym, b"phigate/patient/v1", sha256)
+
     def session_key(self, key: str) -> str:
         """The form in which a session's key is stored: keys are made of names, and names are not for a clear table."""
         return self._pseudonym("session", key)

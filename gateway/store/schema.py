@@ -44,7 +44,7 @@ _SINCE_2 = (
     """CREATE TABLE tool_pin (
         upstream TEXT NOT NULL, name TEXT NOT NULL, pin TEXT NOT NULL, definition BLOB NOT NULL, accepted TEXT NOT NULL,
         PRIMARY KEY (upstream, name))""",
-    # Epoch seconds throughout. who: keyed, of principal and purpose; patient: keyed, of an identifier.
+    # Epoch seconds throughout. who and patient: keyed digests, of a principal and of an identifier.
     """CREATE TABLE usage (
         who TEXT NOT NULL, span TEXT NOT NULL, bucket INTEGER NOT NULL, expires INTEGER NOT NULL,
         calls INTEGER NOT NULL, rows INTEGER NOT NULL, phi_fields INTEGER NOT NULL, uncounted INTEGER NOT NULL,

@@ -19,8 +19,9 @@ from gateway.core.evidence.leaf import Leaf, Place
 from gateway.core.evidence.merkle import Frontier
 from gateway.core.evidence.note import Signer
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.evidence.used import Used
 from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionId
-from gateway.store import projection, sqlite
+from gateway.store import emergencies, projection, sqlite, usage
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
 from gateway.store.stamps import timestamp, uuid7
@@ -78,6 +79,7 @@ class Transaction:
         self._bodies: list[tuple[object, ...]] = []
         self._began: dict[ExchangeId, tuple[object, ...]] = {}
         self._ended: list[tuple[ExchangeId]] = []
+        self._used: list[Used] = []
         self.size: int
         self.frontier: Frontier
         self._read_head()
@@ -116,8 +118,12 @@ class Transaction:
             chain.exchanges += record.type in _BEGINS
         self.frontier = merkle.append(self.size, self.frontier, digest)
         self.size += 1
+        if record.used is not None:
+            self._used.append(record.used)
         if record.approval is not None:
             projection.on_append(self.connection, record, index)
+        if record.type is LeafType.EMERGENCY_ACCESS:
+            emergencies.on_append(self.connection, record, index, self.at)
         return index
 
     def flush(self) -> None:
@@ -131,6 +137,8 @@ class Transaction:
             raise sqlite3.IntegrityError("an exchange of this process was ended by another")
         if self._leaves:
             self._write_chains()
+        if self._used:
+            usage.charge(self._connection, self._used, self.at)
         self._clear()
 
     def forget(self, size: int, frontier: Frontier) -> None:
@@ -284,6 +292,7 @@ class Transaction:
         self._bodies.clear()
         self._began.clear()
         self._ended.clear()
+        self._used.clear()
 
 
 def _execute(connection: sqlite3.Connection, statement: str, row: str, rows: Sequence[tuple[object, ...]]) -> int:

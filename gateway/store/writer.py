@@ -223,7 +223,7 @@ class Writer:
     def _perform(self, transaction: Transaction, job: Job) -> None:
         """Run one job. SQLite's own errors go up and fail the group; others fail the job, of which nothing is kept."""
         transaction.touched.clear()
-        if job.sealed is not None and job.sealed.record.approval is None:
+        if job.sealed is not None and not job.sealed.record.projected:
             try:
                 job.result = transaction.place(job.sealed)
             except (GatewayError, ValueError) as error:  # Raised before anything was written: see `Transaction.place`.

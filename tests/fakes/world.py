@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 import trio
 
+from gateway.core.call import Call
 from gateway.core.commands import Decided, Resolution, Settled
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.masking.profile import Profile
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message
@@ -194,6 +196,18 @@ class FakeClient:
         await trio.sleep_forever()
 
 
+class NoStanding:
+    """Nothing is counted, and nobody owes a review."""
+
+    patient_key = None
+
+    async def stamp(self, document: Document, profile: Profile) -> Document:
+        return document
+
+    def charge(self, call: Call, record: Record, profile: Profile) -> Record:
+        return record
+
+
 @dataclass
 class Scene:
     """All of it, and a hook that is called at each await point with a running number."""
@@ -211,6 +225,7 @@ class Scene:
         self.conversation = FakeConversation(list(self.script), self._step)
         self.upstream = FakeUpstream(self.conversation)
         self.approvals = FakeApprovals(self._step)
+        self.standing = NoStanding()
 
     def _step(self, name: str) -> None:
         self.steps.append(name)
@@ -226,4 +241,5 @@ class Scene:
             mask_key=b"k" * 32,
             seal_request=lambda request, _: request,
             unseal_response=lambda message, _: message,
+            standing=self.standing,
         )

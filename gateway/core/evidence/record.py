@@ -59,3 +59,8 @@ class Record:
     bodies: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     used: Used | None = field(default=None, repr=False)
     """What this counts against budgets: kept beside the leaf and in one transaction with it, never in it."""
+
+    @property
+    def projected(self) -> bool:
+        """Whether a table that decisions are made from changes with it."""
+        return self.approval is not None or self.type is LeafType.EMERGENCY_ACCESS

@@ -35,7 +35,7 @@ class Used:
     """What is added to the counts of `who`, in each window."""
 
     who: str
-    """The keyed pseudonym of principal and purpose."""
+    """The keyed pseudonym of the principal."""
     windows: tuple[Window, ...]
     calls: int
     rows: int = 0
@@ -70,7 +70,5 @@ def window(name: object) -> Window:
     days, hours, minutes = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     seconds = days * 86_400 + hours * 3_600 + minutes * 60
     if not isinstance(name, str) or not SHORTEST_S <= seconds <= LONGEST_S:
-        raise ValueError(
-            "a window of budgets is an ISO 8601 duration from PT1M to P366D, as PT1H or P1D"
-        )
+        raise ValueError("a window of budgets is an ISO 8601 duration from PT1M to P366D, as PT1H or P1D")
     return Window(name, seconds)

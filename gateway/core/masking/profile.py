@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 import orjson
 
@@ -18,6 +20,8 @@ from gateway.core.types import Document, Json
 
 PATHS_MOST = 100
 """Distinct paths in a profile; policy pays for every byte of its input."""
+PATIENTS_KEPT = 10_000
+"""Patients of one result that are known again; who has seen more at once has seen too many under any budget."""
 TOO_LARGE = 2**53 - 1
 """`bytes` of a value nested too deeply to be measured: more than any policy allows."""
 _SAFE_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$-]{0,40}\d{0,3}[A-Za-z_$]{0,20}")
@@ -33,15 +37,20 @@ class Profile:
 
     document: Document = field(default_factory=dict)
     """`{"classes": {class: count}, "paths": [places, indices as *, bounded], "rows": n, "patients": n, "bytes": n}`"""
+    patients: frozenset[bytes] = field(default=frozenset(), repr=False)
+    """Keyed digests of the patients' identifiers, at most PATIENTS_KEPT; empty unless a key was given."""
+    uncounted: int = 0
+    """How many patients there are beyond those."""
     survey: Survey | None = field(default=None, repr=False, compare=False)
     """What the profile was read from, so that masking the same value need not look at it again; good for once."""
 
 
-def inspect(value: Json) -> Profile:
+def inspect(value: Json, *, patient_key: bytes | None = None) -> Profile:
     """What PHI `value` holds: an MCP result, error or params. Never raises: what cannot be looked into is class `BLOB`.
 
     `rows`: entries of the outermost lists and tables, of content or of structuredContent, whichever is more.
     `patients`: distinct values of the patient key that has most of them. `bytes`: of the value as compact JSON.
+    With `patient_key` their digests come along, by which they are known again in other results.
     """
     try:
         found = look(value, Explicit(), owned=_nothing)
@@ -57,14 +66,18 @@ def inspect(value: Json) -> Profile:
         if phi in (Phi.MRN, Phi.SSN, Phi.NAME) and not name.startswith(_STAFF):
             people.setdefault((phi, name), set()).add(content)
     rows = max([*found.walk.rows.values(), found.scanned.rows], default=0)
+    kind, patients = _patients(people)
+    digests = frozenset[bytes]() if patient_key is None else _digests(kind, patients, patient_key)
     return Profile(
         {
             "classes": dict[str, Json](classes),
             "paths": list[Json](sorted(places)),
             "rows": rows,
-            "patients": _patients(people),
+            "patients": len(patients),
             "bytes": _size(value),
         },
+        digests,
+        0 if patient_key is None else max(0, len(patients) - PATIENTS_KEPT),
         found,
     )
 
@@ -116,13 +129,18 @@ def _is_safe(key: str) -> bool:
     )
 
 
-def _patients(people: dict[tuple[Phi, str], set[Json]]) -> int:
+def _patients(people: dict[tuple[Phi, str], set[Json]]) -> tuple[Phi, set[Json]]:
     """MRN-like keys count; without any, SSNs; without those, names."""
     for phi in (Phi.MRN, Phi.SSN, Phi.NAME):
-        counts = [len(values) for (kind, _), values in people.items() if kind is phi]
-        if counts:
-            return max(counts)
-    return 0
+        found = [values for (kind, _), values in people.items() if kind is phi]
+        if found:
+            return phi, max(found, key=len)
+    return Phi.NAME, set()
+
+
+def _digests(kind: Phi, patients: set[Json], key: bytes) -> frozenset[bytes]:
+    texts = (f"{kind}:{str(each).strip().casefold()}" for each in islice(patients, PATIENTS_KEPT))
+    return frozenset(hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")[:16] for text in texts)
 
 
 def _size(value: Json) -> int:
