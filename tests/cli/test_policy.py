@@ -81,7 +81,7 @@ def test_check_tells_a_fault_with_its_fix(capsys, policies):
     assert main(["policy", "check", str(policies)]) == 1
     assert "gateway/more.rego:2:6:" in said(capsys)
     assert main(["policy", "check", str(policies), "--format", "json"]) == 1
-    assert json.loads(said(capsys))[0]["rule"] == "walk-as-value"
+    assert json.loads(said(capsys))["errors"][0]["code"] == "walk-as-value"
 
 
 def test_check_does_not_hang_on_a_deep_literal(policies, capsys):

@@ -64,7 +64,7 @@ def add_input(verb: argparse.ArgumentParser) -> None:
 def policy(arguments: argparse.Namespace) -> Given | None:
     """What `-d` and `-b` name, together; None when neither was given. Raises PolicyFault."""
     parts = [_bundle(path) for path in arguments.bundle] + [_data(path) for path in arguments.data]
-    return _joined(parts) if parts else None
+    return joined(parts) if parts else None
 
 
 def shipped() -> Given:
@@ -157,7 +157,7 @@ def _directory(directory: Path) -> Given:
     return Given(tuple(replace(source, path=str(directory / source.path)) for source in bundle.sources), bundle.data)
 
 
-def _joined(parts: Iterable[Given]) -> Given:
+def joined(parts: Iterable[Given]) -> Given:
     sources: dict[str, Source] = {}
     data: Document = {}
     for part in parts:

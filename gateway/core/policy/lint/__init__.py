@@ -13,6 +13,7 @@ nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from gateway.core.policy import syntax
 from gateway.core.policy.bundle import Manifest
@@ -20,9 +21,20 @@ from gateway.core.policy.lint.finding import Finding, Severity
 from gateway.core.policy.lint.policy import ENTRYPOINTS, Policy, Schemas
 from gateway.core.policy.lint.registry import CHECKS
 from gateway.core.policy.lint.text import NESTING_MAX, unparsed
+from gateway.core.policy.syntax import Place
 from gateway.core.types import Document, Json
 
-__all__ = ["ENTRYPOINTS", "NESTING_MAX", "Finding", "Schemas", "Severity", "check", "review", "unparsed"]
+__all__ = [
+    "ENTRYPOINTS",
+    "NESTING_MAX",
+    "Finding",
+    "Schemas",
+    "Severity",
+    "check",
+    "in_characters",
+    "review",
+    "unparsed",
+]
 
 UNKNOWN = Schemas()
 """No schema: nothing is compared with one."""
@@ -54,8 +66,23 @@ def review(tree: list[Json], data: Document, manifest: Manifest, schemas: Schema
 
 
 def _found(policy: Policy, severities: frozenset[Severity]) -> list[Finding]:
-    found = [finding for one in CHECKS if one.severity in severities for finding in one.findings(policy)]
+    lines = {module.file: module.text.split("\n") for module in policy.modules}
+    found = [
+        replace(finding, place=in_characters(finding.place, lines.get(finding.file, [])))
+        for one in CHECKS
+        if one.severity in severities
+        for finding in one.findings(policy)
+    ]
     return sorted(found, key=lambda finding: (finding.file, finding.place.line, finding.place.column, finding.rule))
+
+
+def in_characters(place: Place, lines: list[str]) -> Place:
+    """A place of the engine's, whose column counts bytes, as one whose column counts characters."""
+    line = lines[place.line - 1] if place.line <= len(lines) else ""
+    if line.isascii():
+        return place
+    before = line.encode()[: place.column - 1].decode(errors="ignore")
+    return Place(place.line, len(before) + 1)
 
 
 def _ignores(text: str) -> list[tuple[int, list[str]]]:

@@ -44,7 +44,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a check yields: a finding less what the check says of itself. Without `fix`, the check's own is meant."""
+    """What a check yields: a finding less what the check says of itself. Without `fix`, the check's own is meant.
+
+    The column counts UTF-8 bytes, as the engine does; a finding's counts characters.
+    """
 
     file: str
     place: Place

@@ -115,11 +115,12 @@ def yoda(policy: Policy) -> Faults:
     good="x := 1",
 )
 def package_directory(policy: Policy) -> Faults:
-    """A source in a directory whose name is not the end of its package's, test packages without `_test`."""
+    """A source whose directories are not the last words of its package, test packages without `_test`."""
     for module in policy.modules:
         directory = tuple(module.file.split("/")[:-1])
         package = (*module.package[:-1], module.package[-1].removesuffix("_test"))
-        if directory and package[-len(directory) :] != directory and module.package[-len(directory) :] != directory:
+        length = min(len(directory), len(package))
+        if length and directory[-length:] not in (package[-length:], module.package[-length:]):
             reason = f"The package {'.'.join(module.package)} lies in {'/'.join(directory)}."
             yield Fault(module.file, Place(1, 1), reason)
 
@@ -153,7 +154,9 @@ def line_length(policy: Policy) -> Faults:
     for module in policy.modules:
         for number, line in enumerate(module.text.split("\n") if not module.file.endswith(bundle.TEST) else (), 1):
             if len(line) > LINE_MAX:
-                yield Fault(module.file, Place(number, LINE_MAX + 1), f"The line has {len(line)} characters.")
+                yield Fault(
+                    module.file, Place(number, _bytes(line[:LINE_MAX]) + 1), f"The line has {len(line)} characters."
+                )
 
 
 @advice(
@@ -199,7 +202,9 @@ def to_do(policy: Policy) -> Faults:
         for number, line in enumerate(module.text.split("\n"), 1):
             found = _TO_DO.search(line)
             if found is not None:
-                yield Fault(module.file, Place(number, found.start() + 1), "Something is left to do here.")
+                yield Fault(
+                    module.file, Place(number, _bytes(line[: found.start()]) + 1), "Something is left to do here."
+                )
 
 
 CHECKS = (
@@ -219,6 +224,10 @@ CHECKS = (
 
 def _literal(node: Json) -> bool:
     return isinstance(node, dict) and bool(node.keys() & _LITERALS)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def _ends_wild(node: Json) -> bool:

@@ -90,4 +90,22 @@ TOO_LARGE = check(
     good="x := data.gateway.settings.roles",
 )(_nothing)
 
-CHECKS = (DEEP, INTERPOLATION, TOO_LARGE)
+UNPARSABLE = check(
+    "unparsable",
+    why="A bundle with a source that is not Rego v1 is not loaded at all.",
+    fix="correct it; `opa fmt` shows the same place, and `opa fmt --v0-v1` converts Rego of before 1.0.",
+    bad="x := := 1",
+    good="x := 1",
+    opa=True,
+)(_nothing)
+
+REFUSED = check(
+    "engine-refuses",
+    why="The engine reads this and then refuses every decision of the bundle, whichever rule is asked.",
+    fix="bind each name before the line that uses it.",
+    bad="x if {\n\tnot y\n\ty := input.message.name\n}",
+    good="x if {\n\ty := input.message.name\n\tnot y\n}",
+    opa=True,
+)(_nothing)
+
+CHECKS = (UNPARSABLE, REFUSED, DEEP, INTERPOLATION, TOO_LARGE)

@@ -5,6 +5,7 @@ import orjson
 from gateway.core.policy import lint
 from gateway.core.policy.bundle import Manifest, Source
 from gateway.core.policy.decision import Entrypoint
+from gateway.pdp import review as review_
 from gateway.pdp.engine import load
 
 DEFAULTS = 'default decision := {"effect": "deny"}'
@@ -21,11 +22,7 @@ def review(text, *, data=None, roots=("",), others=ENTRYPOINTS, path=PATH, schem
     """Every finding when one source is `text`, warnings too."""
     sources = tuple(Source(name, content) for name, content in {**others, path: text}.items())
     data = DATA if data is None else data
-    found = lint.unparsed(sources)
-    if found:
-        return found
-    tree = orjson.loads(load(sources, {}).get_ast_as_json())
-    return lint.review(tree, data, Manifest(roots=roots), schemas)
+    return review_.findings(sources, data, Manifest(roots=roots), schemas)
 
 
 def found(body, **options):
