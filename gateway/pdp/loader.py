@@ -58,15 +58,15 @@ def read(path: Path) -> Bundle:
         raise PolicyFault(f"{path} cannot be read: {fault.strerror}.") from None
 
 
-def sources(directory: Path) -> dict[str, bytes]:
-    """The files below `directory` that belong into a bundle, by their path within it; of a signed one, all files.
+def sources(directory: Path, *, whole: bool = False) -> dict[str, bytes]:
+    """The files below `directory` that belong into a bundle, by their path within it; all when signed, or `whole`.
 
     Hidden files are no part of it. Raises PolicyFault when there is no Rego among them, when one of them cannot be
     read, or when they are more than a bundle may hold.
     """
     files: dict[str, bytes] = {}
     size = 0
-    for path in _parts(directory):
+    for path in _parts(directory, whole=whole):
         try:
             size += path.stat().st_size
             if size > bundles.UNPACKED_MAX or len(files) >= bundles.FILES_MAX:
@@ -300,15 +300,15 @@ def fingerprint(path: Path) -> _Seen:
         return ()  # Being replaced, or gone: different from before, and `read` will say what it is.
 
 
-def _parts(directory: Path) -> list[Path]:
+def _parts(directory: Path, *, whole: bool = False) -> list[Path]:
     """The files that `sources` reads, in order. Raises PolicyFault for what looks like one and is no plain file."""
-    signed = (directory / bundles.SIGNATURES).is_file()
+    whole = whole or (directory / bundles.SIGNATURES).is_file()
     found = [path for name in (bundles.MANIFEST, bundles.SIGNATURES) if (path := directory / name).is_file()]
     for path in directory.rglob("*"):
         if any(part.startswith(".") for part in path.relative_to(directory).parts):
             continue  # An editor's, git's, or where Kubernetes keeps what its links lead to.
         if path.is_file():
-            if signed or bundles.is_part(path.name):
+            if whole or bundles.is_part(path.name):
                 found.append(path)
         elif path.is_symlink() and (bundles.is_part(path.name) or path.is_dir()):
             what = "leads to a directory" if path.is_dir() else "leads nowhere, or round in a circle"
