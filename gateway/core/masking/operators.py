@@ -27,6 +27,7 @@ _OPTIONS = {
     "null": frozenset[str](),
     "token": frozenset[str](),
     "generalise": frozenset({"as_of"}),
+    "keep": frozenset[str](),
 }
 _LABEL = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _TOKEN = re.compile(r"tok_([a-z_]{2,16})_([a-z2-7]{24})([a-z2-7]{8})")
@@ -89,7 +90,7 @@ _LABELS = frozenset({f"[{phi.value}]" for phi in Phi} | {"[REDACTED]"})
 
 def mask_text(operator: Operator, phi: Phi, text: str, key: bytes) -> str:
     """What stands in running text instead of `text`."""
-    if is_masked(text, key):
+    if operator.name == "keep" or is_masked(text, key):
         return text
     match operator.name:
         case "partial":
@@ -106,7 +107,9 @@ def candidates(operator: Operator, phi: Phi, value: Json, key: bytes) -> list[Js
     if value is None:
         return [None]
     if phi is Phi.BLOB or (phi is Phi.PHOTO and isinstance(value, str) and len(value) > 256):
-        return ["", None]  # Empty base64: the content block stays one.
+        return ["", None]  # Empty base64: the content block stays one. Nobody has looked into it, so none is kept.
+    if operator.name == "keep":
+        return [value]
     if isinstance(value, str):
         return [None] if operator.name == "null" else _distinct([mask_text(operator, phi, value, key), None])
     if isinstance(value, bool):

@@ -182,7 +182,7 @@ class _Masking:
 
     def _harvest(self, wholes: Iterable[tuple[Leaf, MaskRule, Phi, str]]) -> None:
         for leaf, rule, phi, detector in wholes:
-            if detector in ("split", "unreadable") or isinstance(leaf.value, bool):
+            if detector in ("split", "unreadable") or isinstance(leaf.value, bool) or rule.operator.name == "keep":
                 continue
             if isinstance(leaf.value, str | int) and not operators.is_masked(str(leaf.value), self._key):
                 self._known.add(str(leaf.value), phi, rule.operator)
@@ -191,7 +191,8 @@ class _Masking:
                 said = text[one.start : one.end]
                 # "Patient/Encounter" in prose: the id is masked there, but a word is no value to look for elsewhere.
                 word = one.detector == "fhir-reference" and said.isalpha()
-                if not word and not one.detector.startswith("decoded") and not operators.is_masked(said, self._key):
+                kept = one.operator.name == "keep" or one.detector.startswith("decoded")
+                if not word and not kept and not operators.is_masked(said, self._key):
                     self._known.add(said, one.phi, one.operator)
 
     def _propagate(self) -> None:

@@ -235,20 +235,30 @@ class _Plan:
 
         A selector that both plans have takes the same values in both, whichever those are.
         """
+        spared = [each for each in other._explicit if other._keeps(each) and not self._keeps(each)]
+        if any(_may_take(each, place, phi) for each in spared) and self._may_mask(place, phi):
+            return True
         if other._by_class(phi) is not None:
             return False
-        if any(_must_take(each, place) and not other._nulls(each) for each in other._explicit):
+        if any(_must_take(each, place) and not other._spares(each) for each in other._explicit):
             return False
         if self._by_class(phi) is not None:
             return True
         return any(self._reaches_beyond(other, each) and _may_take(each, place, phi) for each in self._explicit)
 
-    def _reaches_beyond(self, other: _Plan, selector: Selector) -> bool:
-        return selector not in other._explicit or (other._nulls(selector) and not self._nulls(selector))
+    def _may_mask(self, place: _Place, phi: str) -> bool:
+        taken = any(not self._keeps(each) and _may_take(each, place, phi) for each in self._explicit)
+        return taken or self._by_class(phi) is not None
 
-    def _nulls(self, selector: Selector) -> bool:
-        """Whether what is taken is emptied: then what it said is masked there, and not wherever it is said again."""
-        return self._explicit[selector].operator.name == "null"
+    def _reaches_beyond(self, other: _Plan, selector: Selector) -> bool:
+        return selector not in other._explicit or (other._spares(selector) and not self._spares(selector))
+
+    def _keeps(self, selector: Selector) -> bool:
+        return selector in self._explicit and self._explicit[selector].operator.name == "keep"
+
+    def _spares(self, selector: Selector) -> bool:
+        """Whether what is taken is kept; or emptied, and then not masked wherever it is said again."""
+        return self._explicit[selector].operator.name in ("keep", "null")
 
     def turns(self, other: _Plan, place: _Place, phi: str) -> Iterator[str]:
         """What is done otherwise to PHI that both may mask: `SSN: redact → partial`."""
@@ -261,7 +271,8 @@ class _Plan:
                 yield f"mask: by {selector.by}: {was.name} → {now.name}"
 
     def _by_class(self, phi: str) -> MaskRule | None:
-        return next((self._classes[wide] for wide in _CLASSES[phi].wider if wide in self._classes), None)
+        rule = next((self._classes[wide] for wide in _CLASSES[phi].wider if wide in self._classes), None)
+        return None if rule is None or rule.operator.name == "keep" else rule
 
 
 def _normal(selector: Selector) -> Selector:

@@ -94,7 +94,7 @@ class Decision:
     """`CATALOGUE` only: the names this principal may see."""
 
 
-OPERATORS = frozenset({"redact", "partial", "null", "token", "generalise"})
+OPERATORS = frozenset({"redact", "partial", "null", "token", "generalise", "keep"})
 SELECTORS = frozenset({"path", "field", "class"})
 QUORUM_MAX = 10
 EXPIRES_MAX_S = 2_592_000  # 30 days: a question that stays open longer is forgotten, not considered.

@@ -2,26 +2,49 @@
 # title: What upstreams may ask and tell
 # description: >-
 #   Sampling, elicitation and roots are closed unless opened by name, as a request of the upstream, inside a modern
-#   result (`inputRequests`) or as an error that asks the user to open a URL; so are notifications that nobody listed.
+#   result (`inputRequests`) or as an error that asks the user to open a page; so are notifications that nobody listed.
+#   An upstream may be allowed more than all are, for some roles, and pages of listed origins only may be opened.
 package gateway.asks
 
 default verdict := "deny"
 
 verdict := "allow" if {
 	input.result.kind == "success"
-	count(input.result.asks) == 0
+	input.result.asks == []
 } else := "allow" if {
 	input.result.kind in ["success", "error"]
 	every method in input.result.asks {
-		method in data.gateway.settings.from_upstream.requests
+		open(method)
+	}
+	every origin in input.result.opens {
+		opens(origin)
 	}
 } else := "allow" if {
 	input.result.kind == "notification"
 	input.result.method in data.gateway.settings.from_upstream.notifications
 } else := "allow" if {
 	input.result.kind == "request"
-	input.result.method in data.gateway.settings.from_upstream.requests
+	open(input.result.method)
+	every origin in input.result.opens {
+		opens(origin)
+	}
 }
+
+# Whether this upstream may ask this of a client with this role; and so whether that client's answer may go to it.
+open(method) if {
+	method in data.gateway.settings.from_upstream.requests
+} else if {
+	method in own.requests
+	data.gateway.roles.name in own.roles
+}
+
+opens(origin) if {
+	origin in data.gateway.settings.from_upstream.opens
+} else if {
+	origin in own.opens
+}
+
+own := settings.upstreams[input.upstream.name] if settings := data.gateway.settings.from_upstream
 
 reasons contains {
 	"code": "upstream_not_expected",

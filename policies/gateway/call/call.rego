@@ -40,6 +40,22 @@ reasons("pins") := data.gateway.pins.reasons
 default decision := {
 	"effect": "deny",
 	"reasons": [{"code": "no_rule_allows", "message": "No rule allows this.", "rule": "gateway.call"}],
+verdict("purpose") := data.gateway.purpose.verdict
+
+reasons("purpose") := data.gateway.purpose.reasons
+
+verdict("hours") := data.gateway.hours.verdict
+
+reasons("hours") := data.gateway.hours.reasons
+
+verdict("fhir") := data.gateway.fhir.verdict
+
+reasons("fhir") := data.gateway.fhir.reasons
+
+verdict("egress") := data.gateway.egress.verdict
+
+reasons("egress") := data.gateway.egress.reasons
+
 }
 
 decision := {"effect": "allow"} if {
@@ -49,7 +65,15 @@ decision := {"effect": "allow"} if {
 	data.gateway.sql.verdict == "allow"
 	count(data.gateway.settings.guards) == 0
 	not input.tool.changed
-} else := ruling
+} else := object.union(ruling, labelled)
+
+# What the purpose of use makes of the decision in the records. An emergency has labels of its own.
+default labelled := {}
+
+labelled := {"labels": data.gateway.purpose.labels} if {
+	guards_on := data.gateway.settings.guards
+	guards_on.purpose
+}
 
 ruling := {"effect": "allow"} if {
 	every guard in guards {

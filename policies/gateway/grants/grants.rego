@@ -36,7 +36,7 @@ kind := method if {
 } else := "protocol" if {
 	# An answer to what the upstream asked has that request's method; it may pass where the question may.
 	input.message.kind == "response"
-	input.message.method in data.gateway.settings.from_upstream.requests
+	data.gateway.asks.open(input.message.method)
 }
 
 # Completing an argument reads from the prompt or the resource template that has it.

@@ -36,7 +36,13 @@ base := array.concat(
 	profile.birth_years == true
 } else := profile.rules
 
-profile := data.gateway.settings.masks[data.gateway.roles.terms.mask]
+profile := settings.masks[chosen(settings)] if settings := data.gateway.settings
+
+# The purpose of use may choose another profile than the role's.
+chosen(settings) := mask if {
+	settings.guards.purpose
+	mask := data.gateway.purpose.mask
+} else := data.gateway.roles.terms.mask
 
 redact := {"name": "redact"}
 
@@ -50,20 +56,22 @@ renamed := [{"select": {"field": field}, "operator": operator} |
 ]
 
 # Undefined where the profile leaves what the output holds as it is. A value computed of what is masked is masked as a
-# whole, whatever would be left of the original.
-operator_of(output) := of_class(output.classes[0]) if {
+# whole, whatever would be left of the original. A field that is kept is kept under its own name only.
+operator_of(output) := operator if {
 	count(output.classes) == 1
 	output.transformed == false
 	count(selected_fields) == 0
+	operator := of_class(output.classes[0])
+	operator.name != "keep"
 } else := redact if {
 	some class in output.classes
-	of_class(class)
+	of_class(class).name != "keep"
 } else := redact if {
 	some source in output.sources
 	source in selected_fields
 }
 
-selected_fields := {rule.select.field | some rule in base}
+selected_fields := {rule.select.field | some rule in base; rule.operator.name != "keep"}
 
 # PHI is said of computed free text, in which nothing can be found any more.
 of_class(class) := redact if {
@@ -85,12 +93,16 @@ default hides := false
 
 # Whether something that the profile masks would come back under a name that nobody can tell beforehand.
 hides if {
-	sql := input.facts.sql
-	not is_array(sql.outputs)
+	input.facts.sql
+	not told
 } else if {
 	some output in input.facts.sql.outputs
 	hidden(output)
 }
+
+default told := false
+
+told if is_array(input.facts.sql.outputs)
 
 hidden(output) if {
 	output.unresolved == true

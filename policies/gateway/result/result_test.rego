@@ -6,7 +6,7 @@ analyst := {"iss": "https://issuer.example", "sub": "a", "groups": ["analysts"]}
 
 engineer := {"iss": "https://issuer.example", "sub": "e", "groups": ["engineers"]}
 
-success := {"kind": "success", "method": "", "is_error": false, "asks": []}
+success := {"kind": "success", "method": "", "is_error": false, "asks": [], "opens": []}
 
 result := {
 	"phase": "result",
@@ -113,7 +113,7 @@ test_a_bulk_result_that_comes_back_as_a_task_is_a_bulk_result if {
 }
 
 test_an_error_that_asks_the_user_to_open_a_url_is_an_elicitation if {
-	error := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": ["elicitation/create"]}
+	error := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": ["elicitation/create"], "opens": []}
 	asked := but({"result": error})
 	decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream.requests as ["ping"]
 	decision.effect == "deny"
@@ -149,7 +149,7 @@ test_content_that_cannot_be_read_is_withheld_until_approved if {
 }
 
 test_errors_reach_the_client_masked if {
-	every kind in [{"kind": "error", "is_error": true, "code": 1, "asks": []}, {"kind": "success", "is_error": true, "asks": []}] {
+	every kind in [{"kind": "error", "is_error": true, "code": 1, "asks": [], "opens": []}, {"kind": "success", "is_error": true, "asks": [], "opens": []}] {
 		document := json.patch(result, [{"op": "replace", "path": "/result", "value": kind}])
 		decision := data.gateway.result.decision with input as document
 		decision.effect == "allow"
@@ -160,7 +160,7 @@ test_errors_reach_the_client_masked if {
 # What the settings open is a site's own choice; that the rule closes the rest holds whatever they open.
 test_sampling_elicitation_and_roots_are_closed if {
 	every method in ["sampling/createMessage", "elicitation/create", "roots/list", "no/such"] {
-		asked := but({"result": {"kind": "request", "method": method}})
+		asked := but({"result": {"kind": "request", "method": method, "opens": []}})
 		decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream.requests as ["ping"]
 		decision.effect == "deny"
 		codes(decision) == {"upstream_not_expected"}
@@ -169,14 +169,14 @@ test_sampling_elicitation_and_roots_are_closed if {
 
 test_sampling_can_be_opened_by_name if {
 	open := object.union(data.gateway.settings.from_upstream, {"requests": ["sampling/createMessage"]})
-	asked := but({"result": {"kind": "request", "method": "sampling/createMessage"}})
+	asked := but({"result": {"kind": "request", "method": "sampling/createMessage", "opens": []}})
 	decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream as open
 	decision.effect == "allow"
 	count(decision.mask) > 0
 }
 
 test_a_modern_result_that_asks_for_sampling_is_closed_too if {
-	asked := but({"result": {"asks": ["sampling/createMessage"]}})
+	asked := but({"result": {"asks": ["sampling/createMessage"], "opens": []}})
 	decision := data.gateway.result.decision with input as asked with data.gateway.settings.from_upstream.requests as ["ping"]
 	decision.effect == "deny"
 	codes(decision) == {"upstream_not_expected"}
@@ -237,7 +237,7 @@ test_a_notification_while_listing_tools_is_masked if {
 }
 
 test_an_error_while_listing_tools_is_masked if {
-	asked := but({"message": {"method": "tools/list"}, "result": {"kind": "error", "asks": []}})
+	asked := but({"message": {"method": "tools/list"}, "result": {"kind": "error", "asks": [], "opens": []}})
 	decision := data.gateway.result.decision with input as asked
 	count(decision.mask) > 0
 }

@@ -1,8 +1,8 @@
 # METADATA
 # title: Tools
 # description: >-
-#   What calling a tool does: `read`, `write` or `deny`. SQL that was understood tells it best, then the organisation
-#   (`settings.tools`), then the upstream's own `readOnlyHint`. A tool that nobody vouches for writes.
+#   What calling a tool does: `read`, `write` or `deny`. SQL and FHIR requests that were understood tell it best, then
+#   the organisation (`settings.tools`), then the upstream's own `readOnlyHint`. A tool that nobody vouches for writes.
 package gateway.tools
 
 default verdict := "deny"
@@ -20,11 +20,17 @@ default access := "write"
 access := "write" if {
 	input.facts.sql
 	data.gateway.sql.access == "write"
+} else := "write" if {
+	input.facts.fhir
+	data.gateway.fhir.access == "write"
 } else := said if {
 	said := data.gateway.settings.tools[input.upstream.name][input.message.name]
 } else := "read" if {
 	input.facts.sql
 	data.gateway.sql.access == "read"
+} else := "read" if {
+	input.facts.fhir
+	data.gateway.fhir.access == "read"
 } else := "read" if {
 	input.tool.annotations.readOnlyHint == true
 }

@@ -390,3 +390,41 @@ def test_nesting_beyond_this_process_is_a_fault() -> None:
 )
 def test_any_json_can_be_masked(value: Json) -> None:
     assert "219-09" not in json.dumps(apply(value, rule("class", "PHI"), rule("path", "$..a"), rule("field", "b")))
+
+
+def test_what_is_kept_stays_where_a_wider_rule_would_take_it() -> None:
+    value: Json = {"city": "Salem", "street": "9 Elm Road", "zip": "02139", "seen": "2020-02-03", "ssn": "219-09-9999"}
+    rules = (
+        rule("field", "city", "keep"),
+        rule("class", "ZIP", "keep"),
+        rule("class", "DATE", "keep"),
+        rule("class", "PHI"),
+    )
+    assert structured(value, *rules) == {**value, "street": "[GEO]", "ssn": "[SSN]"}
+
+
+def test_what_is_kept_in_prose_stays_and_the_rest_of_it_goes() -> None:
+    value: Json = {"note": "Seen on 2020-02-03, SSN 219-09-9999."}
+    assert structured(value, rule("class", "DATE", "keep"), rule("class", "PHI")) == {
+        "note": "Seen on 2020-02-03, SSN [SSN]."
+    }
+
+
+def test_a_kept_value_is_no_known_value() -> None:
+    value: Json = {"family": "Kowalski", "note": "Kowalski was seen", "ssn": "219-09-9999"}
+    assert structured(value, rule("field", "family", "keep"), rule("class", "SSN")) == {**value, "ssn": "[SSN]"}
+
+
+def test_what_is_masked_in_one_place_stays_where_it_is_kept() -> None:
+    value: Json = {"family": "Kowalski", "author": "Kowalski", "note": "Kowalski was seen"}
+    assert structured(value, rule("field", "author", "keep"), rule("class", "NAME")) == {
+        "family": "[NAME]",
+        "author": "Kowalski",
+        "note": "[NAME] was seen",
+    }
+
+
+def test_what_cannot_be_looked_into_is_never_kept() -> None:
+    blob: Json = {"type": "image", "data": "aGVsbG8gd29ybGQ=" * 40, "mimeType": "image/png"}
+    masked = apply({"content": [blob]}, rule("class", "BLOB", "keep"), rule("class", "PHI"))
+    assert masked["content"][0]["data"] == ""

@@ -44,7 +44,7 @@ SELECTORS = st.one_of(
     ),
 )
 RULES = st.lists(
-    st.builds(MaskRule, SELECTORS, st.sampled_from(["redact", "null", "token"]).map(Operator)), max_size=4
+    st.builds(MaskRule, SELECTORS, st.sampled_from(["redact", "null", "token", "keep"]).map(Operator)), max_size=4
 ).map(tuple)
 DECISIONS = st.builds(
     Decision,

@@ -1,0 +1,111 @@
+package gateway.asks_test
+
+from_upstream := {
+	"requests": ["ping"],
+	"notifications": ["notifications/progress"],
+	"opens": ["https://login.example"],
+	"upstreams": {"scribe": {
+		"requests": ["sampling/createMessage", "elicitation/create"],
+		"roles": ["treatment"],
+		"opens": ["https://scribe.example"],
+	}},
+}
+
+said(upstream, group, result) := {
+	"phase": "result",
+	"time": "2026-01-05T12:00:00.000000Z",
+	"principal": {"groups": [group]},
+	"upstream": {"name": upstream, "labels": {"phi": false}},
+	"message": {"kind": "request", "method": "tools/call", "name": "x"},
+	"result": result,
+	"profile": {"classes": {}, "paths": [], "rows": 0, "patients": 0, "bytes": 9},
+	"facts": {},
+}
+
+asking(method, origins) := {"kind": "request", "method": method, "is_error": false, "opens": origins}
+
+modern(methods, origins) := {"kind": "success", "method": "", "is_error": false, "asks": methods, "opens": origins}
+
+failing(methods, origins) := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": methods, "opens": origins}
+
+effect(upstream, group, result) := decision.effect if {
+	decision := data.gateway.result.decision with input as said(upstream, group, result)
+		with data.gateway.settings.from_upstream as from_upstream
+}
+
+each_way(method, origins) := [asking(method, origins), modern([method], origins), failing([method], origins)]
+
+test_an_upstream_may_ask_what_its_settings_open_for_the_role if {
+	every result in each_way("sampling/createMessage", []) {
+		effect("scribe", "clinicians", result) == "allow"
+	}
+}
+
+test_it_may_not_ask_it_of_another_role if {
+	every result in each_way("sampling/createMessage", []) {
+		effect("scribe", "engineers", result) == "deny"
+	}
+}
+
+test_another_upstream_may_not_ask_it if {
+	every result in each_way("sampling/createMessage", []) {
+		effect("clinic", "clinicians", result) == "deny"
+	}
+}
+
+test_what_the_settings_do_not_open_stays_closed if {
+	every method in ["roots/list", "no/such", "(malformed)"] {
+		every result in each_way(method, []) {
+			effect("scribe", "clinicians", result) == "deny"
+		}
+	}
+}
+
+test_one_closed_ask_among_open_ones_withholds_all if {
+	effect("scribe", "clinicians", modern(["roots/list", "sampling/createMessage"], [])) == "deny"
+}
+
+test_pages_of_listed_origins_may_be_opened if {
+	every origin in ["https://login.example", "https://scribe.example"] {
+		every result in each_way("elicitation/create", [origin]) {
+			effect("scribe", "clinicians", result) == "allow"
+		}
+	}
+}
+
+test_phishing_pages_of_other_origins_may_not_be_opened if {
+	every origin in ["https://login.example.evil.example", "http://login.example", "(malformed)", ""] {
+		every result in each_way("elicitation/create", ["https://login.example", origin]) {
+			effect("scribe", "clinicians", result) == "deny"
+		}
+	}
+}
+
+test_without_a_word_about_origins_no_page_is_opened if {
+	closed := json.remove(from_upstream, ["opens", "upstreams/scribe/opens"])
+	every result in each_way("elicitation/create", ["https://login.example"]) {
+		decision := data.gateway.result.decision with input as said("scribe", "clinicians", result)
+			with data.gateway.settings.from_upstream as closed
+		decision.effect == "deny"
+	}
+}
+
+answer(upstream, group) := {
+	"phase": "call",
+	"principal": {"groups": [group]},
+	"upstream": {"name": upstream, "labels": {"phi": false}},
+	"tool": null,
+	"message": {"kind": "response", "method": "sampling/createMessage", "name": ""},
+	"facts": {},
+}
+
+answered(upstream, group) := decision.effect if {
+	decision := data.gateway.call.decision with input as answer(upstream, group)
+		with data.gateway.settings.from_upstream as from_upstream
+}
+
+test_the_clients_answer_goes_where_the_question_may_come_from if {
+	answered("scribe", "clinicians") == "allow"
+	answered("scribe", "engineers") == "deny"
+	answered("clinic", "clinicians") == "deny"
+}
