@@ -20,14 +20,13 @@ from gateway.core.policy import bundle as bundles
 from gateway.core.policy import cases, decision, syntax
 from gateway.core.policy.bundle import Bundle, Source
 from gateway.core.policy.cases import Case
-from gateway.core.policy.outcome import Outcome
+from gateway.core.policy.outcome import PREFIXES, Outcome, title
 from gateway.core.policy.syntax import Module, Place
 from gateway.core.types import Document, Json
 from gateway.pdp import coverage, suite_why
 from gateway.pdp.coverage import Lines
 from gateway.pdp.engine import Rego, load, reraise
 
-_PREFIXES = ("test_", "todo_test_")
 _PRINTED = re.compile(r"\A[^\n]*?:[0-9]+: ")
 """Before what a policy prints, regorus puts where; OPA does not."""
 _UNDEFINED = '"<undefined>"'
@@ -53,7 +52,7 @@ class Test:
 
 
 def run(bundle: Bundle, *, only: str = "", files: Mapping[str, bytes] | None = None) -> list[Outcome]:
-    """Run every test of `bundle`, and the cases in `files`, whose `package.name` the pattern `only` is found in.
+    """Run every test of `bundle`, and the cases in `files`, in whose titles the pattern `only` is found.
 
     In order of file and line. Raises PolicyFault when the sources or cases do not parse, and `re.error` when `only` is
     no pattern.
@@ -100,7 +99,7 @@ class Suite:
         found = [*self._rules(), *(_test(case) for case in self.cases)]
         self.tests = tuple(
             sorted(
-                (test for test in found if wanted.search(f"{test.package}.{test.name}")),
+                (test for test in found if wanted.search(title(test.package, test.name))),
                 key=lambda test: (test.file, test.place.line),
             )
         )
@@ -129,7 +128,7 @@ class Suite:
             places: dict[str, Place] = {}
             for rule in module.rules:
                 name = rule.path[len(module.package)] if len(rule.path) > len(module.package) else ""
-                if name.startswith(_PREFIXES) and rule.arity is None and not rule.default:
+                if name.startswith(PREFIXES) and rule.arity is None and not rule.default:
                     places.setdefault(name, rule.place)
             for name, place in places.items():
                 yield Test("data." + ".".join(module.package), name, module.file, place)

@@ -200,7 +200,7 @@ def test_an_undefined_entrypoint_is_the_denial_that_it_would_be():
 
 
 def test_cases_are_chosen_by_package_and_note():
-    assert cases(only="call.not as").keys() == {"not as it is"}
+    assert cases(only="call: not as").keys() == {"not as it is"}
 
 
 def test_the_faults_of_all_case_files_are_told_together():

@@ -27,7 +27,7 @@ def tests(console: Console, outcomes: list[Outcome], *, verbose: bool) -> None:
     for outcome in shown:
         _print(console, f"{outcome.file}:{outcome.place.line}:")
         took = "" if outcome.skipped else f" ({duration(outcome.duration_ns)})"
-        _print(console, f"{_title(outcome)}: ", (outcome.word, _COLOURS[outcome.word]), took)
+        _print(console, f"{outcome.title}: ", (outcome.word, _COLOURS[outcome.word]), took)
         for depth, name, word in _parts(outcome):
             if verbose or word != "PASS":
                 _print(console, f"{'  ' * depth}{name}: ", (word, _COLOURS[word]))
@@ -81,11 +81,6 @@ def _parts(outcome: Outcome) -> Iterator[tuple[int, str, str]]:
                 told.add(prefix)
                 passed = all(passed for each, passed in outcome.parts if each[:depth] == prefix)
                 yield depth, prefix[-1], "PASS" if passed else "FAIL"
-
-
-def _title(outcome: Outcome) -> str:
-    rule = outcome.name.startswith(("test_", "todo_test_"))
-    return f"{outcome.package}{'.' if rule else ': '}{outcome.name}"
 
 
 def _differences(outcome: Outcome) -> Iterator[Text]:

@@ -10,6 +10,9 @@ from gateway.core.policy.compare import Difference
 from gateway.core.policy.syntax import Place
 from gateway.core.types import Document, Json
 
+PREFIXES = ("test_", "todo_test_")
+"""How the name of a rule begins that is a test."""
+
 
 @dataclass(frozen=True, slots=True)
 class Halt:
@@ -49,6 +52,11 @@ class Outcome:
     """Of a rule that failed: where, from the outside in (the body of an `every` comes behind its own line)."""
 
     @property
+    def title(self) -> str:
+        """What the test is called, and what `--run` looks in."""
+        return title(self.package, self.name)
+
+    @property
     def word(self) -> str:
         if self.skipped:
             return "SKIPPED"
@@ -80,6 +88,11 @@ class Outcome:
         if self.halts:
             document["halts"] = [halt.document for halt in self.halts]
         return document
+
+
+def title(package: str, name: str) -> str:
+    """`data.a_test.test_x` of a rule, `data.a: what it shows` of a case."""
+    return f"{package}.{name}" if name.startswith(PREFIXES) else f"{package}: {name}"
 
 
 def read(document: Document) -> Outcome:
