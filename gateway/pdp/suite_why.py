@@ -29,7 +29,7 @@ def halts(tree: list[Json], data: Document, package: str, name: str) -> tuple[Ha
     Of a rule with several definitions, that of the one which came furthest.
     """
     for values in (True, False):
-        probed = explain.instrument(tree, values=values)
+        probed = explain.instrument(tree, values=values, mocks=values)
         printed = _evaluate(probed.sources, data, f"{package}.{name}")[1]
         if printed is None:  # Looking at a value early can fail where the rule itself would not have.
             continue

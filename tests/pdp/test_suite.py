@@ -232,6 +232,14 @@ def test_a_failing_every_tells_the_expression_within():
 
     assert outer.line == 15
     assert (inner.line, inner.text) == (17, "doubled < 6")
+    assert inner.values == ({"doubled": [6]},)
+
+
+def test_a_failing_expression_with_mocked_input_tells_the_values_under_it():
+    (halt,) = why("test_with").halts
+
+    assert halt.text == 'data.gateway.call.decision.effect == "allow" with input as {}'
+    assert halt.values == ({"data.gateway.call.decision.effect": ["deny"]},)
 
 
 def test_an_outcome_is_read_from_its_own_document():

@@ -115,10 +115,11 @@ class Story:
         return any(trial.begun for _, trials in self.parts for trial in trials)
 
 
-def instrument(tree: list[Json], *, values: bool = True) -> Probed:
+def instrument(tree: list[Json], *, values: bool = True, mocks: bool = False) -> Probed:
     """The sources of regorus's `get_ast_as_json`, with a probe before each expression.
 
-    Without `values` a probe only tells that it was passed: for policies in which looking at a value early fails.
+    Without `values` a probe only tells that it was passed: for policies in which looking at a value early fails. With
+    `mocks` also the values in an expression that has a `with` are told, which evaluates what it mocks once more.
     """
     modules = syntax.modules(tree)
     paths = sorted({rule.path for module in modules for rule in module.rules})
@@ -127,7 +128,7 @@ def instrument(tree: list[Json], *, values: bool = True) -> Probed:
     number = 0
     for module, item in zip(modules, (item for item in tree if isinstance(item, dict)), strict=True):
         text = str(member(item["source"], "contents")).encode()
-        writer = _Writer(module, text, paths, values, number)
+        writer = _Writer(module, text, paths, (values, mocks), number)
         rules = member(item["ast"], "rules")
         for rule, node in zip(module.rules, rules if isinstance(rules, list) else [], strict=True):
             definitions.append(writer.definition(rule, node))
@@ -225,13 +226,13 @@ def _told(step: Step, row: list[Json]) -> Document:
 class _Writer:
     """One source on its way to being instrumented."""
 
-    def __init__(self, module: Module, text: bytes, paths: list[Path], values: bool, number: int) -> None:
+    def __init__(self, module: Module, text: bytes, paths: list[Path], tells: tuple[bool, bool], number: int) -> None:
         self.number = number
         self._module = module
         self._text = text
         self._paths = paths
         self._own = {path[len(module.package)] for path in paths if path[: len(module.package)] == module.package}
-        self._values = values
+        self._values, self._mocks = tells
         self._insertions: list[tuple[int, int, str]] = []
 
     def written(self) -> bytes:
@@ -301,7 +302,10 @@ class _Writer:
         for index, statement in enumerate(statements):
             names = self._names(rule, statement, bound) if self._values else ()
             opening = "{ " if index == 0 and not braced else ""
-            self._insert(self._span(statement)[0], f"{opening}{self._print(number, index, names)}; ")
+            probe = self._print(number, index, names)
+            if names and self._mocks:
+                probe = " ".join((probe, *self._mods(statement)))
+            self._insert(self._span(statement)[0], f"{opening}{probe}; ")
             inner = self._every(rule, statement, bound)
             text, used = self._cut(statement), self._uses(rule, statement)
             steps.append(Step(self._place(statement), text, names, used, inner))
@@ -319,7 +323,9 @@ class _Writer:
 
     def _names(self, rule: Rule, statement: Json, bound: frozenset[str]) -> tuple[str, ...]:
         """The references in an expression whose value can be told before it is evaluated."""
-        if member(statement, "with_mods"):
+        mods = member(statement, "with_mods")
+        given = [member(mod, "as") for mod in mods] if isinstance(mods, list) else []
+        if given and not (self._mocks and all(self._known(rule, ref.path[0], bound) for ref in syntax.refs(given))):
             return ()
         literal = member(statement, "literal")
         every = member(literal, "Every")
@@ -328,6 +334,11 @@ class _Writer:
             if kind in _REFS and all(self._known(rule, ref.path[0], bound) for ref in syntax.refs({kind: node})):
                 found[self._cut(node)] = None
         return tuple(name for name in found if "\n" not in name)
+
+    def _mods(self, statement: Json) -> list[str]:
+        """What stands behind an expression: each `with … as …`."""
+        mods = member(statement, "with_mods")
+        return [self._cut(mod) for mod in (mods if isinstance(mods, list) else [])]
 
     def _known(self, rule: Rule, name: str, bound: frozenset[str]) -> bool:
         if name in rule.names or name in bound:
