@@ -1,7 +1,8 @@
 # METADATA
 # title: $title
 # description: >-
-#   Which tools nobody may call: those that `settings.guards.$name` names. Say here what the guard decides instead.
+#   Which tools nobody may call: those in `settings.guards.$name`.
+#   Say here what the guard decides instead.
 package gateway.$name
 
 # Nothing below holds when an input is not what it should be; then this does.
