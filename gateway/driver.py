@@ -109,6 +109,10 @@ class Client(Protocol):
         """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
 
 
+def _unobserved(_: ExchangeId, __: Decided) -> None:
+    """Nobody looks on."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What commands are performed with; the same for every exchange of one upstream."""
@@ -128,6 +132,8 @@ class World:
     stream_s: float = 900.0
     """How long a standing stream lasts. Its principal was identified when it began: whoever opens the next is
     identified anew, so a token that expired or groups that were taken away end here."""
+    observe: Callable[[ExchangeId, Decided], None] = _unobserved
+    """Is told each decision; returns at once and never raises."""
 
 
 @dataclass(slots=True)
@@ -225,7 +231,9 @@ class Driver:
     async def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
         if entrypoint is not Entrypoint.CATALOGUE:
             document = await self.world.standing.stamp(document, self._profile)
-        return self.world.pdp().decide(entrypoint, document, at=timestamp(self.world.now()))
+        decided = self.world.pdp().decide(entrypoint, document, at=timestamp(self.world.now()))
+        self.world.observe(self.call.exchange, decided)
+        return decided
 
     async def _append(self, record: Record) -> LeafIndex:
         record = self.world.standing.charge(self.call, record, self._profile)

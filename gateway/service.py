@@ -28,8 +28,9 @@ from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Upstrea
 from gateway.driver import World, timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
-from gateway.pdp import server
+from gateway.pdp import replay, server
 from gateway.pdp.loader import ActivePolicy, Local, Source
+from gateway.pdp.shadow import Shadow
 from gateway.process import now
 from gateway.store import keys as keystore
 from gateway.store.approvals import Approvals
@@ -44,7 +45,7 @@ from gateway.web.app import App
 from gateway.web.counter import Counter
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
-from gateway.web.health import Probe
+from gateway.web.health import Detail, Probe
 from gateway.web.logins import FailedLogins
 from gateway.web.sealer import Sealer
 
@@ -80,7 +81,8 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         issuers = await stack.enter_async_context(Issuers.open(config.issuers))
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
-        worlds = await _worlds(config, keys, log, policy, approvals, standing, stack)
+        beside = _shadow(config.policy, log)
+        worlds = await _worlds(config, keys, log, policy, approvals, standing, beside, stack)
         logins = FailedLogins()
         endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins))
         counter = Counter(
@@ -100,7 +102,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
                 for settings in config.upstreams
             },
             pages=pages.blueprint(counter),
-            details={"policy": lambda: policy.status.public()},
+            details={"policy": lambda: policy.status.public(), **_details(beside)},
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(policy.watch)
@@ -108,7 +110,11 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
             nursery.start_soon(_keep, SWEEP_S, standing.sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
+            if beside is not None:
+                nursery.start_soon(beside.run)
             yield Gateway(app, endpoint, log)
+            if beside is not None:
+                await beside.finish()
             await _record_logins(log, logins)
             nursery.cancel_scope.cancel()
 
@@ -137,6 +143,22 @@ async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack)
     return policy
 
 
+def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
+    """The candidate that runs beside the policy in force, if there is one."""
+    if config.shadow is None:
+        return None
+    source = Local(config.shadow, verification=config.verification, every_s=config.reload_s)
+
+    async def record(members: Document) -> None:
+        await log.append(Record(LeafType.POLICY_SHADOW, members))
+
+    return Shadow(source, record)
+
+
+def _details(beside: Shadow | None) -> dict[str, Detail]:
+    return {} if beside is None else {"shadow": lambda: beside.status}
+
+
 def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[str, Probe]:
     async def evidence() -> str | None:
         return log.fault
@@ -155,6 +177,7 @@ async def _worlds(
     policy: ActivePolicy,
     approvals: Approvals,
     standing: Standing,
+    beside: Shadow | None,
     stack: AsyncExitStack,
 ) -> dict[str, World]:
     sealer = Sealer(keys.session_seal, now)
@@ -173,7 +196,9 @@ async def _worlds(
             standing=standing,
             hold_s=config.gateway.hold_s,
         )
-    return worlds
+    if beside is None:
+        return worlds
+    return {name: replace(world, observe=beside.note) for name, world in worlds.items()}
 
 
 def _desk(
@@ -238,7 +263,7 @@ def _review_url(config: Config, approval: ApprovalId) -> str:
 async def _activated(log: EvidenceLog, url: str, bundle: Bundle) -> None:
     """Archive a bundle and put its activation on record, before it decides anything."""
     await log.transact(lambda transaction: transaction.archive_bundle(bundle.digest, bundle.archive))
-    members: Document = {"bundle": bundle.digest, "revision": bundle.manifest.revision}
+    members: Document = {"bundle": bundle.digest, "revision": bundle.manifest.revision, "engine": replay.engine()}
     await _put_on_record(log, LeafType.BUNDLE_ACTIVATED, {**members, "source": url} if url else members)
 
 

@@ -32,6 +32,8 @@ class PolicyConfig:
     reload_s: float
     """How often `bundle` is looked at."""
     deadline_s: float
+    shadow: Path | None = None
+    """A candidate that runs beside the policy in force and decides nothing. It need not be there at start."""
 
 
 def decode(table: Table, base: Path, environ: Mapping[str, str]) -> PolicyConfig:
@@ -52,6 +54,7 @@ def decode(table: Table, base: Path, environ: Mapping[str, str]) -> PolicyConfig
         verification=_signing(table, base),
         reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
         deadline_s=table.take("deadline_s", values.seconds(0.001, 10), 0.25),
+        shadow=table.take("shadow", values.optional(outside.path(base)), None),
     )
     table.finish()
     return config

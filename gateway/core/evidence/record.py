@@ -34,6 +34,7 @@ class LeafType(Enum):
     TOOL_ACCEPTED = "tool.accepted"
     TOOL_CHANGED = "tool.changed"
     LOGIN_FAILED = "login.failed"
+    POLICY_SHADOW = "policy.shadow"
     HEARTBEAT = "heartbeat"
 
     @property
