@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gateway.core.policy import syntax
 from gateway.core.policy.builtins import ARITY, DEPRECATED, DETERMINISTIC, NONDETERMINISTIC, PANICKING
+from gateway.core.policy.lint import schema
 from gateway.core.policy.lint.finding import Fault, Faults, advice, check
 from gateway.core.policy.lint.policy import Policy, Scope
 from gateway.core.policy.syntax import Call, Path, Ref
@@ -222,7 +223,7 @@ def _data_references(policy: Policy) -> Iterator[tuple[Scope, Ref, Path]]:
                 continue
             path = target.path
             within = any(path[:end] in policy.deciding_paths for end in range(1, len(path) + 1))
-            if not within and not _in_data(policy.data, path[1:]):
+            if not within and not _in_data(policy.data, path[1:]) and not schema.is_setting(policy, path):
                 yield scope, ref, path
 
 

@@ -10,7 +10,7 @@ from gateway.core.policy import syntax
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.policy.lint.finding import Fault, Faults, advice, check
 from gateway.core.policy.lint.policy import Policy, Scope
-from gateway.core.policy.syntax import Chain, Place
+from gateway.core.policy.syntax import Chain, Path, Place
 from gateway.core.types import Document, Json
 
 ANY = frozenset(("array", "boolean", "null", "number", "object", "string"))
@@ -79,6 +79,16 @@ def readable(policy: Policy, scope: Scope, chain: Chain, format_: str) -> bool:
         return False
     parts = _parts(policy.schemas.input, policy, scope, chain)
     return bool(parts) and all(part.get("format") == format_ for part in parts)
+
+
+def is_setting(policy: Policy, path: Path) -> bool:
+    """Whether the settings' schema has something at `path`, which begins with `data`, be it set or not."""
+    if policy.schemas.settings is None or len(path) <= len(SETTINGS) or path[: len(SETTINGS)] != SETTINGS:
+        return False
+    found = list(_leaves(policy.schemas.settings, policy.schemas.settings))
+    for segment in path[len(SETTINGS) :]:
+        found = [inner for part in found for inner in _step(policy.schemas.settings, part, segment)]
+    return bool(found)
 
 
 def reached(policy: Policy, scope: Scope) -> frozenset[Entrypoint]:

@@ -69,8 +69,8 @@ def mock_ignored(policy: Policy) -> Faults:
     "mock-by-builtin",
     why="A builtin cannot stand in for a function here: the engine takes its name for a variable and fails.",
     fix="replace it by a value, or by a function of the policy.",
-    bad='f(_) := 1\n\ntest_x if f("a") == "A" with f as upper',
-    good='f(_) := 1\n\ntest_x if f("a") == "A" with f as "A"',
+    bad='f(_) := ""\n\ntest_x if f("a") == "A" with f as upper',
+    good='f(_) := ""\n\ntest_x if f("a") == "A" with f as "A"',
     in_test=True,
 )
 def mock_by_builtin(policy: Policy) -> Faults:

@@ -46,10 +46,10 @@ def sprintf(policy: Policy) -> Faults:
 
 @check(
     "big-number",
-    why="Integers beyond 64 bits become floating point here: two that differ may be equal.",
-    fix="compare it as text.",
-    bad="x if input.message.arguments.id == 18446744073709551617",
-    good='x if input.message.arguments.id == "18446744073709551617"',
+    why="Integers beyond 64 bits come out of the engine as floating point: two that differ become one.",
+    fix="write it as text.",
+    bad="x := 18446744073709551617",
+    good='x := "18446744073709551617"',
 )
 def big_number(policy: Policy) -> Faults:
     """A number literal that no 64-bit integer holds."""
@@ -57,7 +57,7 @@ def big_number(policy: Policy) -> Faults:
         for node in scope.nodes.get("Number", ()):
             value = node["value"]
             if isinstance(value, int | float) and not _INT64 < value < _UINT64:
-                reason = "The engine has 64-bit integers, and takes this for a floating-point number."
+                reason = "The engine answers this as a floating-point number, which has fewer digits."
                 yield Fault(scope.file, syntax.place({"Number": node}), reason)
 
 

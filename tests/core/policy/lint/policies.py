@@ -5,6 +5,7 @@ import orjson
 from gateway.core.policy import lint
 from gateway.core.policy.bundle import Manifest, Source
 from gateway.core.policy.decision import Entrypoint
+from gateway.pdp import child
 from gateway.pdp import review as review_
 from gateway.pdp.engine import load
 
@@ -46,3 +47,19 @@ def answer(body, rule, *, data=None, document=None):
         return orjson.loads(engine.eval_rule_as_json(f"data.gateway.call.{rule}"))
     except RuntimeError as fault:
         return str(fault).strip().rpartition("error: ")[2]
+
+
+def end(body, rule, *, document=None, wall_s=1.0, memory=2**30):
+    """How a child ended that asked the engine; None when it lived to answer. Killed after `wall_s` seconds."""
+    asked = orjson.dumps([body, rule, document])
+    try:
+        child.run(answered, asked, wall_s=wall_s, memory=memory)
+    except child.Stopped as stopped:
+        return stopped.end
+    return None
+
+
+def answered(asked):
+    """In the child: ask the engine."""
+    body, rule, document = orjson.loads(asked)
+    return orjson.dumps(answer(body, rule, document=document))
