@@ -132,6 +132,16 @@ def check(connection: sqlite3.Connection) -> None:
         )
 
 
+def require_newest(connection: sqlite3.Connection) -> None:
+    """Refuse a store that has no tables yet for what came with this version. Raises EvidenceFault."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != schema.VERSION:
+        raise EvidenceFault(
+            f"This evidence store has schema version {version}, which knows nothing of this yet. "
+            "Start the gateway once: it brings the store up to date."
+        )
+
+
 def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
     """Make the tables of a new store for the log `origin`, or check and bring up to date those of an existing one.
 

@@ -11,8 +11,9 @@ package gateway.call
 #   reasons   a set of {"code", "message", "rule"}: why, when the verdict is not "allow". For each code that holds a
 #             call, `settings.approvals` says on whose terms.
 #
-# `grants`, `tools` and `sql` always guard, and `pins` guards tools that changed. Every other guard is switched on by its settings being there, under its own
-# name in `settings.guards`, and costs nothing when they are not. A name there without a guard refuses every call.
+# `grants`, `tools` and `sql` always guard, and `pins` guards tools that changed. Every other guard is switched on by
+# its settings being there, under its own name in `settings.guards`, and costs nothing when they are not. A name there
+# without a guard refuses every call. What refuses may give way to an emergency: see `gateway.emergency`.
 # To add one: write the package, name it in the table below, describe its settings in policies/schema/settings.json.
 # One that guards results too is named in result.rego as well.
 #
@@ -31,15 +32,14 @@ verdict("sql") := data.gateway.sql.verdict
 
 reasons("sql") := data.gateway.sql.reasons
 
+verdict("budgets") := data.gateway.budgets.verdict
+
+reasons("budgets") := data.gateway.budgets.reasons
+
 verdict("pins") := data.gateway.pins.verdict
 
 reasons("pins") := data.gateway.pins.reasons
 
-# METADATA
-# entrypoint: true
-default decision := {
-	"effect": "deny",
-	"reasons": [{"code": "no_rule_allows", "message": "No rule allows this.", "rule": "gateway.call"}],
 verdict("purpose") := data.gateway.purpose.verdict
 
 reasons("purpose") := data.gateway.purpose.reasons
@@ -56,6 +56,11 @@ verdict("egress") := data.gateway.egress.verdict
 
 reasons("egress") := data.gateway.egress.reasons
 
+# METADATA
+# entrypoint: true
+default decision := {
+	"effect": "deny",
+	"reasons": [{"code": "no_rule_allows", "message": "No rule allows this.", "rule": "gateway.call"}],
 }
 
 decision := {"effect": "allow"} if {
@@ -79,13 +84,29 @@ ruling := {"effect": "allow"} if {
 	every guard in guards {
 		verdict(guard) == "allow"
 	}
-} else := {"effect": "deny", "reasons": refusals} if {
-	count(refusals) > 0
 } else := {"effect": "allow"} if {
 	undenied
 	is_object(input.approval)
+} else := {"effect": "allow", "reasons": opposed, "labels": data.gateway.emergency.labels} if {
+	is_object(input.emergency)
+	every guard in guards {
+		explained(guard)
+	}
+	data.gateway.emergency.overrides({reason.code | some reason in opposed})
+} else := {"effect": "deny", "reasons": refusals | data.gateway.emergency.reasons} if {
+	count(refusals) > 0
 } else := {"effect": "require_approval", "reasons": holds, "approval": terms} if {
 	undenied
+}
+
+# What an emergency would have to override.
+opposed := refusals | holds
+
+# A guard that refuses and does not say why is overridden by nothing.
+explained(guard) if {
+	verdict(guard) == "allow"
+} else if {
+	count(reasons(guard)) > 0
 }
 
 guards := array.concat(constant, [name | some name, _ in data.gateway.settings.guards])

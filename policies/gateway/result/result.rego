@@ -14,6 +14,10 @@ verdict("receipt") := data.gateway.receipt.verdict
 
 reasons("receipt") := data.gateway.receipt.reasons
 
+verdict("budgets") := data.gateway.budgets.verdict
+
+reasons("budgets") := data.gateway.budgets.reasons
+
 # METADATA
 # entrypoint: true
 default decision := {
@@ -32,11 +36,24 @@ ruling := {"effect": "allow", "mask": data.gateway.masks.plan} if {
 	every guard in guards {
 		verdict(guard) == "allow"
 	}
+} else := {"effect": "allow", "mask": data.gateway.masks.plan, "reasons": refusals} if {
+	is_object(input.emergency)
+	every guard in guards {
+		explained(guard)
+	}
+	data.gateway.emergency.overrides({reason.code | some reason in refusals})
 } else := {"effect": "deny", "reasons": refusals} if {
 	count(refusals) > 0
 }
 
-switchable := []
+# A guard that refuses and does not say why is overridden by nothing, an emergency neither.
+explained(guard) if {
+	verdict(guard) == "allow"
+} else if {
+	count(reasons(guard)) > 0
+}
+
+switchable := ["budgets"]
 
 guards := array.concat(["asks", "receipt"], [name | some name in switchable; data.gateway.settings.guards[name]])
 
