@@ -52,7 +52,11 @@ def ask(question: Question, *, wall_s: float) -> Answer:
         "metrics": question.metrics,
         "explain": question.explain,
     }
-    given = orjson.loads(child.run(answer, orjson.dumps(payload), wall_s=wall_s))
+    try:
+        text = orjson.dumps(payload)
+    except TypeError:  # orjson writes 254 levels, the engine reads 128.
+        raise PolicyFault("The data is nested deeper than the engine reads (128 levels).") from None
+    given = orjson.loads(child.run(answer, text, wall_s=wall_s))
     return Answer(given["result"], tuple(given["prints"]), given["metrics"], given["explanation"])
 
 
@@ -65,7 +69,7 @@ def answer(payload: bytes) -> bytes:
     loaded = time.perf_counter_ns()
     engine.set_gather_prints(True)
     if given["input"] is not None:
-        engine.set_input_json(given["input"])
+        give(engine, given["input"])
     read = time.perf_counter_ns()
     result = evaluate(engine, given["query"])
     first = time.perf_counter_ns()
@@ -82,6 +86,14 @@ def answer(payload: bytes) -> bytes:
         }
     told = explain.explain(sources, given["data"], given["query"], given["input"], result) if given["explain"] else []
     return orjson.dumps({"result": result, "prints": prints, "metrics": metrics, "explanation": told})
+
+
+def give(engine: Rego, text: str) -> None:
+    """Make JSON text the input. Raises PolicyFault for what the engine does not read: more than 128 levels, 1e999."""
+    try:
+        engine.set_input_json(text)
+    except BaseException as raised:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
+        raise PolicyFault(f"The engine does not read this input: {reraise(raised)}") from None
 
 
 def evaluate(engine: Rego, query: str) -> list[Json]:

@@ -59,7 +59,11 @@ def measure(sources: Sequence[Source], data: Document, tasks: Sequence[Task], ru
         "count": run.count,
         "seconds": run.seconds,
     }
-    for text in child.stream(answer, orjson.dumps(payload), each_s=run.seconds + SLACK_S):
+    try:
+        asked = orjson.dumps(payload)
+    except TypeError:  # orjson writes 254 levels, the engine reads 128.
+        raise PolicyFault("The data is nested deeper than the engine reads (128 levels).") from None
+    for text in child.stream(answer, asked, each_s=run.seconds + SLACK_S):
         yield orjson.loads(text)
 
 

@@ -161,6 +161,21 @@ def test_data_that_cannot_be_used_is_told_with_its_file(place, capsys, name, con
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("depth", [127, 129, 300, 2000])
+def test_what_is_nested_deeper_than_the_engine_reads_is_told(place, capsys, depth):
+    (place / "deep.json").write_text('{"a":' * depth + "1" + "}" * depth)
+    for option in ("-i", "-d"):
+        assert ask(place, "1", option, place / "deep.json") == (0 if depth == 127 else 2)
+        assert bool(capsys.readouterr().err) == (depth != 127)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "1e999", "NaN", '{"a": 1} {}', "\x00"])
+def test_an_input_that_is_no_json_is_told(place, capsys, text):
+    (place / "odd.json").write_text(text)
+    assert ask(place, "input", "-i", place / "odd.json") == 2
+    assert "odd.json:1:" in capsys.readouterr().err
+
+
 def test_a_directory_is_read_as_a_bundle_is_and_its_sources_are_named_so_that_they_can_be_opened(place, capsys):
     library = place / "lib"
     loader.unpack(SHIPPED, library)

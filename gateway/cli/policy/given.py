@@ -91,7 +91,11 @@ def input_text(arguments: argparse.Namespace) -> bytes | None:
     told = "standard input" if name == "-" else name
     if len(content) > INPUT_MAX:
         raise PolicyFault(f"{told} is larger than the {INPUT_MAX} bytes that an input may have.")
-    return orjson.dumps(_document(told, content, yaml=name.endswith((".yaml", ".yml"))))
+    value = _document(told, content, yaml=name.endswith((".yaml", ".yml")))
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        raise PolicyFault(f"{told} is nested deeper than the engine reads (128 levels).") from None
 
 
 def _read(path: Path, most: int) -> bytes:
