@@ -15,12 +15,16 @@ import orjson
 from gateway.core.errors import PolicyFault
 from gateway.core.policy import outcome
 from gateway.core.policy.bundle import Source
+from gateway.core.policy.compare import Absent, Difference
 from gateway.core.policy.outcome import Outcome
 from gateway.core.types import Document, Json
 from gateway.pdp import child, coverage, suite
 from gateway.pdp.child import End, Stopped
 from gateway.pdp.coverage import Lines
 from gateway.pdp.suite import Suite, Test
+
+CASES = r"^[^ ]+: "
+"""What to look for in titles to run cases and no rules."""
 
 TIMEOUT_S = 5.0
 """As `opa test` has it."""
@@ -88,6 +92,19 @@ def run(plan: Plan, *, tell: Callable[[int, int], None] | None = None) -> Report
     found = sorted((index, each) for share in running for index, each in share.outcomes.items())
     report.outcomes = [each for _, each in found]
     return report
+
+
+def faults(plan: Plan) -> list[str]:
+    """What did not pass, a line each, for whoever only asks whether a policy may be used; `only=CASES` for its cases.
+
+    Raises as `run` does.
+    """
+    found = []
+    for each in run(plan).outcomes:
+        if not each.passed and not each.skipped:
+            why = each.fault or "; ".join(_difference(one) for one in each.differences)
+            found.append(f"{each.file}:{each.place.line}: {each.title}: {each.word}{f': {why}' if why else ''}")
+    return found
 
 
 def work(payload: bytes) -> Iterator[bytes]:
@@ -226,6 +243,11 @@ class _Share:
                 "first": first,
             }
         )
+
+
+def _difference(one: Difference) -> str:
+    want, got = (value if isinstance(value, Absent) else orjson.dumps(value).decode() for value in (one.want, one.got))
+    return f"{one.path} is {got}, wanted {want}"
 
 
 def _fault(stopped: Stopped, timeout_s: float) -> str:

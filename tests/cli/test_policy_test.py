@@ -283,3 +283,10 @@ def test_watching_runs_again_when_a_file_changes_and_ends_with_the_last_result(p
 
     assert verb.watch(act, lambda: test_files.fingerprint([policy]), pause) == 0
     assert codes == [1, 2, 1, 0]
+
+
+def test_watching_ends_with_ctrl_c(policy):
+    def pause():
+        raise KeyboardInterrupt
+
+    assert verb.watch(lambda: 1, lambda: 0, pause) == 1

@@ -89,3 +89,15 @@ def test_a_policy_that_does_not_parse_is_told():
 
 def test_no_test_at_all_is_a_report_of_none():
     assert suite_worker.run(plan("", only="nothing")).outcomes == []
+
+
+def test_whoever_only_asks_what_did_not_pass_is_told_a_line_each():
+    wanting = {"a_cases.yaml": CASES["a_cases.yaml"].replace("effect: deny", "effect: allow, reasons: [x]")}
+    tests = GOOD + "test_b if 1 == 2\n\ntodo_test_c if 1 == 2\n"
+
+    assert suite_worker.faults(plan(tests, cases=wanting)) == [
+        'a_cases.yaml:2: data.gateway.call: a case: FAIL: effect is "deny", wanted "allow"; '
+        'reasons is (nothing), wanted "x"',
+        "gateway/call_test.rego:5: data.gateway.call_test.test_b: FAIL",
+    ]
+    assert len(suite_worker.faults(plan(tests, cases=wanting, only=suite_worker.CASES))) == 1

@@ -73,25 +73,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def watch(act: Callable[[], int], look: Callable[[], object], pause: Callable[[], bool]) -> int:
-    """Act, and again whenever `look` sees something else than before, until `pause` says that it is over.
+    """Act, and again whenever `look` sees something else than before, until `pause` says that it is over, or Ctrl-C.
 
     Returns what the last act did.
     """
-    seen = look()
-    code = act()
-    while pause():
-        now = look()
-        if now != seen:
-            seen = now
-            code = act()
+    seen, code = look(), 0
+    try:
+        code = act()
+        while pause():
+            now = look()
+            if now != seen:
+                seen = now
+                code = act()
+    except KeyboardInterrupt:
+        pass  # The way to end it.
     return code
 
 
 def _pause() -> bool:
-    try:
-        time.sleep(WATCH_S)
-    except KeyboardInterrupt:
-        return False
+    time.sleep(WATCH_S)
     return True
 
 
