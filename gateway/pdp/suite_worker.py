@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from gateway.core.errors import PolicyFault
 from gateway.core.policy import outcome
 from gateway.core.policy.bundle import Source
 from gateway.core.policy.compare import Absent, Difference
@@ -31,6 +30,8 @@ TIMEOUT_S = 5.0
 
 TESTS_EACH = 400
 """A further child costs as much as this many tests, so that fewer are not shared out."""
+
+PARALLEL_MAX = 64
 
 _SPARE_S = 1.0
 """What a child may take beyond a test's limit before it is ended: to load the policy, or to say that it is late."""
@@ -135,7 +136,7 @@ def _listed(test: Test) -> Document:
 def shares(plan: Plan, *, cores: int) -> int:
     """How many children to use. Counting is rough: the policy is only parsed where it can do no harm."""
     if plan.parallel is not None:
-        return plan.parallel or cores
+        return min(plan.parallel or cores, PARALLEL_MAX)
     rules = sum(source.text.count("\ntest_") for source in plan.sources)
     listed = sum(text.count("note:") for text in plan.cases.values())
     return max(1, min(cores, (rules + listed) * plan.count // TESTS_EACH))
@@ -153,7 +154,7 @@ class _Share:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     lines: Lines = field(default_factory=dict)
     lines_lost: bool = False
-    fault: PolicyFault | None = None
+    fault: Exception | None = None
     ended: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -167,7 +168,7 @@ class _Share:
             first = self.number
             while not self._child(first) and not self.stop.is_set():
                 first = self._next()
-        except PolicyFault as fault:
+        except Exception as fault:  # To be raised where it is waited for.
             self.fault = fault
         finally:
             self.ended = True

@@ -196,7 +196,7 @@ def test_what_is_ignored_is_not_read(policy, capsys):
     (policy / "drafts" / "x_test.rego").write_text("package x_test\n\ntest_x if false\n")
 
     assert run(policy, "--ignore", "drafts", "--ignore", "call_*.yaml") == 0
-    assert "No test was run." in capsys.readouterr().out
+    assert "No test was run." in capsys.readouterr().err
     assert run(policy, "--ignore", "drafts/*_cases.yaml") == 1
 
 

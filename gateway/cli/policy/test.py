@@ -122,6 +122,8 @@ def _once(arguments: argparse.Namespace) -> int:
     )
     _print(arguments, tested, report, covering)
     words = {outcome.word for outcome in report.outcomes}
+    if not words:
+        Console(stderr=True).print("No test was run.")
     bad = {"FAIL", "ERROR"} if arguments.exit_zero_on_skipped else {"FAIL", "ERROR", "SKIPPED"}
     if words & bad or (arguments.fail_on_empty and not words):
         return 1
@@ -163,7 +165,7 @@ def _detail(outcome: Outcome) -> str:
     if outcome.passed or outcome.skipped:
         return ""
     text = io.StringIO()
-    test_report.tests(Console(file=text, no_color=True), [outcome], verbose=False)
+    test_report.one(Console(file=text, no_color=True), outcome, verbose=False)
     return text.getvalue()
 
 

@@ -25,25 +25,28 @@ def tests(console: Console, outcomes: list[Outcome], *, verbose: bool) -> None:
     """Each test that did not pass, or with `verbose` each, and how many did what."""
     shown = [outcome for outcome in outcomes if verbose or not outcome.passed]
     for outcome in shown:
-        _print(console, f"{outcome.file}:{outcome.place.line}:")
-        took = "" if outcome.skipped else f" ({duration(outcome.duration_ns)})"
-        _print(console, f"{outcome.title}: ", (outcome.word, _COLOURS[outcome.word]), took)
-        for depth, name, word in _parts(outcome):
-            if verbose or word != "PASS":
-                _print(console, f"{'  ' * depth}{name}: ", (word, _COLOURS[word]))
-        for text in (outcome.fault, outcome.output.rstrip()):
-            if text:
-                _print(console, "\n" + "".join(f"  {line}\n" for line in text.splitlines()))
-        for line in (*_differences(outcome), *_halts(outcome)):
-            console.print(line, soft_wrap=True)
+        one(console, outcome, verbose=verbose)
     if shown:
         _print(console, _LINE)
-    if not outcomes:
-        _print(console, "No test was run.")
     words = [word for outcome in outcomes for word in _words(outcome)]
     for word in WORDS:
         if word in words:
             _print(console, (f"{word}: {words.count(word)}/{len(words)}", _COLOURS[word]))
+
+
+def one(console: Console, outcome: Outcome, *, verbose: bool) -> None:
+    """One test, and all that is known of why it did not pass."""
+    _print(console, f"{outcome.file}:{outcome.place.line}:")
+    took = "" if outcome.skipped else f" ({duration(outcome.duration_ns)})"
+    _print(console, f"{outcome.title}: ", (outcome.word, _COLOURS[outcome.word]), took)
+    for depth, name, word in _parts(outcome):
+        if verbose or word != "PASS":
+            _print(console, f"{'  ' * depth}{name}: ", (word, _COLOURS[word]))
+    for text in (outcome.fault, outcome.output.rstrip()):
+        if text:
+            _print(console, "\n" + "".join(f"  {line}\n" for line in text.splitlines()))
+    for line in (*_differences(outcome), *_halts(outcome)):
+        console.print(line, soft_wrap=True)
 
 
 def covered(console: Console, coverage: Coverage, texts: Mapping[str, str]) -> None:
