@@ -6,14 +6,22 @@
 #   opens a review. Whoever owes too many reviews has to wait for them. Off unless `settings.emergency` says who may.
 package gateway.emergency
 
+# Undefined while nobody may break the glass.
+terms := settings.emergency if settings := data.gateway.settings
+
+covered if {
+	settings := terms
+	settings.roles[data.gateway.roles.name]
+}
+
 # Whether every one of these refusals gives way to the emergency. Holds in the call phase for whoever claims one, and in
 # the result phase when that call was allowed for its sake.
 overrides(codes) if {
 	count(codes) > 0
-	settings := data.gateway.settings.emergency
-	terms := settings.roles[data.gateway.roles.name]
+	settings := terms
+	role := settings.roles[data.gateway.roles.name]
 	every code in codes {
-		code in terms.overrides
+		code in role.overrides
 	}
 	open(settings)
 }
@@ -54,7 +62,7 @@ reviewed(settings) if {
 	input.emergency.unreviewed < settings.unreviewed
 }
 
-labels := {"emergency": true, "emergency_s": data.gateway.settings.emergency.expires_s}
+labels := {"emergency": true, "emergency_s": terms.expires_s}
 
 # Why an emergency that is claimed does not help, beside the refusal itself.
 reasons contains {
@@ -72,7 +80,7 @@ reasons contains {
 	"rule": "gateway.emergency",
 } if {
 	claimed
-	settings := data.gateway.settings.emergency
+	settings := terms
 	settings.roles[data.gateway.roles.name]
 	not open(settings)
 }
@@ -83,5 +91,5 @@ reasons contains {
 	"rule": "gateway.emergency",
 } if {
 	claimed
-	not data.gateway.settings.emergency.roles[data.gateway.roles.name]
+	not covered
 }
