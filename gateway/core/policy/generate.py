@@ -32,7 +32,7 @@ SIZE = 10
 """Of any other array."""
 WORDS_MOST = 400
 NESTING_MAX = 16
-"""Of references in the schema; deeper ones have no end."""
+"""Of members and references in the schema; what is deeper has no end."""
 
 _TEXTS: tuple[Json, ...] = ("", "x", "é\u2028\U0001f600", "y" * 300)
 _TIMES: tuple[Json, ...] = (
@@ -152,7 +152,7 @@ class _Maker:
         A `base` that the node does not allow is none.
         """
         found: list[Json] = []
-        for kind, plain in self._kinds(node):
+        for kind, plain in self._kinds(node, len(place)):
             start = base if _meant(base, kind, plain) else None
             match kind:
                 case "object" if plain.get("properties"):
@@ -166,7 +166,7 @@ class _Maker:
 
     def mix(self, node: Json, place: Place, size: Size, base: Json = None) -> Json:
         """One value with much below it chosen anew, and the rest as in `base`."""
-        kinds = self._kinds(node)
+        kinds = self._kinds(node, len(place))
         meant = [each for each in kinds if _meant(base, *each)]
         kind, plain = (meant or kinds)[self._dice.below(len(meant or kinds))]
         start = base if meant else None
@@ -180,7 +180,7 @@ class _Maker:
             case _:
                 return start if start is not None and self._dice.below(4) else self._mixed_scalar(kind, plain, place)
 
-    def _kinds(self, node: Json, depth: int = 0) -> list[tuple[str, Document]]:
+    def _kinds(self, node: Json, depth: int) -> list[tuple[str, Document]]:
         """The types that the node may have, each with the schema that has nothing but this type."""
         plain = _document(node)
         unknown = plain.keys() - _READ - _SAID
@@ -193,10 +193,10 @@ class _Maker:
             return [kind for branch in branches for kind in self._kinds(branch, depth + 1)]
         if "const" in plain or "enum" in plain:
             return [("chosen", plain)]
-        if plain.get("format") == "date-time":
-            return [("time", plain)]
         types = plain.get("type", "any")
-        return [(str(each), plain) for each in (types if isinstance(types, list) else [types])]
+        string = "time" if plain.get("format") == "date-time" else "string"
+        kinds = map(str, types if isinstance(types, list) else [types])
+        return [(string if kind == "string" else kind, plain) for kind in kinds]
 
     def _scalar(self, kind: str, plain: Document, place: Place) -> list[Json]:
         """The values of a node without named members: what was seen here, then the boundaries."""
@@ -205,6 +205,10 @@ class _Maker:
         key = (kind, place)
         if key not in self._scalars:
             values = [*self._known.seen.get(place, ()), *_boundaries(kind, plain, self._known)]
+            inner = plain.get("additionalProperties")
+            if kind == "object" and isinstance(inner, dict):
+                named: list[Json] = [{"x": value} for value in self.alternatives(inner, (*place, "x"))]
+                values = [*self._known.seen.get(place, ()), {}, *named]
             self._scalars[key] = [value for value in values if _fits(value, kind, plain)]
             if not self._scalars[key]:
                 raise ValueError(f"no value is known for {'.'.join(place)}, a {kind}")
@@ -239,11 +243,12 @@ class _Maker:
     def _arrays(self, plain: Document, place: Place, start: Json) -> list[Json]:
         first = start[0] if isinstance(start, list) and start else None
         items = self.alternatives(plain.get("items", {}), (*place, "*"), first)
-        found: list[Json] = [[item] for item in items]
-        found.append([items[0]] * self._most(plain, place))
-        if self._most(plain, place) > 1:
+        least, most = self._counts(plain, place)
+        found: list[Json] = [[item] * max(least, 1) for item in items]
+        found.append([items[0]] * most)
+        if least <= len(items[:2]) <= most:
             found.append(items[:2])
-        if plain.get("minItems", 0) == 0:
+        if least == 0:
             found.insert(1, [])
         return found
 
@@ -258,18 +263,20 @@ class _Maker:
 
     def _mixed_array(self, plain: Document, place: Place, size: Size, start: Json) -> Json:
         inner = plain.get("items", {})
-        most = self._most(plain, place)
+        least, most = self._counts(plain, place)
         given = start if isinstance(start, list) else []
-        if _document(inner).get("type") == "string" and (size is Size.FULL or self._dice.below(4) == 0):
+        plainly = _document(inner).get("type") == "string" and _document(inner).keys() <= {"type", *_SAID}
+        if plainly and (size is Size.FULL or self._dice.below(4) == 0):
             every = dict.fromkeys((*map(str, (*given, *self._known.seen.get((*place, "*"), ()))), *self._known.words))
             words: list[Json] = [*every, *(f"word-{number}" for number in range(most))]
             return words[:most]
-        count = most if size is Size.FULL else self._dice.below(min(most, 3) + 1)
+        count = most if size is Size.FULL else least + self._dice.below(min(most - least, 3) + 1)
         return [self.mix(inner, (*place, "*"), size, given[0] if given else None) for _ in range(count)]
 
-    def _most(self, plain: Document, place: Place) -> int:
-        bound = plain.get("maxItems", SIZES.get(place[-1] if place else "", SIZE))
-        return bound if isinstance(bound, int) else SIZE
+    def _counts(self, plain: Document, place: Place) -> tuple[int, int]:
+        """How few and how many items an array may have."""
+        least, most = plain.get("minItems", 0), plain.get("maxItems", SIZES.get(place[-1] if place else "", SIZE))
+        return (least, most) if isinstance(least, int) and isinstance(most, int) else (0, SIZE)
 
 
 def _meant(value: Json, kind: str, plain: Document) -> bool:
@@ -313,10 +320,7 @@ def _boundaries(kind: str, plain: Document, known: Vocabulary) -> list[Json]:
         case "null":
             return [None]
         case "object":
-            inner = plain.get("additionalProperties", True)
-            if isinstance(inner, dict) and inner:
-                return [{}, {"x": 1}]
-            return [{}, {"x": [None, {"y": 1}]}]
+            return [{}] if plain.get("additionalProperties") is False else [{}, {"x": [None, {"y": 1}]}]
         case _:
             return [*_ANYTHING]
 
