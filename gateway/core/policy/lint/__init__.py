@@ -17,11 +17,10 @@ from dataclasses import replace
 
 from gateway.core.policy import syntax
 from gateway.core.policy.bundle import Manifest
-from gateway.core.policy.lint.finding import Finding, Severity
+from gateway.core.policy.lint.finding import Finding, Severity, in_characters
 from gateway.core.policy.lint.policy import ENTRYPOINTS, Policy, Schemas
 from gateway.core.policy.lint.registry import CHECKS
 from gateway.core.policy.lint.text import NESTING_MAX, unparsed
-from gateway.core.policy.syntax import Place
 from gateway.core.types import Document, Json
 
 __all__ = [
@@ -74,15 +73,6 @@ def _found(policy: Policy, severities: frozenset[Severity]) -> list[Finding]:
         for finding in one.findings(policy)
     ]
     return sorted(found, key=lambda finding: (finding.file, finding.place.line, finding.place.column, finding.rule))
-
-
-def in_characters(place: Place, lines: list[str]) -> Place:
-    """A place of the engine's, whose column counts bytes, as one whose column counts characters."""
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    if line.isascii():
-        return place
-    before = line.encode()[: place.column - 1].decode(errors="ignore")
-    return Place(place.line, len(before) + 1)
 
 
 def _ignores(text: str) -> list[tuple[int, list[str]]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.core.policy.lint.policy import Policy
 
 PAGE = "docs/lint.md"
+_TAB = 4
 
 
 class Severity(Enum):
@@ -46,7 +47,7 @@ class Finding:
 class Fault:
     """What a check yields: a finding less what the check says of itself. Without `fix`, the check's own is meant.
 
-    The column counts UTF-8 bytes, as the engine does; a finding's counts characters.
+    The column counts as the engine does, see `in_characters`; a finding's counts characters.
     """
 
     file: str
@@ -56,6 +57,24 @@ class Fault:
 
 
 Faults = Iterator[Fault]
+
+
+def in_characters(place: Place, lines: list[str]) -> Place:
+    """A place of the engine's, whose column counts bytes and 4 for a tab, as one whose column counts characters."""
+    line = lines[place.line - 1] if place.line <= len(lines) else ""
+    if line.isascii() and "\t" not in line:
+        return place
+    left = place.column - 1
+    for index, sign in enumerate(line):
+        if left <= 0:
+            return Place(place.line, index + 1)
+        left -= width(sign)
+    return Place(place.line, len(line) + 1 + max(0, left))
+
+
+def width(text: str) -> int:
+    """How many columns the engine counts for `text`."""
+    return len(text.replace("\t", " " * _TAB).encode())
 
 
 @dataclass(frozen=True, slots=True)

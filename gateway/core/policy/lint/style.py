@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.core.policy import bundle, syntax
-from gateway.core.policy.lint.finding import Fault, Faults, advice
+from gateway.core.policy.lint.finding import Fault, Faults, advice, width
 from gateway.core.policy.lint.policy import Policy
 from gateway.core.policy.lint.safety import indexed
 from gateway.core.policy.lint.values import PATTERN_AT
@@ -155,7 +155,7 @@ def line_length(policy: Policy) -> Faults:
         for number, line in enumerate(module.text.split("\n") if not module.file.endswith(bundle.TEST) else (), 1):
             if len(line) > LINE_MAX:
                 yield Fault(
-                    module.file, Place(number, _bytes(line[:LINE_MAX]) + 1), f"The line has {len(line)} characters."
+                    module.file, Place(number, width(line[:LINE_MAX]) + 1), f"The line has {len(line)} characters."
                 )
 
 
@@ -203,7 +203,7 @@ def to_do(policy: Policy) -> Faults:
             found = _TO_DO.search(line)
             if found is not None:
                 yield Fault(
-                    module.file, Place(number, _bytes(line[: found.start()]) + 1), "Something is left to do here."
+                    module.file, Place(number, width(line[: found.start()]) + 1), "Something is left to do here."
                 )
 
 
@@ -224,10 +224,6 @@ CHECKS = (
 
 def _literal(node: Json) -> bool:
     return isinstance(node, dict) and bool(node.keys() & _LITERALS)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode())
 
 
 def _ends_wild(node: Json) -> bool:

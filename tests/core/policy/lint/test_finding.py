@@ -22,8 +22,13 @@ def test_columns_count_characters_also_behind_wide_ones():
     assert places["walk-as-value"] == Place(3, 15)
 
 
+def test_the_engine_counts_four_columns_for_a_tab():
+    assert in_characters(Place(1, 10), ["\t\twalk"]) == Place(1, 4)
+
+
 def test_a_place_beyond_the_source_stays_as_it_is():
     assert in_characters(Place(9, 9), ["é"]) == Place(9, 9)
+    assert in_characters(Place(1, 9), ["é"]) == Place(1, 8)
 
 
 def test_a_comment_silences_a_warning_in_its_line_and_the_next():

@@ -41,7 +41,7 @@ def test_a_plain_policy_has_no_findings():
 def test_a_finding_says_where_why_and_what_to_do():
     finding = findings(CALL + "x if {\n\tsome w in walk(input)\n\tw\n}\n")[0]
 
-    assert str(finding).startswith("gateway/call/decision.rego:4:15: `walk(x)` used as a value")
+    assert str(finding).startswith("gateway/call/decision.rego:4:12: `walk(x)` used as a value")
     assert "Fix: write `walk(x, [path, value])`." in str(finding)
 
 

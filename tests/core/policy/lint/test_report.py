@@ -1,6 +1,5 @@
 """The formats that programs read."""
 
-import re
 from pathlib import Path
 
 import jsonschema_rs
@@ -71,6 +70,6 @@ def test_a_github_command_is_one_line_whose_parts_cannot_end_early():
 def test_a_file_name_that_looks_like_a_command_stays_a_file_name():
     odd = Finding("yoda", "a,line=9::b\n::stop.rego", Place(1, 1), "r", "f", Severity.WARNING)
 
-    assert re.fullmatch(
-        r"::warning file=a%2Cline=9%3A%3Ab%0A%3A%3Astop\.rego,line=1,col=1,title=.*", report.as_github(odd)
-    )
+    told = report.as_github(odd)
+
+    assert told.partition(",title=")[0] == "::warning file=a%2Cline=9%3A%3Ab%0A%3A%3Astop.rego,line=1,col=1"
