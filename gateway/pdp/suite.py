@@ -23,9 +23,10 @@ from gateway.core.policy.cases import Case
 from gateway.core.policy.outcome import PREFIXES, Outcome, title
 from gateway.core.policy.syntax import Module, Place
 from gateway.core.types import Document, Json
-from gateway.pdp import coverage, suite_why
+from gateway.pdp import coverage
 from gateway.pdp.coverage import Lines
 from gateway.pdp.engine import Rego, load, reraise
+from gateway.pdp.suite_why import Why
 
 _PRINTED = re.compile(r"\A[^\n]*?:[0-9]+: ")
 """Before what a policy prints, regorus puts where; OPA does not."""
@@ -85,7 +86,7 @@ class Suite:
     covering: bool = False
     """Whether `lines` is wanted: it makes evaluation half as slow again."""
     tests: tuple[Test, ...] = field(init=False)
-    _tree: list[Json] = field(init=False, repr=False)
+    _why: Why = field(init=False, repr=False)
     _modules: tuple[Module, ...] = field(init=False, repr=False)
     _fresh: dict[bytes | None, Rego] = field(init=False, repr=False, default_factory=dict)
     """An engine as it was loaded: by the data that cases put over the policy's own; None for the one with the tests."""
@@ -93,8 +94,9 @@ class Suite:
     _lines: Lines = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._tree = orjson.loads(self._engine(None, self.sources, self.data).get_ast_as_json())
-        self._modules = syntax.modules(self._tree)
+        tree = orjson.loads(self._engine(None, self.sources, self.data).get_ast_as_json())
+        self._modules = syntax.modules(tree)
+        self._why = Why(tree, self.data)
         wanted = re.compile(self.only)
         found = [*self._rules(), *(_test(case) for case in self.cases)]
         self.tests = tuple(
@@ -114,7 +116,7 @@ class Suite:
         """`failed`, the outcome of `test`, with what can be told of where the rule failed."""
         if test.case is not None or failed.word != "FAIL":
             return failed
-        halts = suite_why.halts(self._tree, self.data, test.package, test.name)
+        halts = self._why.halts(test.package, test.name)
         return replace(failed, halts=halts)
 
     def lines(self) -> Lines:
@@ -141,7 +143,7 @@ class Suite:
         value = _value(orjson.loads(answer))
         if not isinstance(value, dict):
             return replace(outcome, passed=value is True)
-        names = suite_why.parameters(self._tree, self.data, test.package, test.name)
+        names = self._why.parameters(test.package, test.name)
         parts = tuple(sorted({**dict.fromkeys(names, False), **dict(_parts(value, ()))}.items()))
         return replace(outcome, parts=parts, passed=bool(parts) and all(passed for _, passed in parts))
 

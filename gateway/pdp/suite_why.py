@@ -7,61 +7,85 @@ the test failed was decided before.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import orjson
 
 from gateway.core.errors import PolicyFault
 from gateway.core.policy import explain, syntax
 from gateway.core.policy.bundle import Source
-from gateway.core.policy.explain import Stop
+from gateway.core.policy.explain import Probed, Stop
 from gateway.core.policy.outcome import Halt
 from gateway.core.policy.syntax import member
 from gateway.core.types import Document, Json
-from gateway.pdp.engine import load, reraise
+from gateway.pdp.engine import Rego, load, reraise
 
 _PARAMETERS = "phigate_parameters"
 _QUOTES = (b'"', b"`")
 
 
-def halts(tree: list[Json], data: Document, package: str, name: str) -> tuple[Halt, ...]:
-    """Where the rule `package.name` of the policy in `tree` (regorus's syntax tree) stopped, from the outside in.
+@dataclass(slots=True)
+class Why:
+    """Tells of rules in the policy that `tree` (regorus's syntax tree) and `data` are."""
 
-    Of a rule with several definitions, that of the one which came furthest.
-    """
-    for values in (True, False):
-        probed = explain.instrument(tree, values=values, mocks=values)
-        printed = _evaluate(probed.sources, data, f"{package}.{name}")[1]
-        if printed is None:  # Looking at a value early can fail where the rule itself would not have.
-            continue
+    tree: list[Json] = field(repr=False)
+    data: Document = field(repr=False)
+    _probed: dict[bool, tuple[Probed, Rego] | None] = field(default_factory=dict, repr=False)
+    """The policy with probes that tell values, and with some that do not; None where it cannot be loaded."""
+
+    def halts(self, package: str, name: str) -> tuple[Halt, ...]:
+        """Where the rule `package.name` stopped, from the outside in.
+
+        Of a rule with several definitions, that of the one which came furthest.
+        """
         path = (*package.split(".")[1:], name)
-        stories, _ = explain.read(probed, printed, [path])
-        stops = [
-            trial.stop
-            for story in stories
-            if story.path == path
-            for _, trials in story.parts
-            for trial in trials
-            if trial.stop is not None
-        ]
-        return tuple(_halts(max(stops, key=lambda stop: stop.step.place.line))) if stops else ()
-    return ()
+        for values in (True, False):
+            found = self._instrumented(values)
+            printed = None if found is None else _ask(found[1].clone(), f"{package}.{name}")[1]
+            if found is None or printed is None:  # Looking at a value early can fail where the rule would not have.
+                continue
+            stories, _ = explain.read(found[0], printed, [path])
+            trials = (trial for story in stories if story.path == path for _, each in story.parts for trial in each)
+            stops = [trial.stop for trial in trials if trial.stop is not None]
+            return tuple(_halts(max(stops, key=lambda stop: stop.step.place.line))) if stops else ()
+        return ()
 
+    def _instrumented(self, values: bool) -> tuple[Probed, Rego] | None:
+        if values not in self._probed:
+            probed = explain.instrument(self.tree, values=values, mocks=values)
+            engine = _loaded(probed.sources, self.data)
+            self._probed[values] = None if engine is None else (probed, engine)
+        return self._probed[values]
 
-def parameters(tree: list[Json], data: Document, package: str, name: str) -> list[tuple[str, ...]]:
-    """The parameters that `test_x[note]` goes through, passing or not.
+    def parameters(self, package: str, name: str) -> list[tuple[str, ...]]:
+        """The parameters that `test_x[note]` goes through, passing or not.
 
-    They are what its first expressions give to the names in its brackets, as few of them as bind these.
-    """
-    path = tuple(package.split(".")[1:])
-    found: list[tuple[str, ...]] = []
-    for item in tree:
-        module = item if isinstance(item, dict) else {}
-        read = syntax.modules([module])[0]
-        text = str(member(module["source"], "contents")).encode()
-        for rule in read.rules:
-            if read.package == path and rule.path[: len(path) + 1] == (*path, name) and rule.node["index"]:
-                found += _bound(tree, data, package, module, _spans(rule.node, text))
-    return found
+        They are what its first expressions give to the names in its brackets, as few of them as bind these.
+        """
+        path = tuple(package.split(".")[1:])
+        found: list[tuple[str, ...]] = []
+        for item in self.tree:
+            module = item if isinstance(item, dict) else {}
+            read = syntax.modules([module])[0]
+            text = str(member(module["source"], "contents")).encode()
+            for rule in read.rules:
+                if read.package == path and rule.path[: len(path) + 1] == (*path, name) and rule.node["index"]:
+                    found += self._bound(package, module, _spans(rule.node, text))
+        return found
+
+    def _bound(self, package: str, module: Document, spans: tuple[list[str], list[str]]) -> Iterator[tuple[str, ...]]:
+        index, statements = spans
+        for count in range(1, len(statements) + 1):
+            body = "\n\t".join(statements[:count])
+            rule = f"\n{_PARAMETERS} contains [{', '.join(index)}] if {{\n\t{body}\n}}\n"
+            sources = tuple(_source(item, rule if item is module else "") for item in self.tree)
+            engine = _loaded(sources, self.data)
+            answer = None if engine is None else _ask(engine, f"{package}.{_PARAMETERS}")[0]
+            if answer is not None:
+                listed: Json = orjson.loads(answer)
+                for names in listed if isinstance(listed, list) else []:
+                    yield tuple(_text(name) for name in names) if isinstance(names, list) else ()
+                return
 
 
 def _spans(node: Document, text: bytes) -> tuple[list[str], list[str]]:
@@ -71,22 +95,6 @@ def _spans(node: Document, text: bytes) -> tuple[list[str], list[str]]:
     statements = member(member(body, "query"), "stmts")
     cut = [_cut(text, each) for each in (index if isinstance(index, list) else [])]
     return cut[::-1], [_cut(text, each) for each in (statements if isinstance(statements, list) else [])]
-
-
-def _bound(
-    tree: list[Json], data: Document, package: str, module: Document, spans: tuple[list[str], list[str]]
-) -> Iterator[tuple[str, ...]]:
-    index, statements = spans
-    for count in range(1, len(statements) + 1):
-        body = "\n\t".join(statements[:count])
-        rule = f"\n{_PARAMETERS} contains [{', '.join(index)}] if {{\n\t{body}\n}}\n"
-        sources = tuple(_source(item, rule if item is module else "") for item in tree)
-        answer, _ = _evaluate(sources, data, f"{package}.{_PARAMETERS}")
-        if answer is not None:
-            listed: Json = orjson.loads(answer)
-            for names in listed if isinstance(listed, list) else []:
-                yield tuple(_text(name) for name in names) if isinstance(names, list) else ()
-            return
 
 
 def _source(item: Json, more: str) -> Source:
@@ -111,15 +119,21 @@ def _text(name: Json) -> str:
     return name if isinstance(name, str) else orjson.dumps(name).decode()
 
 
-def _evaluate(sources: tuple[Source, ...], data: Document, rule: str) -> tuple[str | None, list[str] | None]:
-    """The rule's answer and what was printed; None for both when it cannot be evaluated."""
+def _loaded(sources: tuple[Source, ...], data: Document) -> Rego | None:
+    """An engine that gathers prints; None when it does not take the sources."""
     try:
         engine = load(sources, data)
-        engine.set_gather_prints(True)
+    except PolicyFault:
+        return None
+    engine.set_gather_prints(True)
+    return engine
+
+
+def _ask(engine: Rego, rule: str) -> tuple[str | None, list[str] | None]:
+    """The rule's answer and what was printed; None for both when it cannot be evaluated."""
+    try:
         engine.set_input_json("{}")
         return engine.eval_rule_as_json(rule), engine.take_prints()
-    except PolicyFault:
-        return None, None
     except BaseException as raised:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
         reraise(raised)
         return None, None

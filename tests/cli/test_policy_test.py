@@ -1,6 +1,7 @@
 """`phigate policy test`; tests/vectors/opa_test holds what `opa test` answers to the same policy."""
 
 import json
+import os
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -221,6 +222,14 @@ def test_what_cannot_be_read_is_told_with_its_file_and_exits_with_two(policy, ca
     said = capsys.readouterr().err
     assert told in said
     assert "Traceback" not in said
+
+
+def test_what_is_no_file_is_refused_unread(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.rego")
+
+    assert run(tmp_path / "pipe.rego") == 2
+    assert run("/dev/zero") == 2
+    assert "neither a file nor a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -71,6 +72,8 @@ def fingerprint(paths: list[Path]) -> _Seen:
 def _parts(path: Path) -> dict[str, bytes]:
     if path.is_dir():
         return loader.sources(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise PolicyFault(f"{path} is neither a file nor a directory.")
     if _is_source(path):
         if path.stat().st_size > bundles.SOURCE_MAX:
             raise PolicyFault(f"{path} is larger than {bundles.SOURCE_MAX} bytes.")
