@@ -7,19 +7,20 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.core.call import LISTEN, Call
+from gateway.core.call import LISTEN, Call, Emergency
 from gateway.core.commands import Decided, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
-from gateway.core.evidence.record import LeafType
+from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
-from gateway.core.policy.decision import Entrypoint
-from gateway.core.protocol.jsonrpc import Notification, Request
+from gateway.core.masking.profile import Profile
+from gateway.core.policy.decision import Decision, Effect, Entrypoint
+from gateway.core.protocol.jsonrpc import Notification, Request, Success
 from gateway.core.replies import Reply
-from gateway.core.types import Era
+from gateway.core.types import Document, Era
 from gateway.driver import Driver
 from gateway.upstream.base import Link
-from tests.fakes.world import Scene
-from tests.playbooks.playbook import allow, ask_first, call, deny, result
+from tests.fakes.world import NoStanding, Scene
+from tests.playbooks.playbook import allow, ask_first, call, decided, deny, result
 
 PROGRESS = Notification("notifications/progress", {"progressToken": 1, "progress": 1})
 ALLOWED = {Entrypoint.CALL: [allow()], Entrypoint.RESULT: [allow()]}
@@ -218,3 +219,57 @@ async def test_what_is_large_is_inspected_off_the_loop_and_comes_back_the_same()
     reply = await drive(scene, call())
 
     assert orjson.loads(reply.data)["result"]["content"][0]["text"] == text
+
+
+class Counting(NoStanding):
+    """Counts one window, and adds to each question how often it was asked."""
+
+    patient_key = b"k" * 32
+
+    def __init__(self) -> None:
+        self.stamped: list[int] = []
+        self.charged: list[tuple[LeafType, int]] = []
+
+    async def stamp(self, document: Document, profile: Profile) -> Document:
+        self.stamped.append(len(profile.patients))
+        return {**document, "usage": {"PT1H": {"calls": len(self.stamped)}}}
+
+    def charge(self, call: Call, record: Record, profile: Profile) -> Record:
+        self.charged.append((record.type, len(profile.patients)))
+        return record
+
+
+async def test_policy_is_told_in_both_phases_what_was_used_and_the_end_is_charged_with_what_the_result_holds() -> None:
+    scene = Scene(ALLOWED, [PROGRESS, Success(7, {"structuredContent": {"rows": [{"mrn": "p1"}, {"mrn": "p2"}]}})])
+    scene.standing = counting = Counting()
+    await drive(scene, call())
+
+    asked = [document["usage"] for _, document in scene.pdp.asked]
+    assert asked == [{"PT1H": {"calls": number}} for number in (1, 2, 3)]
+    assert counting.stamped == [0, 0, 2]
+    assert counting.charged == [
+        (LeafType.EXCHANGE_INTENT, 0),
+        (LeafType.EXCHANGE_MESSAGE, 0),
+        (LeafType.EXCHANGE_OUTCOME, 2),
+    ]
+
+
+async def test_a_grant_is_decided_on_what_was_used_by_then() -> None:
+    scene = Scene(HELD, [result("fine")], on_step=lambda _, name: name == "wait" and scene.approvals.resolved.set())
+    scene.standing = counting = Counting()
+    await drive(scene, call())
+
+    assert len(counting.stamped) == 3
+
+
+async def test_break_glass_operators_are_alerted_at_once_and_without_phi(caplog: pytest.LogCaptureFixture) -> None:
+    glass = decided(Decision(Effect.ALLOW, labels={"emergency": True, "emergency_s": 60}))
+    scene = Scene({Entrypoint.CALL: [glass], Entrypoint.RESULT: [allow()]}, [result("fine")])
+    await drive(scene, call(emergency=Emergency.CLAIMED, justification="Jane Roe is unconscious"))
+
+    (line,) = [record for record in caplog.records if record.name == "phigate.emergency"]
+    assert line.levelname == "CRITICAL"
+    assert "a" * 32 in line.getMessage()
+    assert "0198-exchange" in line.getMessage()
+    assert not any(word in caplog.text for word in ("Jane", "ada", "p1"))
+    assert scene.evidence.types()[:2] == [LeafType.EXCHANGE_INTENT, LeafType.EMERGENCY_ACCESS]

@@ -199,7 +199,7 @@ class FakeClient:
 class NoStanding:
     """Nothing is counted, and nobody owes a review."""
 
-    patient_key = None
+    patient_key: bytes | None = None
 
     async def stamp(self, document: Document, profile: Profile) -> Document:
         return document

@@ -21,7 +21,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
-from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Reason
+from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Entrypoint, Reason
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Era, LeafIndex
@@ -33,6 +33,7 @@ SECRET = "078-05-1120"
 DECISIONS = st.sampled_from(
     [
         decided(Decision(Effect.ALLOW, visible=frozenset({"t"}))),
+        decided(Decision(Effect.ALLOW, labels={"emergency": True, "emergency_s": 60})),
         decided(Decision(Effect.DENY, (Reason("no", "no"),))),
         decided(Decision(Effect.REQUIRE_APPROVAL, approval=ApprovalTerms(("g",)))),
     ]
@@ -72,6 +73,8 @@ class Trace:
     records: list[Record] = field(default_factory=list)
     spent: bool = False
     effects: list[Effect] = field(default_factory=list)
+    emergency_at_forward: bool = False
+    """Whether the last decision before the forward was for an emergency's sake."""
 
     def of(self, kind: type[Command]) -> list[Command]:
         return [step for step in self.steps if isinstance(step, kind)]
@@ -101,6 +104,8 @@ class World:
             case commands.Decide():
                 chosen = draw(DECISIONS)
                 self.trace.effects.append(chosen.decision.effect)
+                if command.entrypoint is Entrypoint.CALL:
+                    self.trace.emergency_at_forward = "emergency" in chosen.decision.labels
                 return chosen
             case commands.Append():
                 return self._or_fault(LeafIndex(0), EvidenceFault("full"), rarely=True)
@@ -233,3 +238,21 @@ def test_a_call_that_needs_approval_is_forwarded_only_after_a_grant_is_spent(abo
         spends = [i for i, step in enumerate(steps) if isinstance(step, commands.Spend)]
         assert spends
         assert spends[-1] < forwards[0]
+
+
+@given(CALLS, st.data())
+def test_an_emergency_is_forwarded_only_after_its_access_is_durable(about: Call, data: st.DataObject) -> None:
+    """45 CFR 164.312(a)(2)(ii): whoever breaks the glass is on record before it has anything of it."""
+    world = World(data)
+    play(about, world)
+    steps = world.trace.steps
+    forwards = [i for i, step in enumerate(steps) if isinstance(step, commands.Forward | commands.Listen)]
+    if forwards and world.trace.emergency_at_forward:
+        alarms = [i for i, step in enumerate(steps) if _alarms(step)]
+        assert alarms
+        assert alarms[-1] < forwards[0]
+        event("broke the glass")
+
+
+def _alarms(step: Command) -> bool:
+    return isinstance(step, commands.Append) and step.record.type is LeafType.EMERGENCY_ACCESS

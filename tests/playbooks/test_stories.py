@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from gateway.core.call import LISTEN, Call
+from gateway.core.call import LISTEN, Call, Emergency
 from gateway.core.commands import (
     Append,
     Decided,
@@ -28,9 +28,9 @@ from gateway.core.evidence.record import LeafType
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
 from gateway.core.policy import approval
-from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Selector
+from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Reason, Selector
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
-from gateway.core.types import ApprovalId, Era
+from gateway.core.types import ApprovalId, Digest, Era, Tool
 from tests.playbooks.playbook import Playbook, allow, ask_first, call, decided, deny, result
 
 SSN = MaskRule(Selector("class", "SSN"), Operator("redact"))
@@ -380,3 +380,94 @@ def test_no_leaf_member_can_carry_what_a_client_made_up() -> None:
 
     assert b"123-45-6789" not in orjson.dumps(record.members)
     assert "123-45-6789" not in repr(record)
+
+
+def emergency(**labels: object) -> Decided:
+    """What policy answers when it lets an emergency override a refusal."""
+    reasons = (Reason("too_many_rows", "more rows than your role may have", "gateway.receipt"),)
+    return decided(Decision(Effect.ALLOW, reasons, labels={"emergency": True, "emergency_s": 600, **labels}))
+
+
+CLAIMED = call(emergency=Emergency.CLAIMED, justification="Jane Roe is unconscious")
+
+
+def test_break_glass_the_access_is_on_record_to_be_reviewed_before_anything_is_forwarded() -> None:
+    play = Playbook(CLAIMED)
+    asked = play.decides(Entrypoint.CALL, emergency())
+    play.records(LeafType.EXCHANGE_INTENT)
+    alarm = play.records(LeafType.EMERGENCY_ACCESS, reasons=["too_many_rows"], joins_s=600, actor="a" * 32)
+    play.expects(Forward)
+    play.expects(Receive, result("fine"))
+    play.expects(Inspect, Profile())
+    answered = play.decides(Entrypoint.RESULT, allow())
+
+    assert asked.input["emergency"] == {"requested": True, "justified": True}
+    assert answered.input["emergency"] == {"granted": True}
+    assert alarm.bodies["justification"] == b"Jane Roe is unconscious"
+    assert "Jane" not in repr(alarm)
+
+
+def test_a_claim_that_policy_does_not_need_breaks_no_glass() -> None:
+    play = Playbook(CLAIMED)
+    play.decides(Entrypoint.CALL, allow())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+    play.expects(Receive, result("fine"))
+    play.expects(Inspect, Profile())
+
+    assert "emergency" not in play.decides(Entrypoint.RESULT, allow()).input
+
+
+def test_an_emergency_that_policy_sees_where_none_is_claimed_is_on_record_all_the_same() -> None:
+    play = Playbook(call())
+    asked = play.decides(Entrypoint.CALL, emergency())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.records(LeafType.EMERGENCY_ACCESS)
+    play.expects(Forward)
+
+    assert "emergency" not in asked.input
+
+
+def test_an_emergency_that_cannot_be_put_on_record_does_not_run() -> None:
+    play = Playbook(CLAIMED)
+    play.decides(Entrypoint.CALL, emergency())
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.faults(Append, EvidenceFault("the disk is full"))
+
+    with pytest.raises(EvidenceFault):
+        play.ends()
+
+
+def test_an_emergency_that_follows_a_grant_is_on_record_before_the_call_runs() -> None:
+    play = asked(CLAIMED)
+    play.expects(Hold, Resolution(APPROVAL, Settled.GRANTED, GRANT))
+    play.decides(Entrypoint.CALL, emergency())
+    play.expects(Spend, True)
+    play.records(LeafType.EMERGENCY_ACCESS)
+    play.expects(Forward)
+
+
+@pytest.mark.parametrize("label", ["true", 1, {"on": True}, None, False])
+def test_only_the_plain_label_makes_an_emergency(label: object) -> None:
+    play = Playbook(CLAIMED)
+    play.decides(Entrypoint.CALL, emergency(emergency=label))
+    play.records(LeafType.EXCHANGE_INTENT)
+    play.expects(Forward)
+
+
+def test_a_claim_without_a_justification_says_so_to_policy() -> None:
+    play = Playbook(call(emergency=Emergency.CLAIMED, justification=" "))
+
+    assert play.decides(Entrypoint.CALL, deny()).input["emergency"] == {"requested": True, "justified": False}
+
+
+def test_a_tool_that_changed_is_told_to_policy_in_calls_and_in_listings() -> None:
+    changed = Tool("read_patient", Digest("e" * 64), {"name": "read_patient"}, changed=True)
+    assert Playbook(call(tool=changed)).decides(Entrypoint.CALL, deny()).input["tool"]["changed"] is True
+
+    play = forwarded(call(Request(7, "tools/list"), tool=None))
+    play.expects(Receive, Success(7, {"tools": [{"name": "read_patient"}, {"name": "list_wards"}]}))
+    play.expects(Learn, frozenset({"read_patient"}))
+    listing = play.decides(Entrypoint.CATALOGUE, deny()).input["catalogue"]
+
+    assert [item["changed"] for item in listing["items"]] == [True, False]

@@ -108,3 +108,31 @@ def test_what_cannot_be_followed_is_a_blob_of_any_size() -> None:
     found = inspect(deep)
     assert found["classes"] == {"BLOB": 1}
     assert found["bytes"] == profile.TOO_LARGE
+
+
+def test_patients_are_known_again_by_keyed_digests_and_never_by_their_identifiers():
+    key, other = b"k" * 32, b"o" * 32
+    one = profile.inspect({"rows": [{"mrn": "MRN-1"}, {"mrn": "MRN-2"}]}, patient_key=key)
+    again = profile.inspect({"rows": [{"mrn": " mrn-2 "}, {"mrn": "MRN-3"}]}, patient_key=key)
+    elsewhere = profile.inspect({"rows": [{"mrn": "MRN-1"}]}, patient_key=other)
+
+    assert len(one.patients) == one.document["patients"] == 2
+    assert len(one.patients & again.patients) == 1
+    assert not one.patients & elsewhere.patients
+    assert all(len(digest) == 16 for digest in one.patients)
+    assert "MRN-1" not in repr(one)
+
+
+def test_patients_are_not_digested_unless_they_are_counted():
+    found = profile.inspect({"rows": [{"mrn": "MRN-1"}]})
+
+    assert (found.patients, found.uncounted) == (frozenset(), 0)
+    assert found.document["patients"] == 1
+
+
+def test_a_patient_whose_identifier_is_a_number_here_and_text_there_is_one():
+    key = b"k" * 32
+    number = profile.inspect({"rows": [{"mrn": 4711}]}, patient_key=key)
+    text = profile.inspect({"rows": [{"mrn": "4711"}]}, patient_key=key)
+
+    assert number.patients == text.patients
