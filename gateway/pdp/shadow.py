@@ -21,7 +21,7 @@ import trio
 
 from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault, PolicyFault
-from gateway.core.policy import shadow
+from gateway.core.policy import impact, shadow
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.change import Change, Kind
 from gateway.core.policy.decision import Entrypoint
@@ -45,6 +45,8 @@ BATCH_S = 60.0
 SUMMARY_S = 60.0
 TOLD_A_MINUTE = 30
 """Differing decisions that get a leaf of their own."""
+ENDED = 1_024
+"""Exchanges that are remembered as ended by the candidate."""
 LIVES = 5
 """Times that a candidate may end its process before it is given up."""
 
@@ -84,6 +86,8 @@ class Shadow:
         self._lives = 0
         self._state = "starting"
         self._refused = False
+        self._ended: dict[str, None] = {}
+        """Exchanges that the candidate would have ended, the newest last."""
         self._tallies: dict[Digest, Tally] = {}
         self._compared = self._differing = self._dropped = 0
         self._tellable = TOLD_A_MINUTE
@@ -217,6 +221,12 @@ class Shadow:
             self._bytes = 0
 
     async def _counted(self, observed: Observed, changes: tuple[Change, ...]) -> None:
+        if observed.exchange in self._ended:
+            changes = ()  # Its call would be denied: there would be no result to decide.
+        elif any(change.kind in impact.STOPS for change in changes):
+            self._ended[observed.exchange] = None
+            if len(self._ended) > ENDED:
+                del self._ended[next(iter(self._ended))]
         tally = self._tally(observed.active)
         tally.count(changes)
         self._compared += 1

@@ -152,6 +152,16 @@ async def test_a_candidate_that_hangs_or_outgrows_its_memory_costs_its_own_proce
         await watched.until(compared=41, differing=1, dropped=0, state="comparing")
 
 
+async def test_what_would_be_decided_after_the_candidate_had_denied_is_no_change_of_its_own():
+    async with watching(NO_EVE) as (watched, _):
+        await watched.until(state="comparing")
+        watched.decide("one", who="eve")
+        watched.decide("one", who="eve")
+        watched.decide("other", who="eve")
+
+        await watched.until(compared=3, differing=2)
+
+
 async def test_noting_never_waits_and_what_does_not_fit_is_counted_as_dropped():
     async with watching(NO_EVE) as (watched, _):
         await watched.until(state="comparing")

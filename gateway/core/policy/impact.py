@@ -15,7 +15,8 @@ from gateway.core.types import Document, Json
 BY = ("cause", "principal", "upstream", "about")
 """What the changes of a kind are counted by; `about` is the tool, else the method."""
 
-_STOPS = frozenset({Kind.NEWLY_DENIED, Kind.FAILS})
+STOPS = frozenset({Kind.NEWLY_DENIED, Kind.FAILS})
+"""Changes after which an exchange goes no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def settled(rows: Iterable[Row]) -> tuple[list[Row], int]:
     ordered = sorted(rows, key=lambda row: row.leaf)
     stopped: dict[str, int] = {}
     for row in ordered:
-        if row.exchange and row.entrypoint is Entrypoint.CALL and _kinds(row) & _STOPS:
+        if row.exchange and row.entrypoint is Entrypoint.CALL and _kinds(row) & STOPS:
             stopped.setdefault(row.exchange, row.leaf)
     kept = [row for row in ordered if row.leaf <= stopped.get(row.exchange, row.leaf)]
     return kept, len(ordered) - len(kept)
