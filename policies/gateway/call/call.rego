@@ -70,15 +70,20 @@ decision := {"effect": "allow"} if {
 	data.gateway.sql.verdict == "allow"
 	count(data.gateway.settings.guards) == 0
 	not input.tool.changed
+} else := object.union({"effect": "allow"}, labelled) if {
+	data.gateway.grants.verdict == "allow"
+	data.gateway.tools.verdict == "allow"
+	data.gateway.sql.verdict == "allow"
+	every guard, _ in data.gateway.settings.guards {
+		verdict(guard) == "allow"
+	}
+	not input.tool.changed
 } else := object.union(ruling, labelled)
 
 # What the purpose of use makes of the decision in the records. An emergency has labels of its own.
 default labelled := {}
 
-labelled := {"labels": data.gateway.purpose.labels} if {
-	guards_on := data.gateway.settings.guards
-	guards_on.purpose
-}
+labelled := {"labels": labels} if labels := data.gateway.purpose.labels
 
 ruling := {"effect": "allow"} if {
 	every guard in guards {

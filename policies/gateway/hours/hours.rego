@@ -8,66 +8,59 @@ package gateway.hours
 default verdict := "deny"
 
 verdict := "allow" if {
-	not bound
+	hours := settings.hours
+	open(hours, hours.roles[data.gateway.roles.name])
 } else := "allow" if {
-	open
+	some group in input.principal.groups
+	group in settings.hours.unbound
+} else := "allow" if {
+	is_object(settings.hours.roles)
+	not times
 } else := "allow" if {
 	data.gateway.grants.kind == "protocol"
 } else := "require_approval" if {
 	times.outside == "require_approval"
 }
 
-hours := guards.hours if guards := data.gateway.settings.guards
+settings := data.gateway.settings.guards
 
-times := hours.roles[data.gateway.roles.name]
-
-# Whether there are hours for this principal.
-default bound := true
-
-bound := false if {
-	some group in input.principal.groups
-	group in hours.unbound
-} else := false if {
-	is_object(hours.roles)
-	not times
-}
-
-default open := false
+# Undefined for a role that no hours bind.
+times := roles[data.gateway.roles.name] if roles := settings.hours.roles
 
 # Hours that end before they begin go through midnight, and belong to the day on which they begin. Text compares as
 # the clock does, once it is known to be a time of day.
-open if {
+open(hours, of_role) if {
 	now := time.parse_rfc3339_ns(input.time)
 	at := time.format([now, hours.zone, "15:04"])
-	is_time(times.from)
-	is_time(times.to)
-	within(now, at)
+	is_time(of_role.from)
+	is_time(of_role.to)
+	within(now, at, hours, of_role)
 }
 
-within(now, at) if {
-	times.from <= times.to
-	times.from <= at
-	at < times.to
-	workday(now)
+within(now, at, hours, of_role) if {
+	of_role.from <= of_role.to
+	of_role.from <= at
+	at < of_role.to
+	workday(now, hours, of_role)
 } else if {
-	times.to < times.from
-	times.from <= at
-	workday(now)
+	of_role.to < of_role.from
+	of_role.from <= at
+	workday(now, hours, of_role)
 } else if {
-	times.to < times.from
-	at < times.to
-	workday(the_day_before(now))
+	of_role.to < of_role.from
+	at < of_role.to
+	workday(the_day_before(now, hours.zone), hours, of_role)
 }
 
-workday(now) if {
-	time.weekday([now, hours.zone]) in times.days
+workday(now, hours, of_role) if {
+	time.weekday([now, hours.zone]) in of_role.days
 	date := time.format([now, hours.zone, "2006-01-02"])
 	not date in hours.closed
 }
 
 # A time of the day before. Two hours further back than midnight: clocks may have been set back since.
-the_day_before(now) := now - (((clock[0] + 2) * 3600) + (clock[1] * 60)) * 1000000000 if {
-	clock := time.clock([now, hours.zone])
+the_day_before(now, zone) := now - (((clock[0] + 2) * 3600) + (clock[1] * 60)) * 1000000000 if {
+	clock := time.clock([now, zone])
 }
 
 is_time(text) if {

@@ -8,30 +8,46 @@ package gateway.purpose
 default verdict := "deny"
 
 verdict := "allow" if {
-	name in of_role.may
+	claim
 } else := "allow" if {
 	# What speaks of the protocol itself is for no purpose.
 	data.gateway.grants.kind == "protocol"
 }
 
-# Undefined where the client declares none and the role has none.
-name := input.purpose if {
+# The purpose that holds; undefined where the role may not act for what was declared, or nothing was.
+claim := {"purpose": name, "masks": object.get(of_role, "masks", {})} if {
+	guards := data.gateway.settings.guards
+	roles := guards.purpose.roles
+	of_role := roles[data.gateway.roles.name]
+	name := declared(of_role)
+	name in of_role.may
+}
+
+declared(of_role) := input.purpose if {
 	input.purpose != ""
 } else := of_role["default"]
 
-of_role := guards.purpose.roles[data.gateway.roles.name] if guards := data.gateway.settings.guards
+labels := {"purpose": claim.purpose}
 
 # The profile for this purpose, where it is another than the role's own.
-mask := of_role.masks[name] if name in of_role.may
+mask := claim.masks[claim.purpose]
 
-labels := {"purpose": name} if name in of_role.may
+default silent := false
+
+# Whether there is no purpose at all.
+silent if {
+	input.purpose == ""
+	guards := data.gateway.settings.guards
+	of_role := guards.purpose.roles[data.gateway.roles.name]
+	not of_role["default"]
+}
 
 reasons contains {
 	"code": "purpose_missing",
 	"message": "Say what for: give a purpose of use, such as TREAT, in _meta[\"phigate/purpose\"].",
 	"rule": "gateway.purpose",
 } if {
-	not name
+	silent
 }
 
 reasons contains {
@@ -39,14 +55,5 @@ reasons contains {
 	"message": "Your role may not act for this purpose of use. Declare one that it may, or ask for another role.",
 	"rule": "gateway.purpose",
 } if {
-	said := name
-	not said in of_role.may
-}
-
-reasons contains {
-	"code": "purpose_not_permitted",
-	"message": "Your role may not act for this purpose of use. Declare one that it may, or ask for another role.",
-	"rule": "gateway.purpose",
-} if {
-	not of_role
+	not silent
 }

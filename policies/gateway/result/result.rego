@@ -29,7 +29,10 @@ decision := {"effect": "allow", "mask": data.gateway.masks.plan} if {
 	# Most results end here, so nothing is collected for them.
 	data.gateway.asks.verdict == "allow"
 	data.gateway.receipt.verdict == "allow"
-	count(data.gateway.settings.guards) == 0
+	on := data.gateway.settings.guards
+	every guard in switchable {
+		passes(guard, on)
+	}
 } else := ruling
 
 ruling := {"effect": "allow", "mask": data.gateway.masks.plan} if {
@@ -51,6 +54,12 @@ explained(guard) if {
 	verdict(guard) == "allow"
 } else if {
 	count(reasons(guard)) > 0
+}
+
+passes(guard, on) if {
+	not on[guard]
+} else if {
+	verdict(guard) == "allow"
 }
 
 switchable := ["budgets"]
