@@ -2,12 +2,16 @@ import os
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.policy import bundle
 from gateway.core.policy.decision import Effect, Entrypoint
+from gateway.core.policy.signature import Key, Verification
 from gateway.pdp import loader
 from gateway.pdp.loader import ActivePolicy, Local
+from gateway.pdp.signing import Signer
+from gateway.pdp.status import PolicyStatus, Trouble
 
 from .policies import ASKED, allowing, policy
 
@@ -223,3 +227,99 @@ async def test_a_decision_under_way_keeps_the_policy_it_began_with(tmp_path, ope
     assert decided.decision.effect is Effect.ALLOW
     assert decided.decision.labels == {"number": 1}
     assert decided.bundle == allowing(1).digest
+
+
+# Signatures
+
+
+PRIVATE = rsa.generate_private_key(65537, 2048)
+TRUST = Verification((Key("default", "RS256", PRIVATE.public_key()),))
+
+
+def signed(bundled, key=PRIVATE):
+    return bundle.pack(Signer("RS256", key).signed(bundled.files))
+
+
+@pytest.fixture
+def trusting(archive):
+    made = []
+
+    def make(path, verification=TRUST):
+        made.append(ActivePolicy(Local(path, verification=verification), on_activate=archive))
+        return made[-1]
+
+    yield make
+    for active in made:
+        active.close()
+
+
+async def test_a_signed_file_is_in_force_and_an_unsigned_one_does_not_replace_it(tmp_path, trusting, archive):
+    path = tmp_path / "b.tar.gz"
+    put(path, signed(allowing(1)))
+    active = trusting(path)
+    await active.start()
+
+    for attack in (allowing(2), signed(allowing(2), rsa.generate_private_key(65537, 2048))):
+        put(path, attack)
+        assert not await active.reload()
+        assert number(active) == 1
+        assert active.status.trouble is Trouble.BUNDLE
+    put(path, signed(allowing(3)))
+    assert await active.reload()
+    assert (number(active), active.fault, len(archive.kept)) == (3, None, 2)
+
+
+async def test_a_signed_bundle_is_refused_when_nobody_can_say_by_whom(tmp_path, trusting):
+    put(tmp_path / "b.tar.gz", signed(allowing(1)))
+
+    with pytest.raises(PolicyFault, match="no key to verify it with"):
+        await trusting(tmp_path / "b.tar.gz", None).start()
+
+
+async def test_a_signed_directory_is_in_force_as_it_is_and_an_edit_is_refused(tmp_path, trusting):
+    files = {**allowing(1).files, "notes/README.md": b"x"}
+    for name, content in Signer("RS256", PRIVATE).signed(files).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    active = trusting(tmp_path)
+    await active.start()
+    assert number(active) == 1
+
+    source = tmp_path / "gateway/call/decision.rego"
+    source.write_text(source.read_text().replace('"number": 1', '"number": 77'))
+    assert not await active.reload()
+    assert "gateway/call/decision.rego is not what was signed" in active.fault
+    assert number(active) == 1
+
+
+def test_links_as_kubernetes_makes_them_are_read_once(tmp_path):
+    """A mounted ConfigMap: files are links into a hidden directory."""
+    (tmp_path / "..2026_01").mkdir()
+    (tmp_path / "..2026_01" / "a.rego").write_text("package a\n")
+    (tmp_path / "..data").symlink_to("..2026_01")
+    (tmp_path / "a.rego").symlink_to("..data/a.rego")
+
+    assert [source.path for source in loader.read(tmp_path).sources] == ["a.rego"]
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """Root reads everything, so the refusal is made here."""
+    (tmp_path / "a.rego").write_text("package a\n")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
+    with pytest.raises(PolicyFault, match=r"a\.rego cannot be read: Permission denied"):
+        loader.read(tmp_path)
+
+
+def test_the_status_that_everyone_may_see_has_no_path_and_no_policy_text(tmp_path):
+    status = PolicyStatus(
+        str(tmp_path), "clinic", "r1", "ab" * 32, 10, trouble=Trouble.BUNDLE, message=f"{tmp_path}/x.rego:1: secret"
+    )
+
+    shown = status.public()
+    assert (shown["name"], shown["active_revision"], shown["code"]) == ("clinic", "r1", "bundle_error")
+    assert "secret" not in str(shown)
+    assert str(tmp_path) not in str(shown)
