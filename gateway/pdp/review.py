@@ -77,7 +77,7 @@ def _unparsable(source: Source) -> list[Finding]:
         load((source,), {})
     except PolicyFault as fault:
         file, place, said = _located(fault.detail, (source,))
-        return [Finding(UNPARSABLE.name, file, place, f"This is not Rego: {said}", UNPARSABLE.fix)]
+        return [Finding(UNPARSABLE.name, file, place, f"The engine cannot read this: {said}", UNPARSABLE.fix)]
     return []
 
 

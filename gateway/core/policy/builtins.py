@@ -62,11 +62,11 @@ ARITY = {name: _COUNTED.get(name, 1) for name in DETERMINISTIC | NONDETERMINISTI
 BOOLEAN = frozenset(
     """
     base64.is_valid contains endswith glob.match is_array is_boolean is_null is_number is_object is_set is_string
-    json.is_valid net.cidr_contains net.cidr_is_valid print regex.is_valid regex.match regex.template_match
-    semver.is_valid startswith strings.any_prefix_match strings.any_suffix_match walk yaml.is_valid
+    json.is_valid net.cidr_contains net.cidr_is_valid object.subset print regex.is_valid regex.match
+    regex.template_match semver.is_valid startswith strings.any_prefix_match strings.any_suffix_match walk yaml.is_valid
     """.split()
 )
-"""What answers with true or false (or, as `walk`, with what it is given to bind), so that a call of it is a condition."""
+"""What answers with true or false (`walk`: with what it is given to bind), so that a call of it is a condition."""
 
 ROOTS = frozenset(name.split(".")[0] for name in DETERMINISTIC | NONDETERMINISTIC | PANICKING)
 """The first words of their names."""

@@ -28,12 +28,12 @@ _STEPS_MAX = 64  # Of `$ref` to `$ref`: a schema that refers to itself only.
     opa=False,
 )
 def unknown_input(policy: Policy) -> Faults:
-    """A reference to a field that the schema has for none of the entrypoints which reach the rule."""
+    """A field that the schema has for none of the entrypoints which reach the rule, or that a test's `with` gives."""
     if policy.schemas.input is None:
         return
-    for scope in policy.deciding:
+    for scope in policy.scopes:
         told: set[Place] = set()
-        for chain, place in _chains(scope):
+        for chain, place in _given(scope) if scope.is_test else _chains(scope):
             if chain[0] == "input" and place not in told and not types(policy, scope, chain):
                 told.add(place)
                 known = next(end for end in range(len(chain), 0, -1) if types(policy, scope, chain[:end]))
@@ -111,6 +111,15 @@ def _chains(scope: Scope) -> Iterator[tuple[Chain, Place]]:
             chain = scope.trace({kind: node})
             if chain is not None:
                 yield chain, syntax.place({kind: node})
+
+
+def _given(scope: Scope) -> Iterator[tuple[Chain, Place]]:
+    """What of the input is replaced by `with`."""
+    for statement in scope.expressions():
+        for mod in statement.mods:
+            chain = scope.trace(mod.get("refr"))
+            if chain is not None:
+                yield chain, syntax.place(mod.get("refr"))
 
 
 def _roots(schema: Document, entrypoint: Entrypoint) -> Iterator[Document]:

@@ -92,7 +92,7 @@ TOO_LARGE = check(
 
 UNPARSABLE = check(
     "unparsable",
-    why="A bundle with a source that is not Rego v1 is not loaded at all.",
+    why="A bundle with a source that the engine cannot read as Rego v1 is not loaded at all.",
     fix="correct it; `opa fmt` shows the same place, and `opa fmt --v0-v1` converts Rego of before 1.0.",
     bad="x := := 1",
     good="x := 1",

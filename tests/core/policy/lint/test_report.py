@@ -62,8 +62,8 @@ def test_a_github_command_is_one_line_whose_parts_cannot_end_early():
 
     assert "\n" not in line
     assert line == (
-        "::error file=policies/a b/é.rego,line=3,col=5,title=phigate walk-as-value::100%25 wrong:%0Asee%0AFix: do, this "
-        "(docs/lint.md#walk-as-value)"
+        "::error file=policies/a b/é.rego,line=3,col=5,title=phigate walk-as-value::"
+        "100%25 wrong:%0Asee%0AFix: do, this (docs/lint.md#walk-as-value)"
     )
 
 

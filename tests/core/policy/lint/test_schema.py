@@ -69,6 +69,17 @@ def test_a_rule_that_two_entrypoints_use_may_read_what_one_of_them_is_asked():
     assert "unknown-input" not in found("x if data.gateway.shared.x", others=others, schemas=SCHEMAS)
 
 
+def test_a_test_that_replaces_a_field_which_is_never_sent_proves_nothing():
+    test = "package gateway.call_test\n\ntest_x if data.gateway.call.x with input.principal.{} as []\n"
+
+    assert "unknown-input" in found(
+        "x := 1", others={**ENTRYPOINTS, "a_test.rego": test.format("group")}, schemas=SCHEMAS
+    )
+    assert "unknown-input" not in found(
+        "x := 1", others={**ENTRYPOINTS, "a_test.rego": test.format("groups")}, schemas=SCHEMAS
+    )
+
+
 def test_an_import_of_the_input_is_followed():
     text = below("x if who.group").replace("call\n", "call\n\nimport input.principal as who\n", 1)
 

@@ -40,7 +40,7 @@ def test_an_expression_nested_deeper_than_32_is_told_with_the_engines_place():
 def test_what_is_not_rego_is_told_with_its_place_and_in_one_line():
     finding = review("package gateway.call\n\nx := := 1\n")[0]
 
-    assert str(finding).startswith("gateway/call/decision.rego:3:6: This is not Rego: ")
+    assert str(finding).startswith("gateway/call/decision.rego:3:6: The engine cannot read this: ")
     assert "\n" not in str(finding)
     assert finding.rule == "unparsable"
 
