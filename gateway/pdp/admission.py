@@ -25,7 +25,7 @@ FAULTS_TOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the child may use. The shipped library needs about two seconds of it, and 70 MB."""
+    """What the child may use. The shipped library needs under two seconds of it, and 100 MB."""
 
     wall_s: float = 30.0
     memory: int = child.MEMORY
