@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -59,11 +59,8 @@ class Worker:
     log: EvidenceLog
     pdp: Pdp
     calls: int = 0
-    learned: list[Document] = field(default_factory=list)
 
-    async def call(
-        self, *patients: str, at_once: Callable[[str], None] = lambda _: None, **changes: object
-    ) -> Document:
+    async def call(self, *patients: str, **changes: object) -> Document:
         """Alice calls a tool that answers with these patients; the result that she gets."""
         self.calls += 1
         name = f"x-{id(self)}-{self.calls}"
@@ -81,16 +78,16 @@ class Worker:
         )
         rows: list[Json] = [{"mrn": patient} for patient in patients]
         said = Success(1, {"content": [], "structuredContent": {"rows": rows}})
-        reply = await self.drive(replace(about, **changes), said, at_once)
+        reply = await self.drive(replace(about, **changes), said)
         return orjson.loads(reply)["result"]
 
-    async def drive(self, about: Call, said: Success, at_once: Callable[[str], None]) -> bytes:
+    async def drive(self, about: Call, said: Success) -> bytes:
         standing = Standing(self.log, lambda: self.pdp.windows)
         world = World(
             pdp=lambda: self.pdp,
             evidence=self.log,
-            approvals=FakeApprovals(at_once),
-            upstream=FakeUpstream(FakeConversation([said], at_once)),
+            approvals=FakeApprovals(_nothing),
+            upstream=FakeUpstream(FakeConversation([said], _nothing)),
             now=self.log.now,
             mask_key=b"m" * 32,
             seal_request=lambda request, _: request,
@@ -99,6 +96,10 @@ class Worker:
         )
         link = Link(about.session, about.era, about.version)
         return (await Driver(about, world, link, FakeClient()).drive(exchange(about))).data
+
+
+def _nothing(_: str) -> None:
+    """Nobody looks at the steps of these exchanges."""
 
 
 @asynccontextmanager
