@@ -42,6 +42,8 @@ class Test:
     file: str
     place: Place
     case: Case | None = None
+    parameters: bool = False
+    """Whether the rule is one with parameters: `test_x[note]`."""
 
     @property
     def todo(self) -> bool:
@@ -127,13 +129,14 @@ class Suite:
 
     def _rules(self) -> Iterator[Test]:
         for module in self._modules:
-            places: dict[str, Place] = {}
+            found: dict[str, Test] = {}
+            package = "data." + ".".join(module.package)
             for rule in module.rules:
-                name = rule.path[len(module.package)] if len(rule.path) > len(module.package) else ""
+                name, *more = rule.path[len(module.package) :] or ("",)
                 if name.startswith(PREFIXES) and rule.arity is None and not rule.default:
-                    places.setdefault(name, rule.place)
-            for name, place in places.items():
-                yield Test("data." + ".".join(module.package), name, module.file, place)
+                    parameters = bool(more or rule.node["index"])
+                    found.setdefault(name, Test(package, name, module.file, rule.place, parameters=parameters))
+            yield from found.values()
 
     def _rule(self, test: Test) -> Outcome:
         # As a query: regorus takes no rule path that ends within `test_x["a"][b]`.
@@ -141,7 +144,7 @@ class Suite:
         if outcome.fault:
             return outcome
         value = _value(orjson.loads(answer))
-        if not isinstance(value, dict):
+        if not test.parameters:
             return replace(outcome, passed=value is True)
         names = self._why.parameters(test.package, test.name)
         parts = tuple(sorted({**dict.fromkeys(names, False), **dict(_parts(value, ()))}.items()))

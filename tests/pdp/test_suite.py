@@ -18,6 +18,8 @@ test_fails if 1 == 2
 
 test_is_not_true := "yes"
 
+test_is_an_object := {"a": true}
+
 test_raises if to_number("x") == 1
 
 todo_test_later if 1 == 2
@@ -114,6 +116,7 @@ def test_a_test_passes_when_it_is_true_and_only_then():
         "test_passes": "PASS",
         "test_fails": "FAIL",
         "test_is_not_true": "FAIL",
+        "test_is_an_object": "FAIL",
         "test_raises": "ERROR",
         "todo_test_later": "SKIPPED",
         "test_prints": "PASS",

@@ -37,7 +37,7 @@ def tests(console: Console, outcomes: list[Outcome], *, verbose: bool) -> None:
 def one(console: Console, outcome: Outcome, *, verbose: bool) -> None:
     """One test, and all that is known of why it did not pass."""
     _print(console, f"{outcome.file}:{outcome.place.line}:")
-    took = "" if outcome.skipped else f" ({duration(outcome.duration_ns)})"
+    took = f" ({duration(outcome.duration_ns)})" if outcome.duration_ns else ""
     _print(console, f"{outcome.title}: ", (outcome.word, _COLOURS[outcome.word]), took)
     for depth, name, word in _parts(outcome):
         if verbose or word != "PASS":
