@@ -51,8 +51,8 @@ soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it lef
 bundle: $(DEV) ## build policies/ into bundles/
 	@$(BIN)/phigate bundle build policies -o gateway/pdp/library.tar.gz
 
-docs: $(DEV) ## write anew what the documents quote: the commands' help and the demo's output
-	@$(BIN)/python tests/test_docs.py
+docs: $(DEV) ## write anew what the documents quote: the commands' help, the schemas and the demo's output
+	@$(BIN)/python -m tests.test_docs
 
 locks: ## resolve the locks anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --group dev -o locks/dev.lock $(UVFLAGS)

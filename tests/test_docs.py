@@ -1,10 +1,12 @@
 """What the documents say is so: they quote the code where they can, and are compared with it where they cannot.
 
-`make docs` runs this file, which writes the quotations anew: docs/commands.md, and the demo's output in README.md.
+`make docs` runs this file, which writes the quotations anew: docs/commands.md, docs/policy-documents.md, and the demo's
+output in README.md.
 """
 
 import argparse
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 
 from gateway.cli.main import parser
 from gateway.core.evidence.record import LeafType
+from tests import schema_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -118,6 +121,15 @@ def test_every_command_and_option_has_a_help_text():
     assert bare == []
 
 
+def test_what_policy_is_asked_and_may_answer_is_documented_field_by_field():
+    assert schema_pages.PAGE.read_text() == schema_pages.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in schema_pages.PARTS])
+def test_every_field_of_the_schemas_is_described(name):
+    assert schema_pages.undescribed(json.loads((schema_pages.SCHEMAS / f"{name}.json").read_text())) == []
+
+
 def test_every_leaf_type_is_documented_and_no_other():
     table = (DOCS / "architecture.md").read_text().split("<!-- leaf types")[1].split("\n\n")[0]
 
@@ -179,4 +191,5 @@ def test_every_dependency_is_accounted_for():
 
 if __name__ == "__main__":
     COMMANDS.write_text(described(parser()))
+    schema_pages.PAGE.write_text(schema_pages.page())
     README.write_text(QUOTE.sub(lambda _: told(ROOT), README.read_text()))
