@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import orjson
 
 from gateway.core.errors import PolicyFault
+from gateway.core.policy import query as queries
 from gateway.core.policy.bundle import Source
+from gateway.core.policy.query import Query
 from gateway.core.types import Document, Json
 from gateway.pdp import child, explain
 from gateway.pdp.engine import Rego, load, reraise
@@ -63,7 +65,11 @@ def ask(question: Question, *, wall_s: float) -> Answer:
 def answer(payload: bytes) -> bytes:
     """In the child: the answer to a question, as JSON. Raises PolicyFault."""
     given = orjson.loads(payload)
+    asked = _query(given["query"])
     sources = tuple(Source(path, text) for path, text in given["sources"])
+    if asked is not None:
+        sources = (*sources, asked.source)
+    query = given["query"] if asked is None else queries.RULE
     began = time.perf_counter_ns()
     engine = load(sources, given["data"])
     loaded = time.perf_counter_ns()
@@ -71,12 +77,12 @@ def answer(payload: bytes) -> bytes:
     if given["input"] is not None:
         give(engine, given["input"])
     read = time.perf_counter_ns()
-    result = evaluate(engine, given["query"])
+    result = evaluate(engine, query)
     first = time.perf_counter_ns()
     prints = engine.take_prints()
     metrics = {}
     if given["metrics"]:
-        evaluate(engine, given["query"])  # What the first needed beyond this one was preparation.
+        evaluate(engine, query)  # What the first needed beyond this one was preparation.
         again = time.perf_counter_ns() - first
         metrics = {
             "timer_rego_module_parse_ns": loaded - began,
@@ -84,8 +90,21 @@ def answer(payload: bytes) -> bytes:
             "timer_rego_module_compile_ns": max(0, first - read - again),
             "timer_rego_query_eval_ns": again,
         }
-    told = explain.explain(sources, given["data"], given["query"], given["input"], result) if given["explain"] else []
-    return orjson.dumps({"result": result, "prints": prints, "metrics": metrics, "explanation": told})
+    told: list[Json] = []
+    if given["explain"]:
+        roots = explain.roots(given["query"])
+        told = explain.explain(sources, given["data"], query, given["input"], result, roots)
+    answered = result if asked is None else asked.result(result)
+    return orjson.dumps({"result": answered, "prints": prints, "metrics": metrics, "explanation": told})
+
+
+def _query(text: str) -> Query | None:
+    """The query as a rule; None for one that the engine may be asked directly, or that is none."""
+    try:
+        engine = load((queries.wrapped(text),), {})
+    except PolicyFault:
+        return None  # The engine will say so, and where, when it is asked.
+    return queries.rewritten(orjson.loads(engine.get_ast_as_json()), text)
 
 
 def give(engine: Rego, text: str) -> None:

@@ -23,10 +23,15 @@ _SEGMENT = re.compile(r'\.([A-Za-z_]\w*)|\["([^"\\]+)"\]')
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
+def roots(query: str) -> list[Path]:
+    """The paths of rules and packages that a query names."""
+    return [tuple(dotted or quoted for dotted, quoted in _SEGMENT.findall(found[1])) for found in _ROOT.finditer(query)]
+
+
 def explain(
-    sources: Sequence[Source], data: Document, query: str, asked: str | None, expected: list[Json]
+    sources: Sequence[Source], data: Document, query: str, asked: str | None, expected: list[Json], named: list[Path]
 ) -> list[Json]:
-    """A document for each rule that `query` reaches, the query's own first; `expected` is what the query answers.
+    """A document for each rule reached from those `named`; `expected` is what `query` answers.
 
     `rule`; `value`, when it has one; `function`; `begun`: whether the engine came to it; `definitions`, each with
     `location`, `text`, `default` and `bodies`. A body has `location`, `text`, how often it was `begun` and `held`, the
@@ -36,9 +41,6 @@ def explain(
     """
     engine = load(tuple(sources), data)
     tree = orjson.loads(engine.get_ast_as_json())
-    roots = [
-        tuple(dotted or quoted for dotted, quoted in _SEGMENT.findall(found[1])) for found in _ROOT.finditer(query)
-    ]
     for values in (True, False):
         probed = analysis.instrument(tree, values=values)
         prints = _watch(probed, data, query, asked, expected)
@@ -46,7 +48,7 @@ def explain(
             break
     else:
         raise PolicyFault("This cannot be explained: the policy answers otherwise while it is being watched.")
-    stories, _ = analysis.read(probed, prints, roots)
+    stories, _ = analysis.read(probed, prints, named)
     if asked is not None:
         engine.set_input_json(asked)
     engine.set_gather_prints(True)

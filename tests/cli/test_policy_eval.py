@@ -295,3 +295,16 @@ def test_an_exchange_that_has_no_such_input_is_told(recorded, place, capsys, arg
     given = [argument.format(exchange=exchange, file=place / "one.json") for argument in arguments]
     assert main(["policy", "eval", *given, *options(store), "--purpose", "a check"]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_query_that_the_engine_would_answer_wrongly_is_answered_rightly(place, said):
+    assert ask(place, 'some r in data.roles; r == "b"', "-f", "json") == 0
+    assert json.loads(said())["result"][0]["bindings"] == {"r": "b"}
+    assert ask(place, "not data.roles", "--fail", "-f", "json") == 1
+    assert json.loads(said()) == {}
+
+
+def test_a_query_is_explained_by_the_rules_that_it_names(place, said):
+    query = "not data.p.allow; data.p.reasons"
+    assert ask(place, query, "-i", place / "one.json", "--explain", "full", "-f", "json") == 0
+    assert [rule["rule"] for rule in json.loads(said())["explanation"]] == ["data.p.allow", "data.p.reasons"]

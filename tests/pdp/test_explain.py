@@ -14,7 +14,10 @@ def explained(text, query, asked="{}", data=None):
     engine = load(sources, data or {})
     engine.set_input_json(asked)
     return {
-        rule["rule"]: rule for rule in explain.explain(sources, data or {}, query, asked, ask.evaluate(engine, query))
+        rule["rule"]: rule
+        for rule in explain.explain(
+            sources, data or {}, query, asked, ask.evaluate(engine, query), explain.roots(query)
+        )
     }
 
 
@@ -53,7 +56,7 @@ def test_looking_at_a_value_early_may_fail_and_then_it_is_not_looked_at():
 def test_what_answers_otherwise_while_watched_is_not_explained():
     sources = (Source("p.rego", "package p\na := 1\n"),)
     with pytest.raises(PolicyFault, match="answers otherwise while it is being watched"):
-        explain.explain(sources, {}, "data.p.a", "{}", [{"expressions": []}])
+        explain.explain(sources, {}, "data.p.a", "{}", [{"expressions": []}], [("p", "a")])
 
 
 def test_names_that_are_no_words_are_quoted():
