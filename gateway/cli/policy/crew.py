@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from argparse import ArgumentParser, Namespace
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -38,6 +39,7 @@ EACH_S = 30.0
 """Within which a range must be decided: on an idle core one takes 0.1 s."""
 CALIBRATION_S = 2.0
 """After which it is said how long the rest will take."""
+WORTH_TELLING_S = 3.0
 
 Target = Callable[[bytes], Iterable[bytes]]
 
@@ -153,24 +155,60 @@ def work(target: Target, whole: Job, scope: Range, *, processes: int, console: C
     clocks = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
     with Progress(*columns, *clocks, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=scope.leaves)
-        told, decisions = False, 0
+        pace = _Pace(scope.leaves)
         for answer in _answers(target, [replace(whole, ranges=ranges[start::count]) for start in range(count)]):
-            decisions += _count(answer, "decisions")
-            progress.advance(task, _count(answer, "leaves"))
-            seconds = progress.tasks[0].elapsed or 0.0
-            if decisions and seconds > 0:
-                progress.update(task, description=f"{decisions / seconds:,.0f} decisions/s")
-            if not told and decisions and seconds > CALIBRATION_S:
-                told = True
-                remaining = seconds * (scope.leaves / max(1.0, progress.tasks[0].completed) - 1)
-                console.print(_estimate(scope.leaves, count, remaining), highlight=False)
+            pace.add(_count(answer, "leaves"), _count(answer, "decisions"))
+            progress.update(task, completed=pace.leaves, description=f"{pace.rate:,.0f} decisions/s")
+            if pace.calibrated():
+                console.print(_estimate(scope.leaves, count, pace.remaining), highlight=False)
             yield answer
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How fast the work goes, measured from the first answer on: before that, children start."""
+
+    total: int
+    leaves: int = 0
+    decisions: int = 0
+    _since: float = 0.0
+    _first: tuple[int, int] = (0, 0)
+    _told: bool = False
+
+    def add(self, leaves: int, decisions: int) -> None:
+        """Count what was done."""
+        self.leaves += leaves
+        self.decisions += decisions
+        if not self._since and leaves:
+            self._since, self._first = time.monotonic(), (self.leaves, self.decisions)
+
+    @property
+    def _seconds(self) -> float:
+        return max(1e-6, time.monotonic() - self._since) if self._since else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Decisions a second."""
+        return (self.decisions - self._first[1]) / self._seconds if self._seconds else 0.0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until all is done, at this pace."""
+        done = self.leaves - self._first[0]
+        return (self.total - self.leaves) * self._seconds / done if done else 0.0
+
+    def calibrated(self) -> bool:
+        """True once: when the pace is known and the rest is worth telling."""
+        if self._told or self._seconds < CALIBRATION_S:
+            return False
+        self._told = True
+        return self.remaining > WORTH_TELLING_S
 
 
 def _estimate(leaves: int, processes: int, seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    time = f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{leaves:,} leaves on {processes} process{'es' if processes > 1 else ''}: about {time} to go."
+    spell = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{leaves:,} leaves on {processes} process{'es' if processes > 1 else ''}: about {spell} to go."
 
 
 def _count(answer: Document, name: str) -> int:
