@@ -21,7 +21,10 @@ CALLS = """package gateway.call
 
 default decision := {"effect": "deny", "reasons": [{"code": "no_rule", "message": "No rule.", "rule": "chaos"}]}
 
-decision := {"effect": "allow"} if input.message.method != "tools/call"
+decision := {"effect": "allow"} if {
+	input.principal.sub
+	input.message.method != "tools/call"
+}
 
 mood := input.message.arguments.mood
 
@@ -56,8 +59,12 @@ decision := {"effect": "allow"} if {
 OTHERS = """package {package}
 
 default decision := {{"effect": "deny"}}
-
-decision := {{"effect": "allow"}} if input.phase == "result"
+"""
+RESULTS = """
+decision := {"effect": "allow"} if {
+	input.principal.sub
+	input.result.kind
+}
 """
 
 MOODS = {
@@ -77,7 +84,8 @@ def moody(policies):
     for entrypoint in Entrypoint:
         package = entrypoint.value.replace("/", ".").removesuffix(".decision")
         text = CALLS if entrypoint is Entrypoint.CALL else OTHERS.format(package=package)
-        (policies / f"{package}.rego").write_text(text)
+        more = RESULTS if entrypoint is Entrypoint.RESULT else ""
+        (policies / f"{package}.rego").write_text(text + more)
 
 
 @pytest.fixture(scope="module")
