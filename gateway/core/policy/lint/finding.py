@@ -60,10 +60,13 @@ Faults = Iterator[Fault]
 
 
 def in_characters(place: Place, lines: list[str]) -> Place:
-    """A place of the engine's, whose column counts bytes and 4 for a tab, as one whose column counts characters."""
+    """A place of the engine's, whose column counts bytes and 4 for a tab, as one whose column counts characters.
+
+    The engine's column is 0 where a line break surprises it.
+    """
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     if line.isascii() and "\t" not in line:
-        return place
+        return Place(place.line, max(1, place.column))
     left = place.column - 1
     for index, sign in enumerate(line):
         if left <= 0:

@@ -31,6 +31,12 @@ def test_a_place_beyond_the_source_stays_as_it_is():
     assert in_characters(Place(1, 9), ["é"]) == Place(1, 8)
 
 
+def test_a_column_is_never_0():
+    (finding,) = review("package gateway.call\n\nx := data.a.\ny\n")
+
+    assert (finding.rule, finding.place) == ("unparsable", Place(4, 1))
+
+
 def test_a_comment_silences_a_warning_in_its_line_and_the_next():
     assert found('# phigate ignore: yoda\nx if "a" == input.message.name') == set()
     assert found('x if "a" == input.message.name # phigate ignore: use-in, yoda') == set()

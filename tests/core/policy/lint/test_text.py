@@ -13,7 +13,7 @@ def names(text):
 
 def test_a_deep_literal_takes_the_parser_for_ever():
     assert end("x := " + "[" * 22 + "]" * 22, "x") is End.LATE
-    assert names("x := " + "[" * 22 + "]" * 22) == [("deep-literal", 1, 16)]
+    assert names("x := " + "[" * 22 + "]" * 22) == [("deep-literal", 1, 18)]
 
 
 def test_an_interpolated_string_is_named_before_the_engine_chokes_on_it():
@@ -23,18 +23,19 @@ def test_an_interpolated_string_is_named_before_the_engine_chokes_on_it():
 
 
 def test_places_behind_a_raw_string_of_several_lines_are_right():
-    assert names("x := `a\nb` y := " + "(" * 11) == [("deep-literal", 2, 19)]
+    assert names("x := `a\nb` y := " + "[" * 13) == [("deep-literal", 2, 21)]
 
 
 def test_more_rego_than_fits_into_memory_is_found_without_parsing():
     assert names("# " + "x" * TEXT_MAX) == [("too-large", 1, 1)]
 
 
-def test_an_expression_nested_deeper_than_32_is_told_with_the_engines_place():
-    body = "x := " + "+".join(["1"] * 300)
+def test_parentheses_and_calls_cost_nothing_and_the_engine_ends_at_32_itself():
+    assert found("x := " + "f(" * 20 + "1" + ")" * 20 + "\n\nf(y) := y") == set()
+    (finding,) = review("package gateway.call\n\nx := " + "(" * 500)
 
-    assert answer(body, "x") == 300
-    assert found("x := " + "f(" * 9 + "1" + ")" * 9 + "\n\nf(y) := y") == set()
+    assert (finding.rule, finding.place.line) == ("unparsable", 3)
+    assert "nesting too deep (>32)" in finding.reason
 
 
 def test_what_is_not_rego_is_told_with_its_place_and_in_one_line():
