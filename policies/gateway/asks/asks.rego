@@ -28,6 +28,11 @@ verdict := "allow" if {
 	every origin in input.result.opens {
 		opens(origin)
 	}
+} else := "allow" if {
+	# Answers that a client sends along with a call do not say what they answer.
+	not input.result
+	some method in ["elicitation/create", "roots/list", "sampling/createMessage"]
+	open(method)
 }
 
 # Whether this upstream may ask this of a client with this role; and so whether that client's answer may go to it.
@@ -51,5 +56,13 @@ reasons contains {
 	"message": "Upstreams may not send the client this: sampling, elicitation and roots are closed unless opened by name.",
 	"rule": "gateway.asks",
 } if {
-	verdict == "deny"
+	input.result
+}
+
+reasons contains {
+	"code": "answer_not_expected",
+	"message": "This answers an upstream that may not ask you anything.",
+	"rule": "gateway.asks",
+} if {
+	not input.result
 }

@@ -109,3 +109,20 @@ test_the_clients_answer_goes_where_the_question_may_come_from if {
 	answered("scribe", "engineers") == "deny"
 	answered("clinic", "clinicians") == "deny"
 }
+
+sent_along(upstream, group) := decision if {
+	document := object.union(answer(upstream, group), {
+		"tool": {"name": "x", "annotations": {"readOnlyHint": true}, "changed": false},
+		"message": {"kind": "request", "method": "tools/call", "name": "x", "params": {"inputResponses": {"q": {"action": "accept"}}}},
+	})
+	decision := data.gateway.call.decision with input as document with data.gateway.settings.from_upstream as from_upstream
+}
+
+test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
+	sent_along("scribe", "clinicians").effect == "allow"
+	every asked in [["scribe", "engineers"], ["clinic", "clinicians"]] {
+		decision := sent_along(asked[0], asked[1])
+		decision.effect == "deny"
+		{reason.code | some reason in decision.reasons} == {"answer_not_expected"}
+	}
+}

@@ -11,9 +11,10 @@ package gateway.call
 #   reasons   a set of {"code", "message", "rule"}: why, when the verdict is not "allow". For each code that holds a
 #             call, `settings.approvals` says on whose terms.
 #
-# `grants`, `tools` and `sql` always guard, and `pins` guards tools that changed. Every other guard is switched on by
-# its settings being there, under its own name in `settings.guards`, and costs nothing when they are not. A name there
-# without a guard refuses every call. What refuses may give way to an emergency: see `gateway.emergency`.
+# `grants`, `tools` and `sql` always guard, `pins` guards tools that changed, and `asks` what answers an upstream's
+# questions. Every other guard is switched on by its settings being there, under its own name in `settings.guards`, and
+# costs nothing when they are not. A name there without a guard refuses every call. What refuses may give way to an
+# emergency: see `gateway.emergency`.
 # To add one: write the package, name it in the table below, describe its settings in policies/schema/settings.json.
 # One that guards results too is named in result.rego as well.
 #
@@ -35,6 +36,10 @@ reasons("sql") := data.gateway.sql.reasons
 verdict("budgets") := data.gateway.budgets.verdict
 
 reasons("budgets") := data.gateway.budgets.reasons
+
+verdict("asks") := data.gateway.asks.verdict
+
+reasons("asks") := data.gateway.asks.reasons
 
 verdict("pins") := data.gateway.pins.verdict
 
@@ -70,6 +75,7 @@ decision := {"effect": "allow"} if {
 	data.gateway.sql.verdict == "allow"
 	count(data.gateway.settings.guards) == 0
 	not input.tool.changed
+	not input.message.params.inputResponses
 } else := object.union({"effect": "allow"}, labelled) if {
 	data.gateway.grants.verdict == "allow"
 	data.gateway.tools.verdict == "allow"
@@ -78,6 +84,7 @@ decision := {"effect": "allow"} if {
 		verdict(guard) == "allow"
 	}
 	not input.tool.changed
+	not input.message.params.inputResponses
 } else := object.union(ruling, labelled)
 
 # What the purpose of use makes of the decision in the records. An emergency has labels of its own.
@@ -116,9 +123,12 @@ explained(guard) if {
 
 guards := array.concat(constant, [name | some name, _ in data.gateway.settings.guards])
 
-constant := ["grants", "tools", "sql", "pins"] if {
-	input.tool.changed == true
-} else := ["grants", "tools", "sql"]
+constant := array.concat(["grants", "tools", "sql"], sort(sometimes))
+
+sometimes contains "pins" if input.tool.changed == true
+
+# What the client has to say to what the upstream asked, sent along with the call that it asked at (MCP 2026-07-28).
+sometimes contains "asks" if input.message.params.inputResponses
 
 default undenied := false
 
