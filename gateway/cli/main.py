@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,5 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GatewayError as fault:
         print(f"phigate: {fault.detail}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads our output has enough. What is still in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -308,3 +310,17 @@ def test_a_query_is_explained_by_the_rules_that_it_names(place, said):
     query = "not data.p.allow; data.p.reasons"
     assert ask(place, query, "-i", place / "one.json", "--explain", "full", "-f", "json") == 0
     assert [rule["rule"] for rule in json.loads(said())["explanation"]] == ["data.p.allow", "data.p.reasons"]
+
+
+def test_a_rule_can_be_named_by_its_path_as_decision_logs_do(place, said):
+    assert ask(place, "p/reasons", "-i", place / "one.json", "-f", "raw") == 0
+    assert said() == "[]\n"
+
+
+def test_a_reader_that_has_read_enough_ends_the_command_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gateway", "policy", "eval", "1", "-f", "values"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,9 @@ from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.types import Document, Json
 from gateway.pdp import ask
 from gateway.pdp.ask import Answer
+
+_PATH = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)+")
+"""A rule's path as decision logs have it. As Rego it would divide names that stand for nothing."""
 
 _NAMES = {entrypoint.name.lower(): entrypoint for entrypoint in Entrypoint}
 
@@ -86,7 +90,7 @@ def _query(text: str) -> tuple[Entrypoint | None, str]:
         rule = "data." + entrypoint.value.replace("/", ".")
         if text in (entrypoint.name.lower(), entrypoint.value, rule):
             return entrypoint, rule
-    return None, text
+    return None, "data." + text.replace("/", ".") if _PATH.fullmatch(text) else text
 
 
 def _json(answer: Answer, _entrypoint: Entrypoint | None, explain: str) -> None:
