@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,8 +68,7 @@ def _literal(content: bytes, path: str) -> Any:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
             raise PolicyFault(f"{path}: the member {twice[:80]!r} is there twice in one object. Keep one of them.")
         return found
 
@@ -80,15 +80,17 @@ def _literal(content: bytes, path: str) -> Any:
 
 def _bounded(value: Any, path: str) -> None:
     """Refuse what the engine would not hold as it is written: great depth, and whole numbers beyond 64 bits."""
-    waiting: list[tuple[int, Any]] = [(0, value)]
+    waiting: list[tuple[int, Any]] = [(0, [value])]
     while waiting:
         depth, at = waiting.pop()
         if depth > NESTING_MAX:
             raise PolicyFault(f"{path}: nested deeper than {NESTING_MAX}.")
-        if isinstance(at, dict | list):
-            waiting.extend((depth + 1, inner) for inner in (at.values() if isinstance(at, dict) else at))
-        elif isinstance(at, Digits) and _INTEGER.fullmatch(at):
-            _whole(at, path)
+        for inner in at.values() if type(at) is dict else at:
+            kind = type(inner)
+            if kind is dict or kind is list:
+                waiting.append((depth + 1, inner))
+            elif kind is Digits and _INTEGER.fullmatch(inner):
+                _whole(inner, path)
 
 
 def _whole(digits: str, path: str) -> int:

@@ -125,3 +125,10 @@ def test_bytes_of_any_kind_end_in_a_value_or_a_policy_fault(content):
             structured.canonical_text(content, path)
         except PolicyFault:
             continue
+
+
+def test_attack_finding_the_member_that_is_there_twice_takes_no_long_search():
+    names = [f"a{number}" for number in range(60_000)]
+    content = ("{" + ",".join(f'"{name}":1' for name in [*names, names[-1]]) + "}").encode()
+
+    assert "'a59999' is there twice" in refusal(content)
