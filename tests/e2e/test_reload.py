@@ -63,10 +63,12 @@ async def test_a_changed_policy_decides_without_a_restart_and_a_bad_one_never_do
 
     await until(denied)
 
-    # One that would allow all, but does not pass its own tests, and one that is not even Rego.
+    # One that would allow all, but fails its own tests, one that is not even Rego, and one that takes all memory.
     rule = policies / "gateway" / "call" / "call.rego"
     good = rule.read_text()
-    for bad in (good.replace('"effect": "deny"', '"effect": "allow"'), good + "\nallow if {"):
+    bomb = 'decision := {"effect": "allow"} if count(x31) > 1\nx0 := "x"\n'
+    bomb += "".join(f"x{n + 1} := concat(x{n}, [x{n}, x{n}, x{n}])\n" for n in range(31))
+    for bad in (good.replace('"effect": "deny"', '"effect": "allow"'), good + "\nallow if {", f"{good}\n{bomb}"):
         assert bad != good
         refusals = gateway.log.read_text().count("is not used and the one before stays")
         rule.write_text(bad)
