@@ -24,7 +24,7 @@ from gateway.core.facts import call as call_facts
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, UpstreamRef
+from gateway.core.types import ApprovalId, Digest, Document, Era, ExchangeId, UpstreamRef
 from gateway.driver import World, timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
@@ -183,7 +183,8 @@ async def _worlds(
     sealer = Sealer(keys.session_seal, now)
     worlds: dict[str, World] = {}
     for settings in config.upstreams:
-        upstream = await stack.enter_async_context(opened(_settings(settings, config.gateway.max_in_flight)))
+        wire = _settings(settings, config.gateway.max_in_flight)
+        upstream = await stack.enter_async_context(opened(wire, settings.era))
         worlds[settings.name] = World(
             pdp=lambda: policy.current,
             evidence=log,
@@ -228,7 +229,7 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
         resource=config.resource(settings.name),
         world=world,
         facts=partial(call_facts.of, reading=_reading(settings)),
-        greets=settings.url is None,
+        greets=settings.url is None or settings.era is not Era.LEGACY,
     )
 
 

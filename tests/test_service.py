@@ -12,7 +12,9 @@ from gateway.upstream.base import HttpSettings, StdioSettings
 def upstream(**changes):
     given = {"name": "clinic", "url": "http://127.0.0.1:9/mcp", "command": (), "cwd": Path("/"), "environment": {}}
     given |= {"headers": {}, "labels": {}, "connect_s": 5, "idle_s": 60, "call_s": 300, "max_response_bytes": 1 << 20}
-    return UpstreamConfig(**{**given, "max_depth": 64, "sql": {}, "sql_dialect": "", **changes})
+    return UpstreamConfig(
+        **{**given, "max_depth": 64, "era": None, "fhir": {}, "fhir_bases": (), "sql": {}, "sql_dialect": "", **changes}
+    )
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 512, 5000])

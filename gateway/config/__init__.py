@@ -19,7 +19,7 @@ from gateway.config.table import Faults, Table, lines
 from gateway.core.errors import ConfigFault
 from gateway.core.facts.fhir_template import Template
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
-from gateway.core.types import Document
+from gateway.core.types import Document, Era
 from gateway.identity.settings import IssuerConfig
 
 MAX_FILE_BYTES = 1 << 20
@@ -78,6 +78,8 @@ class UpstreamConfig:
     call_s: float
     max_response_bytes: int
     max_depth: int
+    era: Era | None
+    """The one era that it speaks; None where the gateway is to find out."""
     sql: Mapping[str, str]
     """Tool name -> the argument of it that holds SQL."""
     sql_dialect: str
@@ -257,6 +259,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         what = "is http beyond this machine, so PHI would cross the network in the clear"
         table.fault("url", what, "use https, or say allow_http = true if the network itself is encrypted")
     no_args: tuple[str, ...] = ()
+    no_era: Era | None = None
     args = table.take("args", values.arguments, no_args)
     config = UpstreamConfig(
         name=table.need("name", values.upstream_name, "", fix='add name = "…", which becomes /mcp/<name>'),
@@ -274,6 +277,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         call_s=table.take("call_s", values.seconds(0.1, 86_400), 300.0),
         max_response_bytes=table.take("max_response_bytes", values.whole(1024, 1 << 30), 16 << 20),
         max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), DEPTH_CEILING),
+        era=table.take("era", values.era, no_era),
         sql=table.take("sql", values.names_to_names, {}),
         sql_dialect=table.take("sql_dialect", values.sql_dialect, ""),
         fhir=table.take("fhir", values.fhir_templates, {}),

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from gateway.config.table import Wrong, did_you_mean, shown
 from gateway.core.facts import fhir_template
 from gateway.core.facts.fhir_template import Template
-from gateway.core.types import Document, Json
+from gateway.core.types import Document, Era, Json
 
 T = TypeVar("T")
 
@@ -239,6 +239,15 @@ def sql_dialect(value: Any) -> str:
     if name not in SQL_DIALECTS:
         raise Wrong(f"names no known dialect ({shown(name)})", did_you_mean(name, SQL_DIALECTS))
     return name
+
+
+def era(value: Any) -> Era | None:
+    """`auto` (None), `legacy` or `modern`."""
+    name = text(value)
+    known = ("auto", *(each.value for each in Era))
+    if name not in known:
+        raise Wrong(f"names no era of MCP ({shown(name)})", did_you_mean(name, known))
+    return None if name == "auto" else Era(name)
 
 
 def labels(value: Any) -> Document:

@@ -90,8 +90,9 @@ class Conversation(Protocol):
     Every method raises UpstreamFault, within the configured deadlines and limits, and nothing else but cancellation.
     """
 
-    upstream_session: str | None
-    """The session id that the upstream has just assigned, after the response to `initialize` was received."""
+    @property
+    def upstream_session(self) -> str | None:
+        """The session id that the upstream has just assigned, after the response to `initialize` was received."""
 
     async def send(self, message: Message) -> None:
         """Send the client's message. Called once, first. Does not wait for anything to come back."""

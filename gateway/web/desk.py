@@ -39,7 +39,8 @@ class Door:
     world: World
     facts: Callable[[Message], Document]
     greets: bool = False
-    """Whether a session's greeting must be kept, to introduce it to another process of a stdio upstream."""
+    """Whether a session's greeting must be kept: to introduce it to another process of a stdio upstream, or in each
+    request to a modern one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from gateway.core.replies import Reply
 from gateway.core.types import Document, Era, ExchangeId, Principal, Tool
 from gateway.driver import Driver
 from gateway.upstream.base import Link
+from gateway.upstream.bridge import BRIDGED
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Desk, Door
 from gateway.web.inbound import Inbound, read_body
@@ -64,7 +65,7 @@ class Visit:
             link = await self._link(message, era, version)
             message, answers = self._unsealed(message, link)
             tool = await self._tool(message)
-            link = replace(link, mirrored=self._mirrored(message, tool)) if era is Era.MODERN else link
+            link = replace(link, mirrored=self._mirrored(message, tool, link))
             facts = await self._facts(message, len(data))
         except ClientFault as fault:
             reply = replies.client_fault(fault, _ident(message))
@@ -180,10 +181,13 @@ class Visit:
             return None
         return await self.desk.sessions.tool(self.door.ref.name, policy_input.name_of(message))
 
-    def _mirrored(self, message: Message, tool: Tool | None) -> tuple[tuple[str, str], ...]:
-        """The `Mcp-Param-*` headers that repeat the body and may go on."""
-        schema = tool.definition.get("inputSchema") if tool is not None else None
-        return mirrored.passing(self.request.headers, message, schema if isinstance(schema, dict) else None)
+    def _mirrored(self, message: Message, tool: Tool | None, link: Link) -> tuple[tuple[str, str], ...]:
+        """The `Mcp-Param-*` headers that go on: the client's that repeat the body, or those that a bridge adds."""
+        found = tool.definition.get("inputSchema") if tool is not None else None
+        schema = found if isinstance(found, dict) else None
+        if link.era is Era.MODERN:
+            return mirrored.passing(self.request.headers, message, schema)
+        return mirrored.needed(message, schema) if link.upstream_session == BRIDGED else ()
 
     async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
         driver = Driver(call, self.door.world, link, client := self._client(call))

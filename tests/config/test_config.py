@@ -281,6 +281,7 @@ def test_a_fault_of_an_issuer_is_named_at_its_line(faults, line, told):
         ('url = "https://a.b"\nsql = { q = "sql" }', "upstream[1].sql_dialect: is missing"),
         ('url = "https://a.b"\nsql = { q = 1 }\nsql_dialect = "mysql"', "must be a text"),
         ('url = "https://a.b"\nsql_dialect = "postgresql"', "did you mean 'postgres'?"),
+        ('url = "https://a.b"\nera = "moderne"', "did you mean 'modern'?"),
         ('url = "https://a.b"\nmax_response_bytes = 0', "use 1024 to"),
     ],
 )  # fmt: skip
@@ -447,7 +448,7 @@ odd_values = st.recursive(
 known = st.sampled_from(
     [
         *"listen public_url workers allowed_hosts store keys origin bundle reload_s url audience algorithms".split(),
-        *"groups_claim name command args env cwd headers_env headers_file labels sql sql_dialect allow_http".split(),
+        *"groups_claim name command args env cwd headers_env headers_file labels era sql sql_dialect allow_http".split(),
         *("x", '""', "'a b'", "a.b"),
     ]
 )

@@ -42,7 +42,7 @@ def behind_gateway(place: Path, issuer: Issuer, upstream: dict[str, Any]) -> Ite
         "allowed_origins": [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")],
     }
     with harness.running(
-        place, issuer, [Upstream("everything", upstream)], settings={"gateway": settings}, policy=_opened
+        place, issuer, [Upstream("everything", upstream)], settings={"gateway": settings}, policy=opened
     ) as gateway:
         command = [sys.executable, "-m", "tests.conformance.shim", str(port), str(gateway.port)]
         environment = {**real_parts.environment(), shim.TOKEN: issuer.token(WHO, [WHO])}
@@ -51,8 +51,8 @@ def behind_gateway(place: Path, issuer: Issuer, upstream: dict[str, Any]) -> Ite
             yield f"http://127.0.0.1:{port}/mcp/everything"
 
 
-def _opened(policies: Path) -> None:
-    """The fixture's tools carry no annotations and ask back on purpose: both are opened for the suite's role."""
+def opened(policies: Path) -> None:
+    """A policy for the fixture, whose tools carry no annotations and ask back on purpose: its role may have both."""
 
     def change(settings: dict[str, Any]) -> None:
         settings["groups"][WHO] = WHO

@@ -239,15 +239,24 @@ def change_settings(policies: Path, change: Callable[[dict[str, Any]], None]) ->
 
 @asynccontextmanager
 async def client(
-    gateway: Gateway, upstream: str, who: str, *, mode: str = "auto", **more: Any
+    gateway: Gateway, upstream: str, who: str, *, groups: Sequence[str] | None = None, mode: str = "auto", **more: Any
 ) -> AsyncIterator[Client]:
     """The official Python client of somebody at an upstream. `mode`: auto, legacy or a modern version."""
-    headers = {"authorization": f"Bearer {gateway.issuer.token(who)}"}
+    headers = {"authorization": f"Bearer {gateway.issuer.token(who, groups)}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(gateway.mcp(upstream), http_client=http), mode=mode, **more) as session,
     ):
         yield session
+
+
+def post(gateway: Gateway, upstream: str, message: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """The answer to one message, whether it came as JSON or as the last event of a stream."""
+    response = httpx2.post(gateway.mcp(upstream), json=message, headers={**ACCEPT, **headers}, timeout=60)
+    if response.headers["content-type"] != "text/event-stream":
+        return dict(response.json())
+    data = [line for line in response.text.splitlines() if line.startswith("data: ")]
+    return dict(json.loads(data[-1].removeprefix("data: ")))
 
 
 async def list_tools(gateway: Gateway, who: str, *upstreams: str) -> None:

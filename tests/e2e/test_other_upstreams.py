@@ -42,9 +42,9 @@ async def test_writing_a_file_is_for_those_whose_role_writes(gateway, letter):
     assert text_of(result) != "synthetic"
 
 
-async def test_a_client_that_knows_both_eras_falls_back_to_what_a_legacy_program_speaks(gateway):
+async def test_a_client_that_knows_both_eras_speaks_the_newer_one_whatever_the_program_speaks(gateway):
     async with harness.client(gateway, "everything", "analyst", mode="auto") as client:
-        assert client.protocol_version == "2025-11-25"
+        assert client.protocol_version == "2026-07-28"
         assert "echo" in text_of(await client.call_tool("echo", {"message": "echo"})).lower()
 
 

@@ -13,7 +13,7 @@ import trio
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era, SessionId
-from gateway.upstream import opened
+from gateway.upstream import wire
 from gateway.upstream.base import Deadlines, HttpSettings, Link, StdioSettings
 from tests import real_parts
 from tests.upstream.wires import ask
@@ -55,7 +55,7 @@ async def sdk_server():
         )
         with trio.fail_after(20):
             port = int(await line_of(process.stdout))
-            async with opened(HttpSettings("sdk", f"http://127.0.0.1:{port}/mcp")) as upstream:
+            async with wire(HttpSettings("sdk", f"http://127.0.0.1:{port}/mcp")) as upstream:
                 yield upstream, process.stdout
         nursery.cancel_scope.cancel()
 
@@ -131,7 +131,7 @@ async def test_the_official_servers_legacy_stream_opens_and_is_left():
 async def npm_server(name, *arguments, cwd):
     command = (str(await trio.to_thread.run_sync(real_parts.npm_tool, name)), *arguments)
     settings = StdioSettings("npm", command, cwd, real_parts.environment(), deadlines=Deadlines(connect_s=20))
-    async with opened(settings) as upstream:
+    async with wire(settings) as upstream:
         with trio.fail_after(60):
             yield upstream
 
@@ -175,7 +175,7 @@ async def test_a_database_through_mcp_alchemy_in_the_modern_era(tmp_path):
     command = (str(await trio.to_thread.run_sync(real_parts.python_tool, "mcp-alchemy")),)
     environment = {"PATH": "/usr/bin:/bin", "DB_URL": f"sqlite:///{tmp_path}/clinic.db"}
 
-    async with opened(StdioSettings("db", command, tmp_path, environment)) as upstream:
+    async with wire(StdioSettings("db", command, tmp_path, environment)) as upstream:
         with trio.fail_after(60):
             tables = await ask(upstream, tool("all_table_names"), MODERN)
             rows = await ask(upstream, tool("execute_query", query="select ward from visit"), MODERN)

@@ -13,7 +13,7 @@ import trio.testing
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Failure, Limits, Notification, Request, Success
 from gateway.core.types import Era, SessionId
-from gateway.upstream import opened
+from gateway.upstream import wire
 from gateway.upstream.base import Bounds, Deadlines, Link, StdioSettings
 from tests.upstream.wires import ask
 
@@ -31,7 +31,7 @@ def tool(name, ident="call", **params):
 @asynccontextmanager
 async def program(tmp_path, **changed):
     usual = {"cwd": tmp_path, "environment": {"PATH": os.defpath, "CLINIC": "synthetic"}}
-    async with opened(StdioSettings("clinic", **({"command": PROGRAM} | usual | changed))) as upstream:
+    async with wire(StdioSettings("clinic", **({"command": PROGRAM} | usual | changed))) as upstream:
         with trio.fail_after(15):
             yield upstream
 

@@ -24,7 +24,12 @@ META = "_meta"
 PROGRESS_TOKEN = "progressToken"
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
+LOG_LEVEL = "io.modelcontextprotocol/logLevel"
+SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+OF_THE_REQUEST = frozenset({PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL})
+"""Members of `_meta` in which each modern request introduces its client (2026-07-28, Request Metadata)."""
 
 CLIENT_REQUESTS = frozenset({
     COMPLETE, INITIALIZE, "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",

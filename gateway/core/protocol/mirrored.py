@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.core.protocol.jsonrpc import Message, Request
-from gateway.core.protocol.versions import Headers, decode_header, mismatch
+from gateway.core.protocol.versions import Headers, decode_header, encode_header, mismatch
 from gateway.core.types import Document, Json
 
 _PREFIX = b"mcp-param-"
@@ -39,6 +39,15 @@ def passing(headers: Headers, message: Message, schema: Document | None) -> tupl
             if plain not in scalars:
                 raise mismatch(f"Mcp-Param-{name}", "a value that no argument has")
     return tuple((f"mcp-param-{name}", raw) for name, (raw, _) in sent.items())
+
+
+def needed(message: Message, schema: Document | None) -> tuple[tuple[str, str], ...]:
+    """The `Mcp-Param-*` headers of a call whose client does not know of them: a legacy one, of a modern upstream."""
+    if schema is None or not isinstance(message, Request):
+        return ()
+    arguments = message.params.get("arguments", {})
+    values = ((name, _text(_at(arguments, path))) for name, path in _annotated(schema))
+    return tuple((f"mcp-param-{name}", encode_header(value)) for name, value in values if value is not None)
 
 
 def _sent(headers: Headers) -> dict[str, tuple[str, str]]:
