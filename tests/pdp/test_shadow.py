@@ -210,7 +210,8 @@ async def test_a_refused_candidate_leaves_the_one_before_and_a_good_one_takes_it
         assert (await watched.told("difference"))["candidate"] == NO_EVE.digest
 
 
-async def test_a_candidate_that_keeps_ending_its_process_is_given_up_until_it_is_changed():
+async def test_a_candidate_that_keeps_ending_its_process_is_given_up_until_it_is_changed(monkeypatch):
+    monkeypatch.setattr(shadow, "LIVES", 2)
     async with watching(HUNGRY) as (watched, source):
         await watched.until(state="comparing")
         for number in range(shadow.LIVES):

@@ -40,6 +40,8 @@ EACH_S = 30.0
 CALIBRATION_S = 2.0
 """After which it is said how long the rest will take."""
 WORTH_TELLING_S = 3.0
+LEAVE_S = 2.0
+"""How long an interrupted command waits for its children, of which one may be stuck; each has its own limit."""
 
 Target = Callable[[bytes], Iterable[bytes]]
 
@@ -140,7 +142,9 @@ def cores(arguments: Namespace) -> int:
     given: int | None = arguments.jobs
     if given is not None and given < 1:
         raise PolicyFault("--jobs is at least 1.")
-    return given or len(os.sched_getaffinity(0))
+    if given is not None:
+        return given
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(target: Target, whole: Job, scope: Range, *, processes: int, console: Console) -> Iterator[Document]:
@@ -238,7 +242,7 @@ def _answers(target: Target, jobs: list[Job]) -> Iterator[Document]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(LEAVE_S)
 
 
 def _attend(target: Target, job: Job, told: _Told, stop: threading.Event) -> None:
