@@ -39,18 +39,18 @@ def test_the_shipped_library_has_not_even_a_warning(policies, capsys):
     assert (code, capsys.readouterr().out.splitlines()[-1]) == (0, f"No faults in {len(LIBRARY.sources)} sources.")
 
 
-def test_a_fault_is_shown_with_its_line_a_caret_its_fix_and_its_page(policies, capsys):
-    (policies / "gateway/more").mkdir()
-    (policies / "gateway/more/more.rego").write_text("package gateway.more\n\nx if {\n\twalk(input)\n}\n")
+def test_a_fault_is_shown_with_its_line_a_caret_its_fix_and_its_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("more.rego").write_text("package gateway.more\n\nx if {\n\twalk(input)\n}\n")
 
-    assert check(policies) == 1
+    assert check("more.rego") == 1
     reason = "`walk(x)` used as a value yields nothing in this engine, so the rule never holds."
     assert capsys.readouterr().out.splitlines() == [
-        f"policies/gateway/more/more.rego:4:2: error: {reason} [walk-as-value]",
+        f"more.rego:4:2: error: {reason} [walk-as-value]",
         "    4 |  walk(input)",
         "      |  ^",
         "  Fix: write `walk(x, [path, value])`. (docs/lint.md#walk-as-value)",
-        f"1 error(s), 0 warning(s) in {len(LIBRARY.sources) + 1} sources.",
+        "1 error(s), 0 warning(s) in 1 sources.",
     ]
 
 

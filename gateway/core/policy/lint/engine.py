@@ -184,27 +184,38 @@ def _own(policy: Policy, scope: Scope, name: Path) -> bool:
 
 
 def _on_a_cycle(edges: Mapping[Path, frozenset[Path]]) -> frozenset[Path]:
-    """The nodes from which some way leads back to themselves: what is left when leaves are taken off both ends."""
-    left = {path: set(used) & edges.keys() for path, used in edges.items()}
-    while ends := [path for path, used in left.items() if not used]:
-        for path in ends:
-            del left[path]
-        for used in left.values():
-            used.difference_update(ends)
-    return frozenset(path for path in left if _returns(left, path))
+    """The nodes from which some way leads back to themselves: Tarjan's strongly connected components, in one pass."""
+    order: dict[Path, int] = {}
+    lowest: dict[Path, int] = {}
+    open_: dict[Path, None] = {}
+    found: set[Path] = set()
+    for start in edges:
+        waiting = [(start, iter(edges[start]))] if start not in order else []
+        while waiting:
+            at, following = waiting[-1]
+            if at not in order:
+                order[at] = lowest[at] = len(order)
+                open_[at] = None
+            below = next((path for path in following if path not in order or path in open_), None)
+            if below is not None and below not in order:
+                waiting.append((below, iter(edges[below])))
+            elif below is not None:
+                lowest[at] = min(lowest[at], order[below])
+            else:
+                waiting.pop()
+                if waiting:
+                    lowest[waiting[-1][0]] = min(lowest[waiting[-1][0]], lowest[at])
+                if lowest[at] == order[at]:
+                    found |= _closed(open_, at, edges)
+    return frozenset(found)
 
 
-def _returns(edges: Mapping[Path, set[Path]], start: Path) -> bool:
-    seen: set[Path] = set()
-    waiting = list(edges[start])
-    while waiting:
-        at = waiting.pop()
-        if at == start:
-            return True
-        if at not in seen:
-            seen.add(at)
-            waiting.extend(edges[at])
-    return False
+def _closed(open_: dict[Path, None], at: Path, edges: Mapping[Path, frozenset[Path]]) -> set[Path]:
+    """Take the component that begins with `at` off the open nodes; empty when it is no cycle."""
+    component: set[Path] = set()
+    while at not in component:
+        component.add(open_.popitem()[0])
+    return component if len(component) > 1 or at in edges[at] else set()
 
 
 def _declares(node: Json, name: str) -> bool:

@@ -153,6 +153,14 @@ class Policy:
         return frozenset(scope.path for scope in self.deciding)
 
     @cached_property
+    def own(self) -> Mapping[Path, frozenset[str]]:
+        """The names of the rules of each package."""
+        found: dict[Path, set[str]] = {}
+        for scope in self.scopes:
+            found.setdefault(scope.module.package, set()).add(scope.rule.path[len(scope.module.package)])
+        return {package: frozenset(names) for package, names in found.items()}
+
+    @cached_property
     def functions(self) -> Mapping[Path, tuple[Scope, ...]]:
         """The definitions of each function."""
         found: dict[Path, tuple[Scope, ...]] = {}

@@ -26,16 +26,15 @@ _PATTERNS = frozenset({"Var", "Array", "Object"})
 )
 def unsafe_variable(policy: Policy) -> Faults:
     """A name that is declared nowhere and stands nowhere that would bind it; also one that `some` only declares."""
-    own: dict[tuple[str, ...], set[str]] = {}
-    for scope in policy.scopes:
-        own.setdefault(scope.module.package, set()).add(scope.rule.path[len(scope.module.package)])
     for scope in policy.scopes:
         given = set(bound(scope))
-        known = own[scope.module.package] | scope.module.imports.keys() | {"data", "input", "_"} | given
+        known = scope.module.imports.keys() | {"data", "input", "_"} | given
         declared = {local.name for local in scope.rule.declared if local.by != "some"}
         for ref in scope.refs:
             name = ref.path[0]
-            if name not in known and name not in declared and not (len(ref.path) > 1 and name in ROOTS):
+            if name in known or name in policy.own[scope.module.package]:
+                continue
+            if name not in declared and not (len(ref.path) > 1 and name in ROOTS):
                 yield Fault(scope.file, ref.place, f"Nothing gives `{name}` a value.")
                 break
 

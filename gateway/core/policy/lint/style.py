@@ -48,15 +48,12 @@ def prefer_assign(policy: Policy) -> Faults:
 )
 def prefer_some(policy: Policy) -> Faults:
     """A name that is bound by an index alone."""
-    own = {scope.module.package: set[str]() for scope in policy.scopes}
     for scope in policy.scopes:
-        own[scope.module.package].add(scope.rule.path[len(scope.module.package)])
-    for scope in policy.scopes:
-        known = scope.rule.names | own[scope.module.package] | scope.module.imports.keys() | {"_", "input", "data"}
+        known = scope.rule.names | scope.module.imports.keys() | {"_", "input", "data"}
         told: set[str] = set()
         for name in indexed(scope):
             place = next((ref.place for ref in scope.refs if ref.path[0] == name), scope.rule.place)
-            if name not in known and name not in told:
+            if name not in known and name not in told and name not in policy.own[scope.module.package]:
                 told.add(name)
                 yield Fault(scope.file, place, f"`{name}` is declared nowhere.")
 

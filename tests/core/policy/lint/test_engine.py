@@ -1,9 +1,11 @@
 """What the engine does wrongly, shown on the engine, and the finding that keeps it from deciding."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.pdp.child import End
-from tests.core.policy.lint.policies import answer, end, found
+from tests.core.policy.lint.policies import answer, below_package, end, found, review
 
 SECRET = {"message": {"arguments": {"deep": "secret"}}}
 
@@ -46,6 +48,28 @@ def test_a_rule_that_needs_itself_fails_the_decision():
 
 def test_recursion_is_told_once_for_each_rule_of_the_circle():
     assert found("a if b\n\nb if c\n\nc if a\n\nd if a") == {"recursion"}
+
+
+@given(st.dictionaries(st.integers(0, 7), st.sets(st.integers(0, 7), max_size=3), min_size=1))
+def test_recursion_is_told_for_exactly_the_rules_on_a_circle(drawn):
+    uses = {at: used & drawn.keys() for at, used in drawn.items()}
+    reached = {at: set(used) for at, used in uses.items()}
+    for _ in uses:
+        reached = {at: seen.union(*(reached[other] for other in seen)) for at, seen in reached.items()}
+    body = "\n\n".join(
+        f"r{at} := [{', '.join(['1', *(f'r{other}' for other in sorted(used))])}]" for at, used in uses.items()
+    )
+    told = [one.reason for one in review(below_package(body)) if one.rule == "recursion"]
+
+    assert {reason.split("`")[1].rpartition(".")[2] for reason in told} == {
+        f"r{at}" for at in uses if at in reached[at]
+    }
+
+
+def test_a_chain_of_thousands_of_rules_is_followed_quickly():
+    body = "\n".join(f"r{number} := r{number + 1}" for number in range(5000)) + "\nr5000 := r0"
+
+    assert len([one for one in review(below_package(body)) if one.rule == "recursion"]) == 5001
 
 
 def test_the_clock_would_make_a_decision_that_cannot_be_checked_again():

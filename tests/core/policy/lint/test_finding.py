@@ -1,8 +1,13 @@
 """What a finding says, and what a comment may silence."""
 
-from gateway.core.policy.lint import in_characters
+import orjson
+
+from gateway.core.policy import lint
+from gateway.core.policy.bundle import Manifest, Source
+from gateway.core.policy.lint import Severity, in_characters
 from gateway.core.policy.syntax import Place
-from tests.core.policy.lint.policies import found, review
+from gateway.pdp.engine import load
+from tests.core.policy.lint.policies import PATH, found, review
 
 
 def test_a_finding_is_one_line_with_place_rule_reason_and_fix():
@@ -42,6 +47,14 @@ def test_a_comment_silences_a_warning_in_its_line_and_the_next():
     assert found('x if "a" == input.message.name # phigate ignore: use-in, yoda') == set()
     assert found('# phigate ignore: use-in\nx if "a" == input.message.name') == {"yoda"}
     assert found('# phigate ignore: yoda\n\nx if "a" == input.message.name') == {"yoda"}
+
+
+def test_admission_is_given_the_errors_alone():
+    sources = (Source(PATH, 'package gateway.call\n\nx if "a" == walk(input)\n'),)
+    tree = orjson.loads(load(sources, {}).get_ast_as_json())
+
+    assert {one.severity for one in lint.check(tree, {}, Manifest())} == {Severity.ERROR}
+    assert {one.severity for one in lint.review(tree, {}, Manifest())} == set(Severity)
 
 
 def test_no_comment_silences_an_error():
