@@ -67,6 +67,13 @@ def test_a_range_is_chosen_by_session_exchange_principal_upstream_time_or_leaves
     assert (code, report) == (0, {"decisions": decisions, "differences": [], "engine": replay.engine()})
 
 
+def test_a_range_without_decisions_proves_nothing_and_says_so(day, capsys):
+    place, _ = day
+
+    assert main(["policy", "replay", *options(place), "--first", "5", "--last", "4"]) == 0
+    assert capsys.readouterr().out == "There is no decision on record in this range.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -178,6 +178,8 @@ def _write(path: Path, page: str) -> None:
 
 def _pretty(document: Document, shares: list[Share]) -> RenderableType:
     changed, exchanges, decisions = (document[name] for name in ("changed", "exchanges_changed", "decisions"))
+    if not decisions:
+        return Text("There is no decision on record in this range.")
     if not shares and not document["stopped"]:
         return Text(f"{decisions:,} decisions: the candidate changes none.")
     parts: list[RenderableType] = [

@@ -119,6 +119,9 @@ def _tell(console: Console, count: int, found: list[Document]) -> None:
         _tell_values(console, item.get("values"))
     if len(found) > SHOWN:
         console.print(f"… and {len(found) - SHOWN:,} more: --format json has them all.")
+    if not count and not found:
+        console.print("There is no decision on record in this range.")
+        return
     if not found:
         console.print(f"{count:,} decisions replayed: all came out byte for byte as recorded.", highlight=False)
         return
