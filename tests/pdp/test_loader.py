@@ -209,7 +209,7 @@ async def test_the_watch_takes_up_what_is_new(tmp_path, nursery, opened):
 
     put(path, allowing(2))
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await receive.receive() == allowing(2).digest
 
 

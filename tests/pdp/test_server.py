@@ -151,7 +151,7 @@ async def test_a_server_that_holds_requests_is_asked_to_and_then_without_pause(s
         handler.reply(200, (("content-type", server.LONG_POLL_TYPE), ("etag", '"2"')), TWO)
 
     served.answer = hold
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_release_when_asked, served, 2)
             assert (await from_there.look()).archive == TWO
@@ -391,5 +391,5 @@ async def test_the_watch_takes_up_what_the_server_has(served, nursery, opened):
     served.answer = (200, (GZIP, ("etag", '"2"')), TWO)
     nursery.start_soon(active.watch)
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await receive.receive() == bundles.read(TWO).digest
