@@ -151,6 +151,13 @@ def test_labels_and_sql_settings_are_taken_over(load):
     assert (upstream.sql, upstream.sql_dialect) == ({"q": "sql"}, "tsql")
 
 
+def test_what_is_fhir_is_taken_over(load):
+    more = 'fhir_bases = ["https://ehr.example/r4", "fhir://"]\nfhir.search = "GET {type}?{params?}"\n'
+    upstream = load(GOOD + more).upstreams[0]
+    assert upstream.fhir_bases == ("https://ehr.example/r4", "fhir://")
+    assert upstream.fhir["search"].fill({"type": "Patient"}, ()).steps == ("Patient",)
+
+
 @pytest.mark.parametrize(
     ("written", "path"),
     [('"roles"', ("roles",)), ('"realm_access.roles"', ("realm_access", "roles")),
@@ -281,6 +288,10 @@ def test_a_fault_of_an_issuer_is_named_at_its_line(faults, line, told):
         ('url = "https://a.b"\nsql = { q = "sql" }', "upstream[1].sql_dialect: is missing"),
         ('url = "https://a.b"\nsql = { q = 1 }\nsql_dialect = "mysql"', "must be a text"),
         ('url = "https://a.b"\nsql_dialect = "postgresql"', "did you mean 'postgres'?"),
+        ('url = "https://a.b"\nfhir.x = "FETCH {type}"', "begins with no method"),
+        ('url = "https://a.b"\nfhir.x = 1', "must be a text"),
+        ('url = "https://a.b"\nfhir_bases = ["ehr.example"]', "what no URL begins with"),
+        ('url = "https://a.b"\nfhir_bases = ["https://a.b?x"]', "what no URL begins with"),
         ('url = "https://a.b"\nera = "moderne"', "did you mean 'modern'?"),
         ('url = "https://a.b"\nmax_response_bytes = 0', "use 1024 to"),
     ],

@@ -30,7 +30,7 @@ verdict := "allow" if {
 	}
 } else := "allow" if {
 	# Answers that a client sends along with a call do not say what they answer.
-	not input.result
+	input.phase == "call"
 	some method in ["elicitation/create", "roots/list", "sampling/createMessage"]
 	open(method)
 }

@@ -126,3 +126,9 @@ test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
 		{reason.code | some reason in decision.reasons} == {"answer_not_expected"}
 	}
 }
+
+test_what_is_no_result_is_no_answer_either if {
+	document := json.remove(said("scribe", "clinicians", {}), ["result"])
+	decision := data.gateway.result.decision with input as document with data.gateway.settings.from_upstream as from_upstream
+	decision.effect == "deny"
+}
