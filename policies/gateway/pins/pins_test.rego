@@ -11,7 +11,11 @@ call(changed) := {
 }
 
 decided(document, setting) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.changed_tools as setting
+	pinned := object.union(
+		object.remove(data.gateway.settings, ["guards"]),
+		{"guards": {}, "changed_tools": setting},
+	)
+	decision := data.gateway.call.decision with input as document with data.gateway.settings as pinned
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
