@@ -172,12 +172,14 @@ def _turn(ask: Callable[[], object], count: int) -> list[int]:
 
 def _report(console: Console, found: list[Case], taken: dict[tuple[str, str], list[int]]) -> int:
     table = Table(title=f"A decision of the library, µs on one core, beside OPA {VERSION}", box=box.SIMPLE)
+    table.padding = (0, 0, 0, 1)
+    table.pad_edge = False
     table.add_column("asked", no_wrap=True)
     for engine in ENGINES:
-        table.add_column(f"{engine}\np50", justify="right")
-        table.add_column("\np99", justify="right")
-    table.add_column("OPA /\nregorus", justify="right")
-    table.add_column("OPA /\ndecide", justify="right")
+        table.add_column(f"{engine}\np50", justify="right", no_wrap=True)
+        table.add_column("\np99", justify="right", no_wrap=True)
+    table.add_column("OPA/\nregorus", justify="right", no_wrap=True)
+    table.add_column("OPA/\ndecide", justify="right", no_wrap=True)
     slower = []
     for case in found:
         p50 = {engine: percentile_us(taken[case.name, engine], 50) for engine in ENGINES}
