@@ -281,6 +281,18 @@ def test_nothing_in_a_report_is_markup():
     assert page.text.count(evil) >= 10
 
 
+def test_a_long_table_is_cut_and_says_by_how_much():
+    rows = [{"principal": str(number), "decisions": 1} for number in range(report.ROWS + 7)]
+    change = {"kind": "newly-denied", "loosens": False, "decisions": 1, "exchanges": 1, "by_principal": rows}
+    change |= {"by_rule": [], "by_upstream": [], "by_tool": []}
+    made = {"candidate": "", "base": "", "first": 0, "last": 1, "filters": {}, "engine": "", "at": "", "seconds": 1}
+    document = {"decisions": 1, "changed": 1, "exchanges_changed": 1, "moot": 0, "stopped": [], "unreadable": []}
+
+    page = read(report.page({**document, "made": {**made, "processes": 1}, "changes": [change]}))
+
+    assert "… 7 more" in page.text
+
+
 def test_a_person_that_was_chosen_by_name_is_not_named_in_the_report(day, candidate, capsys):
     place, recorded = day
     same = candidate(CALL, MASKING, LISTING)

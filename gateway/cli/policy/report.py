@@ -8,13 +8,15 @@ from gateway.core.types import Document, Json
 
 BAR = 260
 """Width of the longest bar, in pixels."""
+ROWS = 50
+"""Lines of one table; JSON has all."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430 }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2rem 0 .3rem }
 h3 { font-size: .9rem; margin: 1rem 0 .2rem; color: #57606a }
 table { border-collapse: collapse; width: 100% } td, th { padding: .25rem .6rem .25rem 0; vertical-align: top }
-th { text-align: left; font-weight: 600; border-bottom: 1px solid #d0d7de } td.n { text-align: right }
+th { font-weight: 600; border-bottom: 1px solid #d0d7de } th:not(.n) { text-align: left } .n { text-align: right }
 td.bar { width: 270px } code { font: 12px/1.4 ui-monospace, monospace; overflow-wrap: anywhere }
 .loosens { color: #b42318 } .tightens { color: #8a5a00 } .made { color: #57606a; font-size: 13px }
 @media print { body { margin: 0; max-width: none } h2 { break-after: avoid } tr { break-inside: avoid } }
@@ -36,9 +38,9 @@ _TITLES = {
 }
 _GROUPS = (
     ("by_rule", "rule", "Rule"),
-    ("by_principal", "principal", "Principal"),
-    ("by_upstream", "upstream", "Upstream"),
     ("by_tool", "tool", "Tool or method"),
+    ("by_upstream", "upstream", "Upstream"),
+    ("by_principal", "principal", "Principal"),
 )
 
 
@@ -83,9 +85,13 @@ def _section(change: Document) -> str:
     for member, name, title in _GROUPS:
         rows = [row for row in _list(change[member]) if isinstance(row, dict)]
         most = max((_number(row["decisions"]) for row in rows), default=0)
-        lines = [_line(row, name, most, _class(change)) for row in rows]
+        lines = [_line(row, name, most, _class(change)) for row in rows[:ROWS]]
+        if len(rows) > ROWS:
+            lines.append(f"<tr><td>… {len(rows) - ROWS:,} more</td></tr>")
         samples = "<th>Such as the exchanges</th>" if name == "rule" else ""
-        parts.append(f"<table><tr><th>{title}</th><th>Decisions</th><th></th>{samples}</tr>{''.join(lines)}</table>")
+        parts.append(
+            f"<table><tr><th>{title}</th><th class=n>Decisions</th><th></th>{samples}</tr>{''.join(lines)}</table>"
+        )
     return "\n".join(parts)
 
 
