@@ -11,7 +11,7 @@ from gateway.core.masking import plan, profile
 from gateway.core.masking.phi import Phi
 from gateway.core.policy import decision, samples
 from gateway.core.policy.decision import Effect, Entrypoint
-from gateway.pdp import loader
+from gateway.pdp import admission, loader, suite
 from gateway.pdp.engine import Pdp
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,20 @@ def example(page):
 
 
 def with_settings(settings):
-    files = {name: content for name, content in loader.sources(POLICIES).items() if not name.endswith("_test.rego")}
-    files["gateway/settings/data.json"] = json.dumps(settings).encode()
+    files = {**loader.sources(POLICIES), "gateway/settings/data.json": json.dumps(settings).encode()}
     return loader.bundles.read(loader.bundles.build(files))
+
+
+@pytest.mark.parametrize("guard", [*SWITCHED, "asks"])
+def test_the_librarys_own_tests_hold_whichever_guards_a_site_switches_on(guard):
+    failed = [outcome.name for outcome in suite.run(with_settings(example(guard))) if outcome.word != "PASS"]
+    assert failed == []
+
+
+def test_a_library_with_all_guards_on_is_admitted():
+    guards = [example(guard)["guards"] for guard in SWITCHED]
+    together = {name: each for found in guards for name, each in found.items()}
+    admission.admit(with_settings({**SETTINGS, "guards": together}))
 
 
 @pytest.mark.parametrize("guard", [*SWITCHED, "asks"])

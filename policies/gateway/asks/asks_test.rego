@@ -28,8 +28,17 @@ modern(methods, origins) := {"kind": "success", "method": "", "is_error": false,
 
 failing(methods, origins) := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": methods, "opens": origins}
 
+# The rule is tested by itself, whichever guards a site has switched on.
+received(document) := decision if {
+	decision := data.gateway.result.decision with input as document with data.gateway.settings.guards as {}
+}
+
+decided(document) := decision if {
+	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {}
+}
+
 effect(upstream, group, result) := decision.effect if {
-	decision := data.gateway.result.decision with input as said(upstream, group, result)
+	decision := received(said(upstream, group, result))
 		with data.gateway.settings.from_upstream as from_upstream
 }
 
@@ -84,7 +93,7 @@ test_phishing_pages_of_other_origins_may_not_be_opened if {
 test_without_a_word_about_origins_no_page_is_opened if {
 	closed := json.remove(from_upstream, ["opens", "upstreams/scribe/opens"])
 	every result in each_way("elicitation/create", ["https://login.example"]) {
-		decision := data.gateway.result.decision with input as said("scribe", "clinicians", result)
+		decision := received(said("scribe", "clinicians", result))
 			with data.gateway.settings.from_upstream as closed
 		decision.effect == "deny"
 	}
@@ -100,7 +109,7 @@ answer(upstream, group) := {
 }
 
 answered(upstream, group) := decision.effect if {
-	decision := data.gateway.call.decision with input as answer(upstream, group)
+	decision := decided(answer(upstream, group))
 		with data.gateway.settings.from_upstream as from_upstream
 }
 
@@ -115,7 +124,7 @@ sent_along(upstream, group) := decision if {
 		"tool": {"name": "x", "annotations": {"readOnlyHint": true}, "changed": false},
 		"message": {"kind": "request", "method": "tools/call", "name": "x", "params": {"inputResponses": {"q": {"action": "accept"}}}},
 	})
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.from_upstream as from_upstream
+	decision := decided(document) with data.gateway.settings.from_upstream as from_upstream
 }
 
 test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
@@ -129,6 +138,6 @@ test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
 
 test_what_is_no_result_is_no_answer_either if {
 	document := json.remove(said("scribe", "clinicians", {}), ["result"])
-	decision := data.gateway.result.decision with input as document with data.gateway.settings.from_upstream as from_upstream
+	decision := received(document) with data.gateway.settings.from_upstream as from_upstream
 	decision.effect == "deny"
 }

@@ -168,24 +168,28 @@ test_one_bad_request_in_a_batch_refuses_it if {
 	decided(bulk).effect == "require_approval"
 }
 
+unguarded(document) := decision if {
+	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {}
+}
+
 # What a request does is known whether or not the guard is on.
 test_a_request_that_writes_is_a_write if {
 	writing := asked({"interaction": "update", "id": "5", "writes": true})
-	decision := data.gateway.call.decision with input as writing
+	decision := unguarded(writing)
 	codes(decision) == {"write"}
 	analyst := call([object.union(request, {"writes": true})], "analysts")
-	data.gateway.call.decision.effect == "deny" with input as analyst
+	unguarded(analyst).effect == "deny"
 	hinted := object.union(writing, {"tool": {"annotations": {"readOnlyHint": true}}})
-	data.gateway.call.decision.effect == "require_approval" with input as hinted
+	unguarded(hinted).effect == "require_approval"
 }
 
 test_a_request_that_only_reads_needs_no_word_of_the_upstream if {
-	data.gateway.call.decision == {"effect": "allow"} with input as asked({})
+	unguarded(asked({})) == {"effect": "allow"}
 }
 
 test_a_request_that_was_not_understood_is_a_write if {
 	document := json.patch(asked({}), [{"op": "replace", "path": "/facts/fhir", "value": {"understood": false, "requests": []}}])
-	codes(data.gateway.call.decision) == {"write"} with input as document
+	codes(unguarded(document)) == {"write"}
 }
 
 test_what_is_no_fhir_request_is_not_looked_at if {

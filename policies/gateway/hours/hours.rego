@@ -30,6 +30,9 @@ times := roles[data.gateway.roles.name] if roles := settings.hours.roles
 # Hours that end before they begin go through midnight, and belong to the day on which they begin. Text compares as
 # the clock does, once it is known to be a time of day.
 open(hours, of_role) if {
+	# What nanoseconds in 64 bits cannot say is no error, but outside all hours.
+	input.time > "1970"
+	input.time < "2200"
 	now := time.parse_rfc3339_ns(input.time)
 	at := time.format([now, hours.zone, "15:04"])
 	is_time(of_role.from)

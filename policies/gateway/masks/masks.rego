@@ -110,6 +110,10 @@ hidden(output) if {
 } else if {
 	count(output.fields) == 0
 	operator_of(output)
+} else if {
+	# A name that no mask rule could select by.
+	some field in output.fields
+	not regex.match(`[a-z0-9]`, field)
 }
 
 default descriptive := false
