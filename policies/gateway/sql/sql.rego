@@ -65,6 +65,11 @@ bounded(statement, kinds) if {
 	statement.aggregate == true
 	statement.kind in kinds.reads
 } else if {
+	# It reads no table, and calls nothing that could.
+	statement.tables == []
+	statement.functions == []
+	statement.kind in kinds.reads
+} else if {
 	statement.kind == "insert"
 	statement.kind in kinds.writes
 } else if {
