@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from gateway.core.errors import UpstreamFault
+from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
 from gateway.core.protocol.session import Ticket
 from gateway.core.types import ExchangeId, Principal, SessionId, UpstreamRef
@@ -18,6 +19,7 @@ from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
 from gateway.web.sealer import Sealer
 from tests.fakes.world import MOMENT, FakeUpstream, Scene
+from tests.playbooks.playbook import deny
 
 SEALER = Sealer(b"k" * 32, lambda: MOMENT)
 HEADERS = [
@@ -56,6 +58,7 @@ class Answer:
     status: int = 0
     sent: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
+    said: bytes = b"no JSON"
 
     async def __call__(self):
         scope = {"method": self.method, "path": "/mcp/clinic", "query_string": b""}
@@ -65,7 +68,7 @@ class Answer:
 
     async def _receive(self):
         await self.released.wait()
-        return {"type": "http.request", "body": b"no JSON", "more_body": False}
+        return {"type": "http.request", "body": self.said, "more_body": False}
 
     async def _send(self, event):
         if event["type"] == "http.response.start":
@@ -78,11 +81,11 @@ async def identify(authorization, *, resource, query):
     return Principal("https://idp.example", authorization, ())
 
 
-def serving(*, upstream=None, most=2):
+def serving(*, upstream=None, most=2, scene=None, sessions=None):
     """An endpoint, and the sessions behind it."""
-    scene = Scene({}, [])
+    scene = scene or Scene({}, [])
     scene.upstream = upstream or scene.upstream
-    sessions = Sessions()
+    sessions = sessions or Sessions()
     door = Door(UpstreamRef("clinic"), "https://gw.example/mcp/clinic", scene.world(), facts=lambda _: {})
     desk = Desk(
         doors={"clinic": door},
@@ -161,3 +164,72 @@ async def test_a_session_ends_although_the_upstream_is_down():
     assert (ended.status, ended.body) == (204, b"")
     assert sessions.closed == [("0199-mine", "client")]
     assert [link.upstream_session for link in upstream.told] == ["their-session"]
+
+
+class Served(Sessions):
+    """Every call belongs to one session, and no tool was ever listed."""
+
+    async def session(self, key, *, members, idle_s):
+        await trio.lowlevel.checkpoint()
+        return SessionId("s")
+
+    async def tool(self, upstream, name):
+        await trio.lowlevel.checkpoint()
+
+
+def claimed(**meta):
+    about = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "read", "arguments": {}, "_meta": {**about, **meta}}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+
+
+MODERN = [(b"mcp-protocol-version", b"2026-07-28"), (b"mcp-method", b"tools/call"), (b"mcp-name", b"read")]
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ({"phigate/emergency": True, "phigate/justification": "unconscious"}, {"requested": True, "justified": True}),
+        ({"phigate/emergency": True}, {"requested": True, "justified": False}),
+        (
+            {"phigate/emergency": True, "phigate/justification": ["unconscious"]},
+            {"requested": True, "justified": False},
+        ),
+        ({"phigate/emergency": "true", "phigate/justification": "unconscious"}, None),
+        ({"phigate/emergency": 1}, None),
+        ({"phigate/emergency": False}, None),
+        ({}, None),
+    ],
+)
+async def test_an_emergency_is_claimed_in_plain_words_or_not_at_all(meta, told):
+    scene = Scene({Entrypoint.CALL: [deny()]}, [])
+    endpoint, _ = serving(scene=scene, sessions=Served())
+    answer = Answer(endpoint, headers=MODERN, said=claimed(**meta))
+    answer.released.set()
+    await answer()
+
+    ((_, asked),) = scene.pdp.asked
+    assert asked.get("emergency") == told
+
+
+@pytest.mark.parametrize(
+    ("meta", "purpose", "why"),
+    [
+        ({"phigate/purpose": "TREAT", "phigate/justification": "ward round"}, "TREAT", "ward round"),
+        ({"phigate/purpose": ["TREAT"], "phigate/justification": 1}, "", None),
+        ({}, "", None),
+    ],
+)
+async def test_what_for_and_why_a_client_calls_is_told_as_it_says_it(meta, purpose, why):
+    scene = Scene({Entrypoint.CALL: [deny()]}, [])
+    endpoint, _ = serving(scene=scene, sessions=Served())
+    answer = Answer(endpoint, headers=MODERN, said=claimed(**meta))
+    answer.released.set()
+    await answer()
+
+    ((_, asked),) = scene.pdp.asked
+    assert (asked["purpose"], asked.get("justification")) == (purpose, why)
