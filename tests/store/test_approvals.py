@@ -24,6 +24,7 @@ from gateway.core.policy.decision import Decision, Effect, Entrypoint, Reason
 from gateway.core.records import Status
 from gateway.core.types import ApprovalId, Digest, Tool, UpstreamRef
 from gateway.store import approvals as store
+from gateway.store.approvals import Approvals
 from gateway.store.projection import KEPT_S
 from tests.fakes.evidence import Clock
 from tests.fakes.house import ALICE, BOB, CAROL, EVE, ISSUER, SECRET, TERMS, House, asked, edit, process
@@ -204,6 +205,20 @@ async def test_a_grant_is_impossible_once_policy_denies_the_call(house):
     assert (heard.state, heard.why) == (State.CANCELLED, approval.DENIED_NOW)
     assert (Entrypoint.CALL, asked(call).input) in house.policy.asked
     assert (await house.approvals.wait(held.approval)).detail == {"why": approval.DENIED_NOW}
+
+
+async def test_a_grant_is_decided_on_what_the_requester_has_used_by_then(house):
+    async def stamp(document):
+        return {**document, "usage": {"PT1H": {"calls": 7}}}
+
+    call = await house.call()
+    held = await house.hold(call)
+    reviewing = Approvals(house.log, house.policy.decide, url=str, stamp=stamp)
+    heard = await reviewing.resolve(held.approval, BOB, Verdict.GRANT, reason="checked")
+
+    assert isinstance(heard, Approval)
+    assert (Entrypoint.CALL, {**asked(call).input, "usage": {"PT1H": {"calls": 7}}}) in house.policy.asked
+    assert "usage" not in heard.ask.input
 
 
 async def test_who_is_no_reviewer_cannot_end_a_question_that_policy_now_denies(house):
