@@ -136,7 +136,7 @@ def test_the_words_and_numbers_of_the_policy_are_offered():
 
 
 def test_groups_of_the_policy_reach_the_principal():
-    groups = {group for document in made(Entrypoint.CALL) for group in document["principal"]["groups"]}
+    groups = {group for document in made(Entrypoint.CALL, mixes=200) for group in document["principal"]["groups"]}
 
     assert "surgeon" in groups
 
