@@ -96,7 +96,7 @@ def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
 
 
 def break_glass(call: Call, decided: Decided) -> Script[Call]:
-    """The call as it goes on: what policy allows for an emergency's sake is on record, to be reviewed, before it runs."""
+    """The call as it goes on: what policy allows for an emergency's sake is on record, for review, before it runs."""
     if decided.decision.labels.get("emergency") is not True:
         return call
     yield from append(records.emergency(call, decided))
