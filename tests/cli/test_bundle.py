@@ -92,6 +92,31 @@ def test_a_bundle_that_would_not_be_admitted_is_not_written(tmp_path, policies, 
     assert "recursion" in told
 
 
+def test_a_bundle_whose_cases_fail_is_not_written(tmp_path, policies, run):
+    cases = policies / "gateway/call/call_cases.yaml"
+    cases.write_text("entrypoint: call\ncases:\n  - note: nobody may call\n    want: {effect: allow}\n")
+
+    code, told = run("build", policies, "-o", tmp_path / "out.tar.gz")
+
+    assert code == 2
+    assert not (tmp_path / "out.tar.gz").exists()
+    assert f"{cases}:3: data.gateway.call: nobody may call: FAIL: effect is " in told
+    assert '"deny", wanted "allow"' in told
+
+    cases.write_text(cases.read_text().replace("allow", "deny"))
+    assert run("build", policies, "-o", tmp_path / "out.tar.gz")[0] == 0
+    assert "call_cases.yaml" not in bundle.read((tmp_path / "out.tar.gz").read_bytes()).files
+
+
+def test_a_bundle_whose_cases_cannot_be_read_is_not_written(tmp_path, policies, run):
+    (policies / "gateway/call/call_cases.yaml").write_text("cases:\n  - note: x\n    wants: {}\n")
+
+    code, told = run("build", policies, "-o", tmp_path / "out.tar.gz")
+
+    assert (code, "wants" in told) == (2, True), told
+    assert not (tmp_path / "out.tar.gz").exists()
+
+
 def test_verify_names_the_files_that_differ_from_the_source(tmp_path, policies, run):
     run("build", policies, "-o", tmp_path / "b.tar.gz")
     (policies / "gateway/settings/data.json").write_text('{"rows": 6}')
