@@ -48,7 +48,7 @@ conformance: $(DEV) ## the official MCP suite, directly and through the gateway,
 soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-bundle: $(DEV) ## build policies/ into bundles/
+bundle: $(DEV) ## build policies/ into the bundle that is shipped
 	@$(BIN)/phigate bundle build policies -o gateway/pdp/library.tar.gz
 
 docs: $(DEV) ## write anew what the documents quote: the commands' help, the schemas and the demo's output
