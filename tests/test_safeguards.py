@@ -20,7 +20,7 @@ from gateway.core.policy.bundle import Bundle
 from gateway.core.protocol.jsonrpc import Request, Success
 from gateway.core.types import Document, Era, ExchangeId, Json, Principal, UpstreamRef
 from gateway.driver import Driver, World
-from gateway.pdp import loader
+from gateway.pdp import admission, loader
 from gateway.pdp.engine import Pdp
 from gateway.store import emergencies, keys
 from gateway.store.reader import Reader
@@ -203,3 +203,9 @@ def test_a_policy_whose_budgets_cannot_be_counted_is_not_used() -> None:
 
     with pytest.raises(PolicyFault, match="cannot be counted"):
         Pdp(broken)
+    with pytest.raises(PolicyFault, match="cannot be counted"):
+        admission.admit(broken)
+
+
+def test_the_library_is_admitted_with_budgets_and_break_glass_switched_on() -> None:
+    admission.admit(library(guards=budget(rows=500, patients=50), emergency=EMERGENCY))

@@ -17,7 +17,7 @@ from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.lint import Schemas
 from gateway.core.types import Json
 from gateway.pdp import child, suite, trial
-from gateway.pdp.engine import load
+from gateway.pdp.engine import load, windows_of
 from gateway.pdp.schemas import schema
 
 FAULTS_TOLD = 20
@@ -58,8 +58,9 @@ def tried(asked: bytes) -> bytes:
 def faults_of(bundle: Bundle, *, decision_s: float) -> list[str]:
     """Why `bundle` may not decide; empty when it may. Runs the bundle in this process: for the child only.
 
-    Raises PolicyFault when the sources do not parse.
+    Raises PolicyFault when the sources do not parse, or its budgets cannot be counted.
     """
+    windows_of(bundle)
     found = [str(finding) for finding in lint.unparsed(bundle.sources)]
     if found:
         return found

@@ -53,7 +53,8 @@ class Rego(Protocol):
     def take_prints(self) -> list[str]: ...
 
 
-def _windows(bundle: Bundle) -> tuple[Window, ...]:
+def windows_of(bundle: Bundle) -> tuple[Window, ...]:
+    """The windows of time for which the policy has budgets. Raises PolicyFault when they cannot be counted."""
     try:
         return windows(bundle.data)
     except ValueError as fault:
@@ -121,7 +122,7 @@ class Pdp:
         """
         self.bundle: Digest = bundle.digest
         self.revision: str = bundle.manifest.revision
-        self.windows = _windows(bundle)
+        self.windows = windows_of(bundle)
         """The windows of time for which the policy has budgets."""
         self._deadline_ns = int(deadline_s * 1e9)
         self._bundles = orjson.dumps({bundle.name: {"revision": self.revision}})

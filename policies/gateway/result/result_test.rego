@@ -146,7 +146,7 @@ test_an_engineer_gets_what_holds_no_phi if {
 
 test_content_that_cannot_be_read_leaves_an_upstream_that_holds_no_phi if {
 	document := but({"profile": {"classes": {"BLOB": 1}}, "upstream": {"name": "images", "labels": {"phi": false}}})
-	data.gateway.result.decision.effect == "allow" with input as document
+	decided(document).effect == "allow"
 }
 
 test_content_that_cannot_be_read_is_withheld_until_approved if {
