@@ -264,8 +264,8 @@ def labels(value: Any) -> Document:
 
 
 def names_to_names(value: Any) -> Mapping[str, str]:
-    """A table of texts."""
-    return {text(name): text(item) for name, item in table(value).items()}
+    """A table of texts, which may be empty."""
+    return {text(name): item if item == "" else text(item) for name, item in table(value).items()}
 
 
 def fhir_templates(value: Any) -> Mapping[str, Template]:

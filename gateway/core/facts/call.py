@@ -31,7 +31,7 @@ class Reading:
     """How the messages to one upstream are read."""
 
     sql: Mapping[str, str] = field(default_factory=dict)
-    """Tool name -> its argument that holds SQL."""
+    """Tool name -> its argument that holds SQL; empty where none of them does, whatever it looks like."""
     dialect: str = ""
     fhir: Mapping[str, Template] = field(default_factory=dict)
     """Tool name -> how it makes a FHIR request of its arguments."""
@@ -67,8 +67,8 @@ def _of_tool(params: Document, reading: Reading) -> Document:
     found: Document = {"size": {"arguments": _size(arguments)}}
     name = params.get("name")
     configured = reading.sql.get(name) if isinstance(name, str) else None
-    text = _text(given.get(configured)) if configured is not None else _usual(given)
-    if configured is not None and text is None:
+    text = _usual(given) if configured is None else _text(given.get(configured)) if configured else None
+    if configured and text is None:
         found["sql"] = {"understood": False, "parse_error": "argument", "statements": [], "outputs": []}
     elif text is not None:
         found["sql"] = sql.facts(text, reading.dialect)

@@ -124,6 +124,8 @@ class Bridge:
             return False
         finally:
             await self.inner.end(link)
+        if isinstance(answer, Failure) and answer.code == versions.UNSUPPORTED_VERSION:
+            return True  # Only a modern upstream has this word; which version it wants it says to the client itself.
         result = answer.result if isinstance(answer, Success) else None
         told = result.get("supportedVersions") if isinstance(result, dict) else None
         return isinstance(told, list) and versions.LATEST_MODERN in told

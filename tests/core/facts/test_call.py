@@ -33,6 +33,10 @@ def test_a_configured_argument_is_sql_whatever_it_says() -> None:
     assert found["understood"] is False
 
 
+def test_a_tool_of_which_it_is_said_that_it_takes_no_sql_takes_none() -> None:
+    assert "sql" not in facts({"query": "SELECT * FROM users", "": "SELECT 1"}, sql_arguments={"run": ""})
+
+
 @pytest.mark.parametrize("arguments", [{}, {"cmd": 17}, {"cmd": ["SELECT 1", 2]}, None, [], "x"])
 def test_a_configured_argument_that_is_missing_is_not_understood(arguments: Json) -> None:
     found = facts(arguments, sql_arguments={"run": "cmd"})["sql"]
