@@ -126,6 +126,8 @@ class World:
     seal_request: Callable[[Request, SessionId], Request]
     """Gives an upstream's own request an id that only the gateway can have made, and that is good in one session."""
     unseal_response: Callable[[Message, SessionId], Message]
+    seal: Callable[[Document, str, int], str]
+    """Makes a document into text for one purpose, good for so many seconds."""
     standing: Standing
     hold_s: float = 45.0
     """How long a client is kept waiting for reviewers; clients give up at 60 s."""
@@ -218,6 +220,8 @@ class Driver:
                 return not self.client.gone
             case commands.Hold(ask):
                 return await self._hold(ask)
+            case commands.Seal(document, purpose, lives_s):
+                return self.world.seal(document, purpose, lives_s)
             case commands.Spend(approval, record):
                 return await self.world.approvals.spend(approval, record)
             case commands.Respond(message):

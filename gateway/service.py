@@ -194,6 +194,7 @@ async def _worlds(
             mask_key=keys.mask_token,
             seal_request=sealer.request,
             unseal_response=sealer.own_response,
+            seal=sealer.seal,
             standing=standing,
             hold_s=config.gateway.hold_s,
         )

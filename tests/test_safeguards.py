@@ -92,6 +92,7 @@ class Worker:
             mask_key=b"m" * 32,
             seal_request=lambda request, _: request,
             unseal_response=lambda message, _: message,
+            seal=lambda document, purpose, lives_s: f"sealed {document} for {purpose}",
             standing=standing,
         )
         link = Link(about.session, about.era, about.version)

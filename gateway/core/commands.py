@@ -79,6 +79,15 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """Make a document into text that only the gateway can read, good for one purpose and for so long."""
+
+    document: Document = field(repr=False)
+    purpose: str
+    lives_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spend:
     """Use up a grant for this exchange, durably, together with the record of it. False: somebody else already did."""
 
@@ -151,7 +160,20 @@ class Present:
 
 
 Command = (
-    Decide | Append | Hold | Spend | Forward | Listen | Receive | Respond | Inspect | Mask | Learn | Relay | Present
+    Decide
+    | Append
+    | Hold
+    | Seal
+    | Spend
+    | Forward
+    | Listen
+    | Receive
+    | Respond
+    | Inspect
+    | Mask
+    | Learn
+    | Relay
+    | Present
 )
 Script = Generator[Command, Any, T]
 
@@ -166,6 +188,10 @@ def append(record: Record) -> Script[LeafIndex]:
 
 def hold(ask: Ask) -> Script[Resolution]:
     return cast(Resolution, (yield Hold(ask)))
+
+
+def seal(document: Document, purpose: str, lives_s: int) -> Script[str]:
+    return cast(str, (yield Seal(document, purpose, lives_s)))
 
 
 def spend(approval: ApprovalId, record: Record) -> Script[bool]:

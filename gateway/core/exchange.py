@@ -32,13 +32,14 @@ from gateway.core.commands import (
     receive,
     relay,
     respond,
+    seal,
     spend,
 )
 from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
-from gateway.core.protocol import jsonrpc
+from gateway.core.protocol import caching, jsonrpc, paging
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply, promised_schema
@@ -153,7 +154,8 @@ def pass_on(call: Call, message: Message) -> Script[None]:
 
 def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Reply]:
     """Turn the upstream's response into the reply: filtered, decided, masked and recorded, in this order."""
-    seen, listed = yield from filter_catalogue(call, message)
+    page, cursor = paging.apart(call.message, message)
+    seen, listed = yield from filter_catalogue(call, page)
     body = jsonrpc.body(seen)
     profile = yield from inspect(body)
     terms = grant.detail if grant is not None else None
@@ -169,7 +171,11 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
         reply = replies.unmaskable(call)
         ending = Ending(Status.WITHHELD, reply, decided=decisions, upstream=message, why="unmaskable")
         return (yield from close(call, ending))
-    reply = Reply.of(jsonrpc.with_body(seen, masked.value), call.era)
+    value = caching.scoped(masked.value, decided.decision.labels)
+    if cursor is not None and isinstance(call.message, Request):
+        purpose = paging.purpose(call.actor, call.upstream.name, call.message)
+        value = paging.together(value, (yield from seal(cursor, purpose, paging.LIVES_S)))
+    reply = Reply.of(jsonrpc.with_body(seen, value), call.era)
     status = Status.REPLIED
     if not (yield from present()):
         status = Status.ABANDONED if grant is None else Status.KEPT

@@ -1,6 +1,6 @@
-"""What the gateway hands out and believes when it comes back: session ids, and the ids of upstream requests.
+"""What the gateway hands out and believes when it comes back: session ids, ids of upstream requests, cursors.
 
-Both are sealed with one key that all workers share, so no worker needs to remember what another one gave out.
+All are sealed with one key that all workers share, so no worker needs to remember what another one gave out.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Sealer:
 
     def session_id(self, ticket: Ticket) -> str:
         """The `Mcp-Session-Id` for a ticket."""
-        return self._seal(ticket.document(), "session", SESSION_S)
+        return self.seal(ticket.document(), "session", SESSION_S)
 
     def ticket(self, session_id: str) -> Ticket | None:
         """The ticket behind an `Mcp-Session-Id`."""
-        document = self._unseal(session_id, "session")
+        document = self.unseal(session_id, "session")
         return session.of(document) if document is not None else None
 
     def request(self, request: Request, session: SessionId) -> Request:
         """An upstream's request with an id that only this gateway can have made, to be answered in this session."""
-        return replace(request, id=self._seal({"id": request.id, "method": request.method}, _of(session), REQUEST_S))
+        return replace(request, id=self.seal({"id": request.id, "method": request.method}, _of(session), REQUEST_S))
 
     def response(self, message: Response, session: SessionId) -> tuple[Response, str] | None:
         """A client's response with the id that the upstream knows, and the method it answers.
@@ -48,7 +48,7 @@ class Sealer:
         None for an id that was given out in another session: a session is one principal's with one upstream, and what
         one upstream asked must not be answered at another, or by somebody else.
         """
-        document = self._unseal(message.id, _of(session)) if isinstance(message.id, str) else None
+        document = self.unseal(message.id, _of(session)) if isinstance(message.id, str) else None
         match document:
             case {"id": str() | int() as ident, "method": str(method)}:
                 return replace(message, id=ident), method
@@ -61,12 +61,14 @@ class Sealer:
             raise InternalFault("the gateway answered a request that no upstream made")
         return opened[0]
 
-    def _seal(self, document: Document, purpose: str, lifetime_s: int) -> str:
-        expires = int(self.now().timestamp()) + lifetime_s
+    def seal(self, document: Document, purpose: str, lives_s: int) -> str:
+        """`document` as text that is good for `purpose` alone and for `lives_s` seconds."""
+        expires = int(self.now().timestamp()) + lives_s
         nonce = os.urandom(token.NONCE_BYTES)
         return token.seal(document, key=self.key, nonce=nonce, purpose=purpose, expires=expires)
 
-    def _unseal(self, text: str, purpose: str) -> Document | None:
+    def unseal(self, text: str, purpose: str) -> Document | None:
+        """What `seal` was given; None when it was not, or for something else, or too long ago."""
         return token.unseal(text, key=self.key, purpose=purpose, now=int(self.now().timestamp()))
 
 

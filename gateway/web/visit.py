@@ -18,8 +18,8 @@ from gateway.core.call import EMERGENCY, JUSTIFICATION, LISTEN, PURPOSE, Call, E
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
 from gateway.core.policy import input as policy_input
-from gateway.core.protocol import jsonrpc, mcp, mirrored, versions
-from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Request, RequestId, Success
+from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, versions
+from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
 from gateway.core.types import Document, Era, ExchangeId, Principal, Tool
@@ -63,7 +63,7 @@ class Visit:
         try:
             era, version = versions.identify(self.request.headers, message)
             link = await self._link(message, era, version)
-            message, answers = self._unsealed(message, link)
+            message, answers = self._unsealed(self._resumed(message, era), link)
             tool = await self._tool(message)
             link = replace(link, mirrored=self._mirrored(message, tool, link))
             facts = await self._facts(message, len(data))
@@ -150,6 +150,20 @@ class Visit:
         if opened is None:
             raise ClientFault("This answers no request that was sent through here.", code=INVALID_REQUEST)
         return opened
+
+    def _resumed(self, message: Message, era: Era) -> Message:
+        """A request for a further page under the upstream's own cursor."""
+        cursor = paging.brought(message)
+        if cursor is None or not isinstance(message, Request):
+            return message
+        purpose = paging.purpose(self.actor, self.door.ref.name, message)
+        opened = self.desk.sealer.unseal(cursor, purpose) if isinstance(cursor, str) else None
+        resumed = paging.resumed(message, opened) if opened is not None else None
+        if resumed is None:
+            # Pagination, Error Handling: invalid params. A legacy client reads errors in answers of status 200 only.
+            detail = "This cursor was not given to you here, or is too old. List from the beginning, without a cursor."
+            raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
+        return resumed
 
     async def _facts(self, message: Message, size: int) -> Document:
         if size <= FACTS_INLINE_BYTES:

@@ -241,5 +241,6 @@ class Scene:
             mask_key=b"k" * 32,
             seal_request=lambda request, _: request,
             unseal_response=lambda message, _: message,
+            seal=lambda document, purpose, lives_s: f"sealed {document} for {purpose}",
             standing=self.standing,
         )

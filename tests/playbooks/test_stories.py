@@ -20,6 +20,7 @@ from gateway.core.commands import (
     Relay,
     Resolution,
     Respond,
+    Seal,
     Settled,
     Spend,
 )
@@ -30,7 +31,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.policy import approval
 from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Reason, Selector
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
-from gateway.core.types import ApprovalId, Digest, Era, Tool
+from gateway.core.types import ApprovalId, Digest, Document, Era, Tool
 from tests.playbooks.playbook import Playbook, allow, ask_first, call, decided, deny, result
 
 SSN = MaskRule(Selector("class", "SSN"), Operator("redact"))
@@ -331,12 +332,28 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
     seen = play.expects(Inspect, Profile()).value
     play.decides(Entrypoint.RESULT, allow())
     play.expects(Mask, Masked(seen))
+    cursor = play.expects(Seal, "sealed")
     play.expects(Present, True)
     outcome = play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
 
-    assert seen == {"tools": tools[:1], "nextCursor": "c"}
+    assert seen == {"tools": tools[:1]}
+    assert cursor.document == {"cursor": "c"}
     assert {"decision", "catalogue"} <= outcome.bodies.keys()
-    assert orjson.loads(play.ends().data)["result"] == seen
+    assert orjson.loads(play.ends().data)["result"] == {**seen, "nextCursor": "sealed"}
+
+
+@pytest.mark.parametrize(("labels", "scope"), [({}, "private"), ({"cache": "public"}, "public")])
+def test_what_an_upstream_lets_everybody_cache_is_its_principals_alone(labels: Document, scope: str) -> None:
+    play = forwarded(call(Request(7, "resources/read", {"uri": "file:///x"}), era=Era.MODERN, tool=None))
+    told = {"contents": [], "ttlMs": 60_000, "cacheScope": "public"}
+    play.expects(Receive, Success(7, told))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, decided(Decision(Effect.ALLOW, labels=labels)))
+    play.expects(Mask, Masked(told))
+    play.expects(Present, True)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
+
+    assert orjson.loads(play.ends().data)["result"] == {**told, "cacheScope": scope}
 
 
 def test_a_listing_that_policy_denies_shows_nothing() -> None:

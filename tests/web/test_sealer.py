@@ -52,3 +52,13 @@ def test_an_answer_that_comes_too_late_answers_nothing():
     later = Sealer(b"k" * 32, lambda: NOON + timedelta(seconds=REQUEST_S))
 
     assert later.response(Success(given.id, {}), MINE) is None
+
+
+def test_a_cursor_is_good_for_its_own_purpose_and_for_its_time():
+    given = SEALER.seal({"cursor": "row 50"}, "cursor of ada", 60)
+
+    assert SEALER.unseal(given, "cursor of ada") == {"cursor": "row 50"}
+    assert SEALER.unseal(given, "cursor of bob") is None
+    assert SEALER.ticket(given) is None
+    later = Sealer(b"k" * 32, lambda: NOON + timedelta(seconds=60))
+    assert later.unseal(given, "cursor of ada") is None

@@ -1,18 +1,19 @@
 """What an upstream's message wants of the client, and through it of the user: requests, and pages to open.
 
 There are three ways to want it: a request of its own, `inputRequests` in a modern result (MCP 2026-07-28), and an error
-that names URLs (MCP 2025-11-25, URLElicitationRequiredError). Policy is told the methods, and of a URL only its origin:
-the rest may say anything of anybody.
+that names URLs (MCP 2025-11-25, URLElicitationRequiredError). A task brings the latter two along, in its own members or
+around the result or error that it ended with, in answers and in notifications (tasks extension, `DetailedTask`). Policy
+is told the methods, and of a URL only its origin: the rest may say anything of anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
-from gateway.core.types import Json
+from gateway.core.types import Document, Json
 
 ELICIT = "elicitation/create"
 MALFORMED = "(malformed)"
@@ -20,37 +21,64 @@ MALFORMED = "(malformed)"
 
 
 def methods(message: Message) -> list[Json]:
-    """The methods that a result or an error wants the client to answer first, sorted."""
-    match message:
-        case Success(result=result):
-            named = (item.get("method") if isinstance(item, dict) else None for item in _inputs(result))
-            return [*sorted({method if isinstance(method, str) else MALFORMED for method in named})]
-        case Failure(code=code, data=data):
-            elicits = code == mcp.URL_ELICITATION_REQUIRED or (isinstance(data, dict) and "elicitations" in data)
-            return [ELICIT] if elicits else []
-        case Request() | Notification():
-            return []
+    """The methods that a result, an error or a notification wants the client to answer first, sorted."""
+    told: set[str] = set()
+    for part in _parts(message):
+        named = (item.get("method") if isinstance(item, dict) else None for item in _inputs(part))
+        told |= {method if isinstance(method, str) else MALFORMED for method in named}
+        if part.get("code") == mcp.URL_ELICITATION_REQUIRED or _pages(part) is not None:
+            told.add(ELICIT)
+    return [*sorted(told)]
 
 
 def origins(message: Message) -> list[Json]:
     """The origins of the pages that the user is to open (`https://host`), sorted."""
-    match message:
-        case Success(result=result):
-            asked: Iterable[Json] = (item.get("params") for item in _inputs(result) if isinstance(item, dict))
-        case Failure(data={"elicitations": elicitations}):
-            if not isinstance(elicitations, list):
-                return [MALFORMED]
-            asked = elicitations
-        case Request(method=method, params=params) if method == ELICIT:
-            asked = [params]
-        case _:
-            return []
-    urls = (item["url"] for item in asked if isinstance(item, dict) and "url" in item)
+    if isinstance(message, Request):
+        asked: list[Json] = [message.params] if message.method == ELICIT else []
+    else:
+        asked = [asking for part in _parts(message) for asking in _asking(part)]
+    urls = (item["url"] if isinstance(item, dict) else None for item in asked if _opens(item))
     return [*sorted({_origin(url) for url in urls})]
 
 
-def _inputs(result: Json) -> list[Json]:
-    asked = (result.get("inputRequests") or {}) if isinstance(result, dict) else {}
+def _parts(message: Message) -> Iterator[Document]:
+    """What may want something: a result, an error or a notification's params, and what a task in them ended with."""
+    match message:
+        case Success(result=dict(whole)) | Notification(params=whole):
+            yield whole
+        case Failure(code=code, data=data):
+            whole = {"code": code, "data": data}
+            yield whole
+        case _:
+            return
+    # Legacy tasks stand in a member of their own, modern ones in the answer itself (2025-11-25, Tasks; SEP-2663).
+    for holder in (whole, whole.get("task")):
+        for name in ("result", "error", "task"):
+            part = holder.get(name) if isinstance(holder, dict) else None
+            if isinstance(part, dict):
+                yield part
+
+
+def _asking(part: Document) -> Iterator[Json]:
+    yield from (item.get("params") for item in _inputs(part) if isinstance(item, dict))
+    yield from _pages(part) or []
+
+
+def _opens(item: Json) -> bool:
+    return "url" in item if isinstance(item, dict) else item == MALFORMED
+
+
+def _pages(error: Document) -> list[Json] | None:
+    """What an error asks the user to open; None where it does not."""
+    data = error.get("data")
+    if not isinstance(data, dict) or "elicitations" not in data:
+        return None
+    named = data["elicitations"]
+    return named if isinstance(named, list) else [MALFORMED]
+
+
+def _inputs(part: Document) -> list[Json]:
+    asked = part.get("inputRequests") or {}
     return [*asked.values()] if isinstance(asked, dict) else [asked]
 
 

@@ -127,12 +127,11 @@ def _result(message: Message) -> Document:
     match message:
         case Success(result=result):
             failed = isinstance(result, dict) and result.get("isError") is True
-            found: Document = {"kind": "success", "method": "", "is_error": failed, "asks": asks.methods(message)}
+            found: Document = {"kind": "success", "method": "", "is_error": failed}
         case Failure(code=code):
-            found = {"kind": "error", "method": "", "is_error": True, "code": code, "asks": asks.methods(message)}
+            found = {"kind": "error", "method": "", "is_error": True, "code": code}
         case Request(method=method):
-            found = {"kind": "request", "method": method, "is_error": False}
+            return {"kind": "request", "method": method, "is_error": False, "opens": asks.origins(message)}
         case Notification(method=method):
-            return {"kind": "notification", "method": method, "is_error": False}
-    found["opens"] = asks.origins(message)
-    return found
+            found = {"kind": "notification", "method": method, "is_error": False}
+    return {**found, "asks": asks.methods(message), "opens": asks.origins(message)}

@@ -101,7 +101,7 @@ _RESULTS: tuple[Document, ...] = (
     {"kind": "success", "method": "", "is_error": False, "asks": ["sampling/createMessage"], "opens": []},
     {"kind": "error", "method": "", "is_error": True, "code": -32000, "asks": [], "opens": []},
     {"kind": "request", "method": "elicitation/create", "is_error": False, "opens": ["https://elsewhere.example"]},
-    {"kind": "notification", "method": "notifications/progress", "is_error": False},
+    {"kind": "notification", "method": "notifications/progress", "is_error": False, "asks": [], "opens": []},
 )
 _PROFILES: tuple[Document, ...] = (
     {"classes": {}, "paths": [], "rows": 0, "patients": 0, "bytes": 2},

@@ -46,7 +46,8 @@ UPSTREAM_REQUESTS = frozenset({
 UPSTREAM_NOTIFICATIONS = frozenset({
     CANCELLED, PROGRESS, "notifications/elicitation/complete", "notifications/message",
     "notifications/prompts/list_changed", "notifications/resources/list_changed", "notifications/resources/updated",
-    "notifications/subscriptions/acknowledged", "notifications/tasks/status", "notifications/tools/list_changed",
+    "notifications/subscriptions/acknowledged", "notifications/tasks", "notifications/tasks/status",
+    "notifications/tools/list_changed",
 })  # fmt: skip
 REQUESTS = CLIENT_REQUESTS | UPSTREAM_REQUESTS
 NOTIFICATIONS = CLIENT_NOTIFICATIONS | UPSTREAM_NOTIFICATIONS

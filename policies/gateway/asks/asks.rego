@@ -2,8 +2,9 @@
 # title: What upstreams may ask and tell
 # description: >-
 #   Sampling, elicitation and roots are closed unless opened by name, as a request of the upstream, inside a modern
-#   result (`inputRequests`) or as an error that asks the user to open a page; so are notifications that nobody listed.
-#   An upstream may be allowed more than all are, for some roles, and pages of listed origins only may be opened.
+#   result or a task (`inputRequests`) or as an error that asks the user to open a page; so are notifications that
+#   nobody listed. An upstream may be allowed more than all are, for some roles, and pages of listed origins only may be
+#   opened.
 package gateway.asks
 
 default verdict := "deny"
@@ -22,6 +23,14 @@ verdict := "allow" if {
 } else := "allow" if {
 	input.result.kind == "notification"
 	input.result.method in data.gateway.settings.from_upstream.notifications
+
+	# A task's notification may want what its answer may.
+	every method in input.result.asks {
+		open(method)
+	}
+	every origin in input.result.opens {
+		opens(origin)
+	}
 } else := "allow" if {
 	input.result.kind == "request"
 	open(input.result.method)

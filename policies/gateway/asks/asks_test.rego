@@ -42,7 +42,20 @@ effect(upstream, group, result) := decision.effect if {
 		with data.gateway.settings.from_upstream as from_upstream
 }
 
-each_way(method, origins) := [asking(method, origins), modern([method], origins), failing([method], origins)]
+telling(methods, origins) := {
+	"kind": "notification",
+	"method": "notifications/progress",
+	"is_error": false,
+	"asks": methods,
+	"opens": origins,
+}
+
+each_way(method, origins) := [
+	asking(method, origins),
+	modern([method], origins),
+	failing([method], origins),
+	telling([method], origins),
+]
 
 test_an_upstream_may_ask_what_its_settings_open_for_the_role if {
 	every result in each_way("sampling/createMessage", []) {

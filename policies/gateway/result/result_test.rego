@@ -198,7 +198,7 @@ test_a_result_that_does_not_say_what_it_asks_is_withheld if {
 }
 
 test_known_notifications_pass_masked_and_others_do_not if {
-	progress := but({"result": {"kind": "notification", "method": "notifications/progress"}})
+	progress := but({"result": {"kind": "notification", "method": "notifications/progress", "asks": [], "opens": []}})
 	decision := decided(progress)
 	decision.effect == "allow"
 	count(decision.mask) > 0
@@ -240,7 +240,7 @@ test_what_says_nothing_of_the_upstream_is_masked_like_any_result if {
 test_a_notification_while_listing_tools_is_masked if {
 	asked := but({
 		"message": {"method": "tools/list"},
-		"result": {"kind": "notification", "method": "notifications/message"},
+		"result": {"kind": "notification", "method": "notifications/message", "asks": [], "opens": []},
 	})
 	decision := decided(asked)
 	count(decision.mask) > 0

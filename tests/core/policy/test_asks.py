@@ -85,3 +85,29 @@ def test_an_error_that_names_pages_elicits():
 def test_a_message_that_is_no_answer_asks_nothing_beside_itself():
     assert asks.methods(Request(1, "roots/list", {})) == []
     assert asks.methods(Notification("a/b", {})) == []
+
+
+OPENS = {"method": "elicitation/create", "params": {"mode": "url", "url": URL}}
+WANTS = {"inputRequests": {"a": OPENS, "b": {"method": "sampling/createMessage"}}}
+FAILED = {"code": -32042, "message": "open", "data": {"elicitations": [{"url": URL}]}}
+
+
+@pytest.mark.parametrize("task", [WANTS, {"result": WANTS}, {"task": WANTS}, {"task": {"result": WANTS}}])
+@pytest.mark.parametrize(
+    "around", [lambda task: Success(1, task), lambda task: Notification("notifications/tasks", task)]
+)
+def test_a_task_that_wants_input_asks_wherever_it_carries_it(task, around):
+    message = around({"taskId": "t", "status": "input_required", **task})
+
+    assert asks.methods(message) == ["elicitation/create", "sampling/createMessage"]
+    assert asks.origins(message) == ["https://login.example"]
+
+
+@pytest.mark.parametrize("task", [{"error": FAILED}, {"task": {"error": FAILED}}])
+@pytest.mark.parametrize(
+    "around", [lambda task: Success(1, task), lambda task: Notification("notifications/tasks", task)]
+)
+def test_a_task_that_failed_for_want_of_a_page_asks_for_it(task, around):
+    message = around({"taskId": "t", "status": "failed", **task})
+
+    assert (asks.methods(message), asks.origins(message)) == (["elicitation/create"], ["https://login.example"])

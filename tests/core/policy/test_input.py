@@ -104,7 +104,10 @@ def test_a_clients_answer_is_told_with_its_content():
             {"kind": "error", "method": "", "is_error": True, "code": -5, "asks": [], "opens": []},
         ),
         (Request(9, "roots/list", {}), {"kind": "request", "method": "roots/list", "is_error": False, "opens": []}),
-        (Notification("a/b", {}), {"kind": "notification", "method": "a/b", "is_error": False}),
+        (
+            Notification("a/b", {}),
+            {"kind": "notification", "method": "a/b", "is_error": False, "asks": [], "opens": []},
+        ),
     ],
 )
 def test_a_result_is_told_by_its_form_and_its_profile_never_its_content(message, result):
