@@ -15,6 +15,7 @@ from gateway.core.types import Document, Json
 
 ANY = frozenset(("array", "boolean", "null", "number", "object", "string"))
 SETTINGS = ("data", "gateway", "settings")
+_GUARDS = (*SETTINGS, "guards")
 _SETTINGS_FILE = "gateway/settings/data.json"
 _STEPS_MAX = 64  # Of `$ref` to `$ref`: a schema that refers to itself only.
 
@@ -50,17 +51,27 @@ def unknown_input(policy: Policy) -> Faults:
     good="x := data.gateway.settings.roles",
 )
 def settings_schema(policy: Policy) -> Faults:
-    """The bundle's `data.gateway.settings`, where they do not fit the schema."""
+    """The bundle's `data.gateway.settings`, where they do not fit the schema. Guards of one's own are in none."""
     gateway = policy.data.get("gateway")
     settings = gateway.get("settings") if isinstance(gateway, dict) else None
     if policy.schemas.settings is None or settings is None:
         return
-    for error in jsonschema_rs.validator_for(policy.schemas.settings).iter_errors(settings):
+    for error in jsonschema_rs.validator_for(policy.schemas.settings).iter_errors(_described(policy, settings)):
         where = "/".join(map(str, error.instance_path)) or "the settings"
         yield Fault(_SETTINGS_FILE, Place(1, 1), f"{where}: {error.message}")
 
 
 CHECKS = (unknown_input, settings_schema)
+
+
+def _described(policy: Policy, settings: Json) -> Json:
+    """The settings without those of guards that the schema does not know and the bundle has rules for."""
+    guards = settings.get("guards") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(guards, dict):
+        return settings
+    own = {name for name in guards if ("data", "gateway", name, "verdict") in policy.deciding_paths}
+    kept = {name: held for name, held in guards.items() if name not in own or is_setting(policy, (*_GUARDS, name))}
+    return {**settings, "guards": kept}
 
 
 def types(policy: Policy, scope: Scope, chain: Chain) -> frozenset[str]:

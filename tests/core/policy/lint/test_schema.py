@@ -114,3 +114,18 @@ def test_a_misspelt_setting_is_told():
 
     assert "settings-schema" in found("x := 1", data=data, schemas=Schemas(settings=settings))
     assert found("x := 1", data={"gateway": {"settings": {"rows": 5}}}, schemas=Schemas(settings=settings)) == set()
+
+
+def test_the_settings_of_a_guard_of_ones_own_are_its_own():
+    guards = {"type": "object", "properties": {"hours": {"type": "object"}}, "additionalProperties": False}
+    schemas = Schemas(settings={"type": "object", "properties": {"guards": guards}})
+
+    def told(body, guard):
+        settings = {"guards": {guard: ["x"]}}
+        return "settings-schema" in found(body, data={"gateway": {"settings": settings}}, schemas=schemas)
+
+    rule = 'default verdict := "deny"'
+    assert not told(rule, "call")  # The package that `found` writes.
+    assert told(rule, "calls")  # Misspelt: no package has that name.
+    assert told("x := 1", "call")  # No guard.
+    assert told(rule, "hours")  # Its settings are described.
