@@ -105,8 +105,11 @@ def modules(tree: list[Json]) -> tuple[Module, ...]:
     return tuple(_module(item) for item in tree if isinstance(item, dict))
 
 
-def walk(node: Json) -> Iterator[tuple[str, Document]]:
-    """Every node below `node` with its kind; what a `with` replaces is not below it, and a reference is one node."""
+def walk(node: Json, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, Document]]:
+    """Every node below `node` with its kind; what a `with` replaces is not below it, and a reference is one node.
+
+    Nodes of the kinds `without` are left out, with what is below them.
+    """
     waiting: list[Json] = [node]
     while waiting:
         at = waiting.pop()
@@ -114,6 +117,8 @@ def walk(node: Json) -> Iterator[tuple[str, Document]]:
             waiting.extend(at)
         elif isinstance(at, dict):
             for key, inner in at.items():
+                if key in without:
+                    continue
                 if isinstance(inner, dict):
                     yield key, inner
                 waiting.extend(_below(key, inner))

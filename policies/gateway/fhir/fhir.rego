@@ -62,8 +62,10 @@ operable(request) if {
 } else if {
 	request.operation in limits.operations
 } else if {
-	request.operation in limits.bulk_operations
+	bulk(request)
 }
+
+bulk(request) if request.operation in limits.bulk_operations
 
 included(request) if {
 	every include in request.includes {
@@ -91,12 +93,12 @@ bounded(request) if {
 	request.interaction in ["create", "update", "patch", "delete"]
 } else if {
 	request.type in limits.free
-	not request.operation in limits.bulk_operations
+	not bulk(request)
 } else if {
 	request.compartment in limits.compartments
 	is_number(limits.patients)
 	count(request.patients) <= limits.patients
-	not request.operation in limits.bulk_operations
+	not bulk(request)
 } else if {
 	# One record by its id, whosever it is.
 	request.interaction in ["read", "vread", "history"]
@@ -104,7 +106,7 @@ bounded(request) if {
 	role_limit == "searches"
 } else if {
 	role_limit == "nothing"
-	not request.operation in limits.bulk_operations
+	not bulk(request)
 }
 
 # What the role must bind to a compartment: `everything`, `searches` or `nothing`.

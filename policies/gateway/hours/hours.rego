@@ -58,8 +58,10 @@ within(now, at, hours, of_role) if {
 workday(now, hours, of_role) if {
 	time.weekday([now, hours.zone]) in of_role.days
 	date := time.format([now, hours.zone, "2006-01-02"])
-	not date in hours.closed
+	not closed(hours, date)
 }
+
+closed(hours, date) if date in hours.closed
 
 # A time of the day before. Two hours further back than midnight: clocks may have been set back since.
 the_day_before(now, zone) := now - (((clock[0] + 2) * 3600) + (clock[1] * 60)) * 1000000000 if {

@@ -150,7 +150,15 @@ class Policy:
     @cached_property
     def deciding_paths(self) -> frozenset[Path]:
         """The path of every rule and function that is there when a decision is made."""
-        return frozenset(scope.path for scope in self.deciding)
+        return frozenset(self.deciding_at)
+
+    @cached_property
+    def deciding_at(self) -> Mapping[Path, tuple[Scope, ...]]:
+        """The definitions of each rule and function that is there when a decision is made."""
+        found: dict[Path, list[Scope]] = {}
+        for scope in self.deciding:
+            found.setdefault(scope.path, []).append(scope)
+        return {path: tuple(scopes) for path, scopes in found.items()}
 
     @cached_property
     def own(self) -> Mapping[Path, frozenset[str]]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from gateway.core.policy import syntax
 from gateway.core.policy.builtins import ROOTS
+from gateway.core.policy.lint import undefined
 from gateway.core.policy.lint.finding import Fault, Faults, advice, check
 from gateway.core.policy.lint.policy import Policy, Scope, Statement
 from gateway.core.policy.syntax import Place
-from gateway.core.types import Document, Json
+from gateway.core.types import Json
 
 _REFERENCES = frozenset({"RefDot", "RefBrack"})
 _PATTERNS = frozenset({"Var", "Array", "Object"})
@@ -41,21 +42,26 @@ def unsafe_variable(policy: Policy) -> Faults:
 
 @check(
     "not-undefined",
-    why="`not f(input.x)` holds when `input.x` is missing: it is undefined in OPA, so what OPA denies is let through.",
-    fix="bind the value first (`x := input.…`), or negate a rule that has a default.",
+    why="`not f(x.y)` holds when `x.y` is missing: it is undefined in OPA, so what OPA denies is let through.",
+    fix="bind the value itself first (`y := x.y`), or negate a rule that has a default.",
     bad='open if not startswith(input.message.name, "write_")',
     good='open if {\n\tname := input.message.name\n\tnot startswith(name, "write_")\n}',
 )
 def not_undefined(policy: Policy) -> Faults:
-    """`not` of a comparison, call or index that reads the input itself."""
+    """`not` of a comparison, call or index that reads the input itself, or what else may be undefined."""
     for scope in policy.deciding:
-        for statement in _negations(scope):
-            expression = statement.expression
-            kind = next(iter(expression), "")
-            reads = (scope.module.resolve(ref, scope.rule.names) for ref in syntax.refs(_judged(kind, expression)))
-            if any(ref and ref.path[0] == "input" for ref in reads):
-                reason = "When this input is missing, `not` of a comparison or call holds here and is undefined in OPA."
-                yield Fault(scope.file, statement.place, reason)
+        for query in scope.queries:
+            for statement in query:
+                if statement.kind != "NotExpr":
+                    continue
+                if _reads_input(scope, statement):
+                    reason = (
+                        "When this input is missing, `not` of a comparison or call holds here and is undefined in OPA."
+                    )
+                    yield Fault(scope.file, statement.place, reason)
+                elif named := undefined.operand(policy, scope, query, statement):
+                    reason = f"Where `{named}` is undefined, this `not` holds here and is undefined in OPA."
+                    yield Fault(scope.file, statement.place, reason)
 
 
 @check(
@@ -126,11 +132,18 @@ def _negations(scope: Scope) -> Iterator[Statement]:
     return (statement for statement in scope.expressions() if statement.kind == "NotExpr")
 
 
-def _judged(kind: str, expression: Document) -> Json:
-    """What of a negated expression must be defined for OPA to negate it: of a plain reference only its indices."""
-    if kind in ("RefDot", "RefBrack"):
-        return [index for index in syntax.indices(expression) if isinstance(index, dict) and index.keys() & _REFERENCES]
-    return [] if kind == "Var" else expression
+def _reads_input(scope: Scope, negation: Statement) -> bool:
+    """Whether the input itself stands in what is negated; of a plain reference in its indices alone."""
+    read: Json = negation.expression
+    if "Var" in negation.expression:
+        return False
+    if negation.expression.keys() & _REFERENCES:
+        read = [*syntax.indices(negation.expression)]
+    return any(
+        target.path[0] == "input"
+        for ref in syntax.refs(read)
+        if (target := scope.module.resolve(ref, scope.rule.names))
+    )
 
 
 def bound(scope: Scope, *, negated: bool = True) -> Iterator[str]:

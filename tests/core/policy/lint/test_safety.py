@@ -63,6 +63,48 @@ def test_a_bound_value_makes_the_negation_undefined():
     assert found(body) == {"may-fail"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'open if {\n\tm := input.message\n\tnot startswith(m.name, "a")\n}',
+        "open if {\n\tm := input.message\n\tnot m.name != 3\n}",
+        'open if {\n\tm := input.message\n\tnot m.name in {"a"}\n}',
+        "open if {\n\tm := input.message\n\tnot m.name == m.rows + 1\n}",
+        "open if {\n\tm := input.message\n\tnot [m.name] == [1]\n}",
+        'open if {\n\tsome m in [input.message]\n\tnot startswith(m.name, "a")\n}',
+        'open if f(input.message)\n\nf(m) if not startswith(m.name, "a")',
+        'name := input.message.name\n\nopen if not startswith(name, "a")',
+        'name := input.message.name\n\nalias := name\n\nopen if not startswith(alias, "a")',
+        "name := input.message.name\n\nopen if not name in {1}",
+        "name := input.message.name\n\nopen if {\n\tm := input.message\n\tnot m[name]\n}",
+        "one if input.rows == 1\n\nopen if not is_boolean(one)",
+        "open if not 4 == f(1)\n\nf(x) if x == 2",
+        'open if not startswith(f(1), "a")\n\nf(x) := x.a',
+    ],
+)
+def test_the_negation_of_something_missing_holds_however_it_is_reached(body):
+    assert answer(body, "open", document={"message": {"rows": 5}}) is True
+    assert "not-undefined" in found(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "open if {\n\tm := input.message\n\tnot m.name\n}",
+        'open if {\n\tm := input.message\n\tnot m.name == "a"\n}',
+        'open if {\n\tm := input.message\n\tm.name != ""\n\tnot startswith(m.name, "a")\n}',
+        'open if {\n\tsome name in input.names\n\tnot startswith(name, "a")\n}',
+        'default name := ""\n\nname := input.message.name\n\nopen if not startswith(name, "a")',
+        'names contains input.message.name\n\nopen if not "a" in names',
+        'names := {name | name := input.message.name}\n\nalias := names\n\nopen if not "a" in alias',
+        "open if not f(1) == 2\n\nf(x) := x",
+        "blocked if input.message.name\n\nopen if not blocked",
+    ],
+)
+def test_the_negation_of_what_is_always_there_is_fine(body):
+    assert "not-undefined" not in found(body)
+
+
 def test_not_with_a_wildcard_lets_a_blocked_member_through():
     body = 'open if {\n\tgroups := input.groups\n\tnot groups[_] == "blocked"\n}'
 
