@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
@@ -33,13 +33,15 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex, SessionId
+from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex, Principal, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
 
 T = TypeVar("T")
 
 logger = logging.getLogger("phigate.emergency")
 
+RESULT_S = 10.0
+"""How long a poll may be kept while the call that it asks after runs; most calls have ended by then."""
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
 
@@ -65,9 +67,15 @@ class Evidence(Protocol):
 class Approvals(Protocol):
     """Puts questions to reviewers; everything it answers is durable."""
 
-    async def request(self, ask: Ask) -> Resolution: ...
+    async def request(self, ask: Ask, joins: ApprovalId | None = None) -> Resolution: ...
 
-    async def wait(self, approval: ApprovalId) -> Resolution: ...
+    async def look(self, approval: ApprovalId) -> Resolution: ...
+
+    async def asked(self, approval: ApprovalId) -> Message: ...
+
+    async def wait(self, approval: ApprovalId, *, joined: bool = False) -> Resolution: ...
+
+    async def cancel(self, approval: ApprovalId, requester: Principal) -> object: ...
 
     async def spend(self, approval: ApprovalId, record: Record) -> bool: ...
 
@@ -109,6 +117,10 @@ class Client(Protocol):
         """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
 
 
+async def _nothing_runs(_: ApprovalId) -> Json:
+    raise InternalFault("nobody is here to run a call that waited as a task")
+
+
 def _unobserved(_: ExchangeId, __: Decided) -> None:
     """Nobody looks on."""
 
@@ -146,6 +158,9 @@ class Driver:
     world: World
     link: Link
     client: Client
+    resume: Callable[[ApprovalId], Awaitable[Json]] = _nothing_runs
+    """Begins the call that an approval was granted for, by itself, and answers its reply's document when it has ended.
+    Safe to cancel: the call goes on."""
     conversation: Conversation | None = None
     detached: bool = False
     _until: float = math.inf
@@ -218,8 +233,14 @@ class Driver:
                 await self.client.relay(data)
             case commands.Present():
                 return not self.client.gone
-            case commands.Hold(ask):
-                return await self._hold(ask)
+            case commands.Hold():
+                return await self._hold(command)
+            case commands.Look(approval):
+                return await self.world.approvals.look(approval)
+            case commands.Resume(approval):
+                return await self._resume(approval)
+            case commands.Withdraw(approval):
+                await self.world.approvals.cancel(approval, self.call.principal)
             case commands.Seal(document, purpose, lives_s):
                 return self.world.seal(document, purpose, lives_s)
             case commands.Spend(approval, record):
@@ -278,16 +299,17 @@ class Driver:
                 raise ClientGone("the client hung up while the upstream was at work")
         return message
 
-    async def _hold(self, ask: Ask) -> Resolution:
-        resolution = await self.world.approvals.request(ask)
-        if resolution.state is not Settled.PENDING:
+    async def _hold(self, hold: commands.Hold) -> Resolution:
+        resolution = await self.world.approvals.request(hold.ask, hold.joins)
+        if resolution.state is not Settled.PENDING or not hold.waits:
             return resolution
+        joined = hold.joins is not None
         with self.client.interruptible() as hung_up, self.client.patience(self.world.hold_s):
             fault: EvidenceFault | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.client.wait_for, resolution)
                 try:
-                    resolution = await self.world.approvals.wait(resolution.approval)
+                    resolution = await self.world.approvals.wait(resolution.approval, joined=joined)
                 except EvidenceFault as error:
                     fault = error  # Raised below: out of the nursery it would come wrapped in an ExceptionGroup.
                 nursery.cancel_scope.cancel()
@@ -296,6 +318,18 @@ class Driver:
         if hung_up.cancelled_caught:
             raise ClientGone("the client hung up while its call was waiting for approval")
         return resolution
+
+    async def _resume(self, approval: ApprovalId) -> Resolution:
+        reply: Json = None
+        with self.client.interruptible() as hung_up, self.client.patience(RESULT_S):
+            reply = await self.resume(approval)
+        if hung_up.cancelled_caught:
+            raise ClientGone("the client hung up while its call was running")
+        found = await self.world.approvals.look(approval)
+        if found.state is not Settled.GRANTED:
+            return found
+        # It has not begun, or something was against it in the end: then that is its reply.
+        return replace(found, state=Settled.PENDING if reply is None else Settled.KEPT, reply=reply)
 
     async def _inspect(self, value: Json) -> Profile:
         look = partial(profile.inspect, value, patient_key=self.world.standing.patient_key)

@@ -45,6 +45,7 @@ from gateway.web.app import App
 from gateway.web.counter import Counter
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
+from gateway.web.errands import Errands
 from gateway.web.health import Detail, Probe
 from gateway.web.logins import FailedLogins
 from gateway.web.sealer import Sealer
@@ -84,7 +85,8 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         beside = _shadow(config.policy, log)
         worlds = await _worlds(config, keys, log, policy, approvals, standing, beside, stack)
         logins = FailedLogins()
-        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins))
+        errands = Errands()
+        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins, errands))
         counter = Counter(
             approvals=approvals,
             decide=partial(_decide, policy),
@@ -106,6 +108,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(policy.watch)
+            nursery.start_soon(errands.run)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
             nursery.start_soon(_keep, SWEEP_S, standing.sweep)
@@ -204,7 +207,13 @@ async def _worlds(
 
 
 def _desk(
-    config: Config, keys: Keys, log: EvidenceLog, issuers: Issuers, worlds: dict[str, World], logins: FailedLogins
+    config: Config,
+    keys: Keys,
+    log: EvidenceLog,
+    issuers: Issuers,
+    worlds: dict[str, World],
+    logins: FailedLogins,
+    errands: Errands,
 ) -> Desk:
     return Desk(
         doors={settings.name: _door(config, settings, worlds[settings.name]) for settings in config.upstreams},
@@ -214,6 +223,7 @@ def _desk(
         actor=keys.actor,
         sessions=log,
         sealer=Sealer(keys.session_seal, now),
+        errands=errands,
         new_exchange=lambda: ExchangeId(uuid7(now())),
         limits=Limits(config.gateway.max_request_bytes, config.gateway.max_depth),
         hosts=config.gateway.allowed_hosts,

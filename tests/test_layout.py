@@ -14,6 +14,7 @@ TESTED_THROUGH = {
     "gateway/core/exchange.py": "tests/playbooks/test_stories.py",
     "gateway/core/records.py": "tests/playbooks/test_stories.py",
     "gateway/core/replies.py": "tests/playbooks/test_stories.py",
+    "gateway/core/waiting.py": "tests/playbooks/test_waiting.py",
     "gateway/core/facts/bounds.py": "tests/core/facts/test_sql.py",
     "gateway/core/facts/lineage.py": "tests/core/facts/test_sql.py",
     "gateway/core/masking/conform.py": "tests/core/masking/test_plan.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.core.held import Claim, Task
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
@@ -51,6 +52,10 @@ class Call:
     justification: str = field(default="", repr=False)
     """Why the client says it needs this call (`_meta`'s JUSTIFICATION), for reviewers."""
     emergency: Emergency = Emergency.NONE
+    claim: Claim | None = None
+    """What a retry of a held call brought back from the gateway."""
+    task: Task | None = None
+    """The gateway's own task that a `tasks/…` request names."""
 
     @property
     def listens(self) -> bool:

@@ -54,6 +54,10 @@ class Hold:
     """
 
     ask: Ask
+    joins: ApprovalId | None = None
+    """The approval that the caller came back for: whatever has become of it is the answer, and no other is opened."""
+    waits: bool = True
+    """False: answer at once, with PENDING where nobody has spoken yet."""
 
 
 class Settled(Enum):
@@ -65,6 +69,8 @@ class Settled(Enum):
     """Nobody answered while the client could wait: it is told to ask again."""
     KEPT = "kept"
     """The approved call ran while its client was away; `reply` is the result that was kept for it."""
+    LOST = "lost"
+    """The approved call began and how it ended is not on record: the process died, or it is too long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,33 @@ class Resolution:
     detail: Document = field(default_factory=dict, repr=False)
     reply: Json = field(default=None, repr=False)
     """For KEPT: the JSON-RPC response document that was recorded."""
+    created: str = ""
+    changed: str = ""
+    """When it was asked, and when it last came to something else: RFC 3339."""
+    lives_s: int = 0
+    """How long after `created` it can be asked after at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """See where an approval stands, without waiting."""
+
+    approval: ApprovalId
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Begin the call that an approval was granted for, in an exchange of its own that nobody waits in; answer as soon
+    as it has ended, and with PENDING when a poll can wait no longer. Its reply is kept."""
+
+    approval: ApprovalId
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The caller takes its question back. Nothing happens where it is not pending any more."""
+
+    approval: ApprovalId
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +196,9 @@ Command = (
     Decide
     | Append
     | Hold
+    | Look
+    | Resume
+    | Withdraw
     | Seal
     | Spend
     | Forward
@@ -186,8 +222,20 @@ def append(record: Record) -> Script[LeafIndex]:
     return cast(LeafIndex, (yield Append(record)))
 
 
-def hold(ask: Ask) -> Script[Resolution]:
-    return cast(Resolution, (yield Hold(ask)))
+def hold(ask: Ask, *, joins: ApprovalId | None, waits: bool) -> Script[Resolution]:
+    return cast(Resolution, (yield Hold(ask, joins, waits)))
+
+
+def look(approval: ApprovalId) -> Script[Resolution]:
+    return cast(Resolution, (yield Look(approval)))
+
+
+def resume(approval: ApprovalId) -> Script[Resolution]:
+    return cast(Resolution, (yield Resume(approval)))
+
+
+def withdraw(approval: ApprovalId) -> Script[None]:
+    yield Withdraw(approval)
 
 
 def seal(document: Document, purpose: str, lives_s: int) -> Script[str]:

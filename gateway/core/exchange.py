@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.core import records, replies
+from gateway.core import held, records, replies, waiting
 from gateway.core.call import Call, Emergency
 from gateway.core.commands import (
     Decided,
@@ -34,8 +34,10 @@ from gateway.core.commands import (
     respond,
     seal,
     spend,
+    withdraw,
 )
 from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
+from gateway.core.held import Way
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
@@ -54,12 +56,16 @@ def exchange(call: Call) -> Script[Reply]:
         yield from append(records.refused(call, decided, reply))
         return reply
     yield from append(records.intent(call, decided))  # Commit point 1.
+    grant: Resolution | None = None
     try:
-        grant: Resolution | None = None
+        if call.claim is not None and call.claim.approval is None:
+            return (yield from close(call, waiting.unbelieved(call)))
+        if call.task is not None:
+            return (yield from close(call, (yield from waiting.attend(call, decided))))
         if decided.decision.effect is Effect.REQUIRE_APPROVAL:
             granted = yield from await_grant(call, decided)
-            if isinstance(granted, Reply):
-                return granted
+            if isinstance(granted, Ending):
+                return (yield from close(call, granted))
             grant = granted
         else:
             call = yield from break_glass(call, decided)
@@ -69,31 +75,36 @@ def exchange(call: Call) -> Script[Reply]:
     except EvidenceFault:
         raise  # Nothing can be recorded, so nothing may be said; the store closes the exchange when it recovers.
     except InternalFault:
-        return (yield from close(call, Ending(Status.FAILED, replies.internal(call), why="internal")))
+        return (yield from close(call, failed(replies.internal(call), "internal", grant)))
     except UpstreamFault as fault:
-        return (yield from close(call, Ending(Status.FAILED, replies.fault(call, fault), why=fault.kind)))
+        return (yield from close(call, failed(replies.fault(call, fault), fault.kind, grant)))
     except ClientGone:
         return (yield from close(call, Ending(Status.ABANDONED, Reply.nothing(), why="client_gone")))
 
 
-def await_grant(call: Call, decided: Decided) -> Script[Resolution | Reply]:
-    """Hold the call for its reviewers: the grant that was spent on it, or the reply that says why there is none."""
+def await_grant(call: Call, decided: Decided) -> Script[Resolution | Ending]:
+    """Hold the call for its reviewers: the grant that was spent on it, or the end that says why there is none."""
     if not approval.reviewable(call):
-        return (yield from close(call, Ending(Status.REFUSED, replies.unreviewable(call), why="unreviewable")))
-    held = yield from hold(approval.ask(call, decided.decision))
-    if held.state is not Settled.GRANTED:
-        status = records.status_of(held.state)
-        return (yield from close(call, Ending(status, replies.held(call, held), approval=held.approval)))
+        return Ending(Status.REFUSED, replies.unreviewable(call), why="unreviewable")
+    joins = call.claim.approval if call.claim is not None else None
+    if joins is not None and call.claim is not None and call.claim.declined:
+        yield from withdraw(joins)
+    waits = held.way(call.era, call.message, call.claim) in (Way.STATE, Way.HOLD)
+    found = yield from hold(approval.ask(call, decided.decision), joins=joins, waits=waits)
+    if found.state is Settled.PENDING:
+        return (yield from waiting.put_off(call, found))
+    if found.state is not Settled.GRANTED:
+        return Ending(records.status_of(found.state), replies.held(call, found), approval=found.approval)
     # Policy speaks last: between the question and the grant a new bundle may have come to deny this call, or to want
     # more than this grant is. Only a plain allow releases it.
-    again = yield from decide(Entrypoint.CALL, policy_input.for_call(call, approval=held.detail))
+    again = yield from decide(Entrypoint.CALL, policy_input.for_call(call, approval=found.detail))
     if again.decision.effect is not Effect.ALLOW:
         reply = replies.refusal(call, again.decision)
-        return (yield from close(call, Ending(Status.REFUSED, reply, decided=(again,), approval=held.approval)))
-    if not (yield from spend(held.approval, records.spent(call, held.approval, again))):
-        return (yield from close(call, Ending(Status.REFUSED, replies.spent(call, held), approval=held.approval)))
+        return Ending(Status.REFUSED, reply, decided=(again,), approval=found.approval)
+    if not (yield from spend(found.approval, records.spent(call, found.approval, again))):
+        return Ending(Status.REFUSED, replies.spent(call, found), approval=found.approval)
     yield from break_glass(call, again)
-    return held
+    return found
 
 
 def break_glass(call: Call, decided: Decided) -> Script[Call]:
@@ -155,6 +166,7 @@ def pass_on(call: Call, message: Message) -> Script[None]:
 def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Reply]:
     """Turn the upstream's response into the reply: filtered, decided, masked and recorded, in this order."""
     page, cursor = paging.apart(call.message, message)
+    page, state = held.without_state(call.era, page)
     seen, listed = yield from filter_catalogue(call, page)
     body = jsonrpc.body(seen)
     profile = yield from inspect(body)
@@ -171,10 +183,12 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
         reply = replies.unmaskable(call)
         ending = Ending(Status.WITHHELD, reply, decided=decisions, upstream=message, why="unmaskable")
         return (yield from close(call, ending))
-    value = caching.scoped(masked.value, decided.decision.labels)
+    value = caching.scoped(held.declared(call.era, call.message, masked.value), decided.decision.labels)
     if cursor is not None and isinstance(call.message, Request):
         purpose = paging.purpose(call.actor, call.upstream.name, call.message)
         value = paging.together(value, (yield from seal(cursor, purpose, paging.LIVES_S)))
+    if state is not None:
+        value = held.with_state(value, (yield from seal_state(call, state)))
     reply = Reply.of(jsonrpc.with_body(seen, value), call.era)
     status = Status.REPLIED
     if not (yield from present()):
@@ -182,6 +196,12 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
     released_by = grant.approval if grant is not None else None
     ending = Ending(status, reply, decisions, message, masked.manifest, released_by)
     return (yield from close(call, ending))
+
+
+def seal_state(call: Call, state: str) -> Script[str]:
+    """An upstream's `requestState`, so that nobody reads it, changes it or brings it for another call or caller."""
+    purpose = held.purpose("state", call.principal, call.upstream.name)
+    return (yield from seal(held.state_of_upstream(call.message, state), purpose, held.UPSTREAM_STATE_S))
 
 
 def filter_catalogue(call: Call, message: Response) -> Script[tuple[Response, tuple[Decided, ...]]]:
@@ -194,6 +214,11 @@ def filter_catalogue(call: Call, message: Response) -> Script[tuple[Response, tu
     decided = yield from decide(Entrypoint.CATALOGUE, policy_input.for_catalogue(call, listing.kind, items))
     visible = decided.decision.visible if decided.decision.effect is Effect.ALLOW else frozenset()
     return listing.only(visible), (decided,)
+
+
+def failed(reply: Reply, why: str, grant: Resolution | None) -> Ending:
+    """The end of an exchange that broke; of an approved call it is what a retry is told."""
+    return Ending(Status.FAILED, reply, why=why, approval=grant.approval if grant is not None else None)
 
 
 def close(call: Call, ending: Ending) -> Script[Reply]:

@@ -66,7 +66,13 @@ class Ending:
 
 def status_of(settled: Settled) -> Status:
     """The outcome of a call whose hold did not end in a grant."""
-    return Status.JOINED if settled is Settled.KEPT else Status(settled.value)
+    match settled:
+        case Settled.KEPT:
+            return Status.JOINED
+        case Settled.LOST:
+            return Status.FAILED
+        case _:
+            return Status(settled.value)
 
 
 def refused(call: Call, decided: Decided, reply: Reply) -> Record:

@@ -95,23 +95,39 @@ def held(call: Call, resolution: Resolution) -> Reply:
     """A hold ended without a grant: pending, refused, expired, cancelled, or with the reply kept for a retry."""
     if resolution.state is Settled.KEPT:
         return _kept(call, resolution.reply)
-    who = {
-        Settled.PENDING: (
-            f"This call needs a reviewer's approval and is waiting for it (approval {resolution.approval}). "
-            "Call again with exactly the same arguments to go on waiting; it runs once, when it is granted."
-        ),
-        Settled.REFUSED: f"A reviewer refused this call (approval {resolution.approval}). It was not run.",
-        Settled.EXPIRED: (
-            f"Nobody approved this call in time (approval {resolution.approval}). It was not run; "
-            "calling again asks anew."
-        ),
-        Settled.CANCELLED: _cancelled(resolution),
+    text = told(resolution)
+    if resolution.state is Settled.PENDING:
+        text += " Call again with exactly the same arguments to go on waiting; it runs once, when it is granted."
+    return _say(call, text, about(call, resolution))
+
+
+def about(call: Call, resolution: Resolution) -> Document:
+    """Where an approval stands, for programs."""
+    detail: Document = {
+        "code": f"approval_{resolution.state.value}",
+        "approval": resolution.approval,
+        "exchange": call.exchange,
     }
-    detail: Document = {"code": f"approval_{resolution.state.value}", "approval": resolution.approval}
     url = resolution.detail.get("url")
-    if isinstance(url, str):
-        detail["url"] = url
-    return _say(call, who[resolution.state], detail)
+    return {**detail, "url": url} if isinstance(url, str) else detail
+
+
+def told(resolution: Resolution) -> str:
+    """Where an approval stands, in a sentence or two."""
+    name = f"(approval {resolution.approval})"
+    match resolution.state:
+        case Settled.PENDING:
+            return f"This call needs a reviewer's approval and is waiting for it {name}."
+        case Settled.REFUSED:
+            return f"A reviewer refused this call {name}. It was not run."
+        case Settled.EXPIRED:
+            return f"Nobody approved this call in time {name}. It was not run; calling again asks anew."
+        case Settled.CANCELLED:
+            return _cancelled(resolution)
+        case Settled.LOST:
+            return f"This call was approved and begun; how it ended is not known {name}. Look before you call again."
+        case Settled.GRANTED | Settled.KEPT:
+            return f"This call was approved {name}."
 
 
 def _cancelled(resolution: Resolution) -> str:
@@ -123,6 +139,11 @@ def _cancelled(resolution: Resolution) -> str:
             )
         case approval.DENIED_NOW:
             return f"By now policy refuses this call, so it could not be approved (approval {resolution.approval})."
+        case approval.CHANGED:
+            return (
+                f"The tool, or what the client says of itself, was changed since this call was put to reviewers "
+                f"(approval {resolution.approval}). It was not run; calling again asks for a new approval."
+            )
         case _:
             return f"This call's approval was withdrawn (approval {resolution.approval}). It was not run."
 

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import orjson
 import trio
@@ -20,8 +21,10 @@ from gateway.core.commands import Decided, Resolution, Settled
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy import approval_bodies
-from gateway.core.policy.approval import Approval, Ask, Objection, State, Verdict
+from gateway.core.policy.approval import CHANGED, Approval, Ask, Objection, State, Verdict
 from gateway.core.policy.decision import Entrypoint
+from gateway.core.protocol import jsonrpc
+from gateway.core.protocol.jsonrpc import DEPTH_CEILING, Limits, Message
 from gateway.core.types import ApprovalId, Document, Principal
 from gateway.store import approval_log, projection
 from gateway.store.approval_log import Review
@@ -30,6 +33,8 @@ from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.watch import Watch
 
+_RECORDED = Limits(max_bytes=1 << 30, max_depth=DEPTH_CEILING)
+"""What is on record was within the limits of its day."""
 LISTED = 100
 """Most approvals in one listing: what a reviewer can look through."""
 BREATH_S = 0.0005
@@ -73,23 +78,44 @@ class Approvals:
         self._watch = Watch(self._moved)
         self._listing = trio.Lock()
 
-    async def request(self, ask: Ask) -> Resolution:
-        """Join what is already under way for exactly this call, or durably ask anew.
+    async def request(self, ask: Ask, joins: ApprovalId | None = None) -> Resolution:
+        """Join what is already under way for exactly this call, or durably ask anew; or see what has become of the
+        approval `joins` that its caller came back for, if it is for exactly this call.
 
         Joins a question or a grant that is live, a call that is still running on one, and a kept reply, which is
         there until the outcome of a retry says that it was handed out. Raises EvidenceFault.
         """
         name = fresh_id()
+        if joins is not None:
+            return await self._log.transact(lambda transaction: self._rejoined(transaction, ask, joins))
         return await self._log.transact(lambda transaction: self._join_or_open(transaction, ask, name))
 
-    async def wait(self, approval: ApprovalId) -> Resolution:
+    async def look(self, approval: ApprovalId) -> Resolution:
+        """Where an approval stands, for whoever was given its name. Raises EvidenceFault."""
+        return await self._log.transact(lambda transaction: self._resolution_of(transaction, approval, joined=True))
+
+    async def asked(self, approval: ApprovalId) -> Message:
+        """The very message that was put to reviewers. Raises EvidenceFault."""
+
+        def job(transaction: Transaction) -> bytes:
+            row = _row(transaction, approval)
+            question = approval_log.load(transaction, row).ask
+            return transaction.unseal(projection.intent(transaction.connection, question, row.leaf), "request")
+
+        return jsonrpc.parse(await self._log.transact(job), _RECORDED)
+
+    async def wait(self, approval: ApprovalId, *, joined: bool = False) -> Resolution:
         """Return once the approval is no longer pending, whichever process resolved it. Safe to cancel.
+
+        `joined`: for a caller who came back for this very approval, and is told how its call ended in any case.
 
         Raises EvidenceFault when the store cannot be read any more: nobody waits for what they cannot see.
         """
         while True:
             await self._watch.moved(approval)
-            resolution = await self._log.transact(lambda transaction: self._resolution_of(transaction, approval))
+            resolution = await self._log.transact(
+                lambda transaction: self._resolution_of(transaction, approval, joined=joined)
+            )
             if resolution.state is not Settled.PENDING:
                 return resolution
 
@@ -200,22 +226,31 @@ class Approvals:
             if unfinished or held.state in (State.PENDING, State.GRANTED):
                 return self._resolution(transaction, row, held)
         opened = approval_log.open_new(transaction, self._log.keys, name, ask)
-        return self._told(opened)
+        return self._resolved(opened)
 
-    def _resolution_of(self, transaction: Transaction, name: ApprovalId) -> Resolution:
-        row = projection.get(transaction.connection, name)
-        if row is None:
-            raise EvidenceFault(f"Approval {name} is not in the store any more. Run: phigate evidence verify")
-        return self._resolution(transaction, row, approval_log.fresh(transaction, row))
+    def _rejoined(self, transaction: Transaction, ask: Ask, name: ApprovalId) -> Resolution:
+        row = _row(transaction, name)
+        held = approval_log.fresh(transaction, row)
+        if held.ask.binding != ask.binding:
+            return self._told(held, Settled.CANCELLED, {"why": CHANGED})
+        return self._resolution(transaction, row, held, joined=True)
 
-    def _resolution(self, transaction: Transaction, row: Row, held: Approval) -> Resolution:
+    def _resolution_of(self, transaction: Transaction, name: ApprovalId, *, joined: bool) -> Resolution:
+        row = _row(transaction, name)
+        return self._resolution(transaction, row, approval_log.fresh(transaction, row), joined=joined)
+
+    def _resolution(self, transaction: Transaction, row: Row, held: Approval, *, joined: bool = False) -> Resolution:
         if projection.running(transaction.connection, row):
-            return Resolution(held.id, Settled.PENDING, {"url": self._url(held.id)})
-        if row.kept(transaction.at) and row.kept_leaf is not None:
-            return Resolution(held.id, Settled.KEPT, reply=orjson.loads(transaction.unseal(row.kept_leaf, "response")))
-        return self._told(held)
+            return self._told(held, Settled.PENDING, {"url": self._url(held.id)})
+        ended = row.ended(transaction.at) if joined else row.kept(transaction.at)
+        if ended and row.kept_leaf is not None:
+            reply = orjson.loads(transaction.unseal(row.kept_leaf, "response"))
+            return replace(self._told(held, Settled.KEPT, {}), reply=reply)
+        if joined and held.state is State.SPENT:
+            return self._told(held, Settled.LOST, {})
+        return self._resolved(held)
 
-    def _told(self, held: Approval) -> Resolution:
+    def _resolved(self, held: Approval) -> Resolution:
         """How the holder of a call is told where its approval stands."""
         detail: Document = {}
         match held.state:
@@ -225,7 +260,12 @@ class Approvals:
                 detail = approval_bodies.granted_document(held)
             case State.CANCELLED:
                 detail = {"why": held.why}
-        return Resolution(held.id, _SETTLED[held.state], detail)
+        return self._told(held, _SETTLED[held.state], detail)
+
+    def _told(self, held: Approval, state: Settled, detail: Document) -> Resolution:
+        created = approval_bodies.format_time(held.created)
+        changed = created if held.resolved is None else approval_bodies.format_time(held.resolved)
+        return Resolution(held.id, state, detail, created=created, changed=changed, lives_s=held.lives_s)
 
     def _hear(self, transaction: Transaction, seen: Approval, review: Review) -> Approval | Objection | None:
         """Hear the reviewer, unless the approval is not the one that policy was asked about: then None."""
@@ -237,6 +277,13 @@ class Approvals:
 
 async def _as_it_was(document: Document) -> Document:
     return document
+
+
+def _row(transaction: Transaction, name: ApprovalId) -> Row:
+    row = projection.get(transaction.connection, name)
+    if row is None:
+        raise EvidenceFault(f"Approval {name} is not in the store any more. Run: phigate evidence verify")
+    return row
 
 
 def _noticed(transaction: Transaction, name: ApprovalId) -> Approval:

@@ -13,12 +13,9 @@ from datetime import datetime, timedelta
 
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
-from gateway.core.policy.approval import Approval, State
+from gateway.core.policy.approval import KEPT_S, Approval, Ask, State
 from gateway.core.policy.approval_bodies import format_time, parse_time
 from gateway.core.types import ApprovalId, ExchangeId, LeafIndex
-
-KEPT_S = 3_600
-"""How long, after its grant was used, a call's kept reply waits for the retry; later the same call is asked anew."""
 
 SCHEMA: tuple[str, ...] = (
     # binding: keyed, because the plain digest of a call would confirm a guess at the identifiers in its arguments.
@@ -56,11 +53,17 @@ class Row:
     why: str
     spent_exchange: ExchangeId | None
     kept_leaf: LeafIndex | None
+    """The outcome of its call."""
     collected: bool
+    """Whether that was handed to somebody: it waits for nobody who makes the same call again."""
 
     def kept(self, at: datetime) -> bool:
         """Whether the reply of its call waits for a retry."""
-        if self.state is not State.SPENT or self.kept_leaf is None or self.collected or self.resolved is None:
+        return self.ended(at) and not self.collected
+
+    def ended(self, at: datetime) -> bool:
+        """Whether its call has a reply for those who come back for this very approval."""
+        if self.state is not State.SPENT or self.kept_leaf is None or self.resolved is None:
             return False
         return at < self.resolved + timedelta(seconds=KEPT_S)
 
@@ -72,10 +75,12 @@ def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex) 
     if record.members.get("status") == "joined":
         # Not before: a retry that hung up while it was being handed the kept reply leaves it for the next.
         connection.execute("UPDATE approval SET collected = 1 WHERE id = ?", (record.approval,))
-    if record.members.get("status") == "kept":
+    elif "response" in record.bodies:
+        # Whoever comes back with what it was given for this approval is told the end of its call, whatever that was;
+        # one who only makes the same call again joins a reply that nobody got.
         connection.execute(
-            "UPDATE approval SET kept_exchange = ?, kept_leaf = ? WHERE id = ? AND spent_exchange = ?",
-            (record.exchange, index, record.approval, record.exchange),
+            "UPDATE approval SET kept_exchange = ?, kept_leaf = ?, collected = ? WHERE id = ? AND spent_exchange = ?",
+            (record.exchange, index, record.members.get("status") != "kept", record.approval, record.exchange),
         )
 
 
@@ -98,6 +103,17 @@ def listed(connection: sqlite3.Connection, state: State | None, limit: int) -> l
     where, values = ("WHERE state = ?", (state.value,)) if state is not None else ("", ())
     query = f"SELECT {_COLUMNS} FROM approval {where} ORDER BY leaf DESC LIMIT {limit:d}"
     return [_row(found) for found in connection.execute(query, values).fetchall()]
+
+
+def intent(connection: sqlite3.Connection, question: Ask, asked: LeafIndex) -> LeafIndex:
+    """The leaf of the intent of the exchange that asked, in leaf `asked`. Raises EvidenceFault when there is none."""
+    found = connection.execute(
+        "SELECT idx FROM leaf WHERE session = ? AND exchange = ? AND type = ? AND idx < ? ORDER BY idx DESC LIMIT 1",
+        (question.session, question.exchange, LeafType.EXCHANGE_INTENT.value, asked),
+    ).fetchone()
+    if found is None:
+        raise EvidenceFault("An approval names an exchange whose intent is not on record. Run: phigate evidence verify")
+    return LeafIndex(found[0])
 
 
 def running(connection: sqlite3.Connection, row: Row) -> bool:

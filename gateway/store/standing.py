@@ -70,8 +70,8 @@ class Standing:
         message = call.message
         if not windows or record.type not in _COUNTED:
             return record
-        if not isinstance(message, Request) or message.method not in METERED:
-            return record
+        if not isinstance(message, Request) or message.method not in METERED or call.task is not None:
+            return record  # What ran as a task of the gateway's own was counted when it ran.
         seen = profile if record.members.get("status") in _LEFT else _NONE
         classes = seen.document.get("classes")
         used = Used(

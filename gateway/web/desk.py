@@ -10,6 +10,7 @@ from gateway.core.errors import Unauthenticated
 from gateway.core.protocol.jsonrpc import Limits, Message
 from gateway.core.types import Document, ExchangeId, Principal, SessionId, Tool, UpstreamRef
 from gateway.driver import World
+from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
 
 
@@ -56,6 +57,7 @@ class Desk:
     actor: Callable[[Principal], str]
     sessions: Sessions
     sealer: Sealer
+    errands: Errands
     new_exchange: Callable[[], ExchangeId]
     limits: Limits
     hosts: frozenset[str]

@@ -1,4 +1,5 @@
-"""What the gateway hands out and believes when it comes back: session ids, ids of upstream requests, cursors.
+"""What the gateway hands out and believes when it comes back: session ids, ids of upstream requests, cursors, and what
+the caller of a held call carries.
 
 All are sealed with one key that all workers share, so no worker needs to remember what another one gave out.
 """

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
 
 import orjson
 import trio
 
-from gateway.core import replies
+from gateway.core import held, replies
 from gateway.core.call import EMERGENCY, JUSTIFICATION, LISTEN, PURPOSE, Call, Emergency
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
+from gateway.core.held import Claim, Opened
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
-from gateway.core.types import Document, Era, ExchangeId, Principal, Tool
+from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, Tool
 from gateway.driver import Driver
 from gateway.upstream.base import Link
 from gateway.upstream.bridge import BRIDGED
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Desk, Door
+from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
 
 SESSION_HEADER = b"mcp-session-id"
@@ -64,6 +68,8 @@ class Visit:
             era, version = versions.identify(self.request.headers, message)
             link = await self._link(message, era, version)
             message, answers = self._unsealed(self._resumed(message, era), link)
+            opened = held.opened(era, message, self.principal, self.door.ref.name, self.desk.sealer.unseal)
+            message = opened.message
             tool = await self._tool(message)
             link = replace(link, mirrored=self._mirrored(message, tool, link))
             facts = await self._facts(message, len(data))
@@ -78,14 +84,14 @@ class Visit:
         if (taken_back := mcp.cancelled(message)) is not None:
             for client in self.clients:
                 client.withdraw((link.session, taken_back))
-        await self._perform(self._call(message, link, facts, tool, answers), link, receive)
+        await self._perform(self._call(opened, link, facts, tool, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstream says outside any call."""
         if not self.request.accepts("text/event-stream"):
             raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
         link = self._link_of(self._ticket())
-        await self._perform(self._call(LISTEN, link, {}), link, receive)
+        await self._perform(self._call(Opened(LISTEN), link, {}), link, receive)
 
     async def delete(self) -> None:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
@@ -170,8 +176,8 @@ class Visit:
             return self.door.facts(message)
         return await trio.to_thread.run_sync(self.door.facts, message)
 
-    def _call(self, message: Message, link: Link, facts: Document, tool: Tool | None = None, answers: str = "") -> Call:
-        meta = mcp.meta(message)
+    def _call(self, opened: Opened, link: Link, facts: Document, tool: Tool | None = None, answers: str = "") -> Call:
+        message, meta = opened.message, mcp.meta(opened.message)
         why, what_for = meta.get(JUSTIFICATION), meta.get(PURPOSE)
         return Call(
             exchange=self._exchange,
@@ -188,6 +194,8 @@ class Visit:
             purpose=what_for if isinstance(what_for, str) else "",
             justification=why if isinstance(why, str) else "",
             emergency=Emergency.CLAIMED if meta.get(EMERGENCY) is True else Emergency.NONE,
+            claim=opened.claim,
+            task=opened.task,
         )
 
     async def _tool(self, message: Message) -> Tool | None:
@@ -197,14 +205,27 @@ class Visit:
 
     def _mirrored(self, message: Message, tool: Tool | None, link: Link) -> tuple[tuple[str, str], ...]:
         """The `Mcp-Param-*` headers that go on: the client's that repeat the body, or those that a bridge adds."""
-        found = tool.definition.get("inputSchema") if tool is not None else None
-        schema = found if isinstance(found, dict) else None
+        schema = _schema(tool)
         if link.era is Era.MODERN:
             return mirrored.passing(self.request.headers, message, schema)
         return mirrored.needed(message, schema) if link.upstream_session == BRIDGED else ()
 
+    async def _granted(self, link: Link, approval: ApprovalId) -> Json:
+        """Run the call that an approval was granted for, in an exchange of its own that its client does not wait in.
+
+        It is decided anew, for who asks for it now; it is joined to that approval and spends it, or does not run.
+        """
+        message = await self.door.world.approvals.asked(approval)
+        tool = await self._tool(message)
+        link = replace(link, mirrored=mirrored.needed(message, _schema(tool)))
+        facts = await self._facts(message, len(jsonrpc.format(message)))
+        again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
+        call = replace(again, exchange=self.desk.new_exchange())
+        reply = await _driven(Driver(call, self.door.world, link, Away()), call)
+        return cast(Json, orjson.loads(reply.data))
+
     async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
-        driver = Driver(call, self.door.world, link, client := self._client(call))
+        driver = Driver(call, self.door.world, link, client := self._client(call), self._errand(link))
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream
         client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
@@ -219,6 +240,9 @@ class Visit:
                 nursery.cancel_scope.cancel()
         finally:
             self.clients.discard(client)
+
+    def _errand(self, link: Link) -> Callable[[ApprovalId], Awaitable[Json]]:
+        return lambda approval: self.desk.errands.do(partial(self._granted, link, approval))
 
     def _client(self, call: Call) -> HttpClient:
         progress = mcp.progress_token(call.message)
@@ -258,6 +282,11 @@ async def _driven(driver: Driver, call: Call) -> Reply:
     except InternalFault as fault:
         logger.error("exchange %s: %s", call.exchange, type(fault.__cause__ or fault).__name__)
         return replies.internal(call)
+
+
+def _schema(tool: Tool | None) -> Document | None:
+    found = tool.definition.get("inputSchema") if tool is not None else None
+    return found if isinstance(found, dict) else None
 
 
 def _ident(message: Message) -> RequestId | None:

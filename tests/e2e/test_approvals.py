@@ -3,68 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx2
 import pytest
 import trio
 
 from tests.e2e import harness, ledger_server
-from tests.e2e.harness import Gateway, Upstream
+from tests.e2e.harness import Gateway
+from tests.e2e.ledger import APPROVAL, opened
 
 GIVE_UP_S = 30
 MODES = ["legacy", "2026-07-28"]
-APPROVAL = re.compile(r"ap_[a-z2-7]{16}")
-
-
-@dataclass
-class Ledger:
-    """A gateway before an upstream that counts what ran."""
-
-    gateway: Gateway
-    db: Path
-    asked: int = 0
-
-    def bulk(self) -> str:
-        """A statement that nobody has run yet, on more rows than an analyst may have unasked."""
-        self.asked += 1
-        return f"select ssn, ward from patient where id > -{self.asked}"
-
-    def ran(self, sql: str) -> int:
-        return ledger_server.ran(self.db, sql)
-
-    def approvals(self, state: str) -> list[str]:
-        """The ids of the approvals in a state, as an officer sees them."""
-        url = f"{self.gateway.url}/api/approvals?state={state}"
-        reply = httpx2.get(url, headers=self.gateway.headers("officer"))
-        return [each["id"] for each in reply.json()["approvals"]]
-
-    async def act(self, verb, approval, token) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-            url = f"{self.gateway.url}/api/approvals/{approval}/{verb}"
-            return await http.post(url, json={"reason": "a synthetic reason"})
-
-    async def grant(self, approval) -> None:
-        reply = await self.act("grant", approval, self.gateway.issuer.token("officer"))
-        assert reply.status_code == 200, reply.text
 
 
 @pytest.fixture(scope="module")
 def reviewed(tmp_path_factory, people):
-    place = tmp_path_factory.mktemp("reviewed")
-    db = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    short = {"gateway": {"hold_s": 2.5, "keepalive_s": 1, "drain_s": 5}}
-    with harness.python_program("-m", "tests.e2e.ledger_server", "--db", str(db)) as said:
-        upstream = Upstream("ledger", {"url": said["mcp"], "sql": {"query": "sql"}, "sql_dialect": "sqlite"})
-        with harness.running(place, people, [upstream], workers=2, settings=short) as gateway:
-            gateway.phi |= {"219-09-90", "select ssn", "a synthetic reason"}
-            trio.run(harness.list_tools, gateway, "analyst", "ledger")
-            yield Ledger(gateway, db)
+    place, db = tmp_path_factory.mktemp("reviewed"), tmp_path_factory.mktemp("ledger") / "ledger.db"
+    with opened(place, people, db, hold_s=2.5, keepalive_s=1, drain_s=5) as ledger:
+        yield ledger
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message
-from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex
+from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex, Principal
 from gateway.driver import World
 from gateway.upstream.base import Link
 
@@ -135,14 +135,30 @@ class FakeApprovals:
     spends: bool = True
     spent: list[Record] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
+    seen: list[Settled] = field(default_factory=lambda: [Settled.PENDING])
+    """What `look` finds, one after the other; the last one stays."""
+    cancelled: list[tuple[ApprovalId, Principal]] = field(default_factory=list)
 
-    async def request(self, ask: Ask) -> Resolution:
+    async def request(self, ask: Ask, joins: ApprovalId | None = None) -> Resolution:
         self.step("request")
         self.asks.append(ask)
         await trio.lowlevel.checkpoint()
-        return Resolution(ApprovalId("ap"), self.at_request)
+        return Resolution(joins or ApprovalId("ap"), self.at_request)
 
-    async def wait(self, approval: ApprovalId) -> Resolution:
+    async def look(self, approval: ApprovalId) -> Resolution:
+        self.step("look")
+        await trio.lowlevel.checkpoint()
+        return Resolution(approval, self.seen.pop(0) if len(self.seen) > 1 else self.seen[0])
+
+    async def asked(self, approval: ApprovalId) -> Message:
+        raise AssertionError("no test here comes so far")
+
+    async def cancel(self, approval: ApprovalId, requester: Principal) -> None:
+        self.step("cancel")
+        self.cancelled.append((approval, requester))
+        await trio.lowlevel.checkpoint()
+
+    async def wait(self, approval: ApprovalId, *, joined: bool = False) -> Resolution:
         self.step("wait")
         await self.resolved.wait()
         return Resolution(approval, self.becomes, {"id": approval})

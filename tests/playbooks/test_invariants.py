@@ -7,7 +7,7 @@ read off the trace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from hypothesis import event, given
@@ -19,6 +19,7 @@ from gateway.core.commands import Command, Resolution, Settled
 from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, MaskFault, UpstreamFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
+from gateway.core.held import Claim, Task
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Entrypoint, Reason
@@ -45,15 +46,21 @@ UPSTREAM_SAYS = st.sampled_from(
         Request("u", "sampling/createMessage", {"x": SECRET}),
         Success(7, {"content": [{"type": "text", "text": SECRET}]}),
         Success(7, {"tools": [{"name": "t", "description": SECRET}, {"name": SECRET}]}),
+        Success(7, {"resultType": "input_required", "requestState": SECRET}),
         Failure(7, -32000, SECRET, {"x": SECRET}),
         None,
     ]
 )
+TASKS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+URLS = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
 CALLS = st.builds(
     call,
     st.sampled_from(
         [
             Request(7, "tools/call", {"name": "t", "arguments": {"q": "1"}}),
+            Request(7, "tools/call", {"name": "t", "arguments": {}, "_meta": TASKS}),
+            Request(7, "resources/read", {"uri": "a:b", "_meta": URLS}),
+            Request(7, "tasks/get", {"taskId": "phigate.t", "_meta": TASKS}),
             Request(7, "tools/list"),
             Request(7, "made/up"),
             Notification("notifications/initialized"),
@@ -62,7 +69,12 @@ CALLS = st.builds(
         ]
     ),
     era=st.sampled_from(Era),
-)
+    claim=st.sampled_from([None, None, Claim(None), Claim(ApprovalId("a")), Claim(ApprovalId("a"), 10, declined=True)]),
+).map(lambda about: replace(about, task=Task("phigate.t", ApprovalId("a"))) if asks_after_a_task(about) else about)
+
+
+def asks_after_a_task(about: Call) -> bool:
+    return isinstance(about.message, Request) and about.message.method == "tasks/get"
 
 
 @dataclass
@@ -112,7 +124,9 @@ class World:
             case commands.Spend():
                 self.trace.spent = bool(self._or_fault(draw(st.booleans()), EvidenceFault("full"), rarely=True))
                 return self.trace.spent
-            case commands.Hold():
+            case commands.Seal():
+                return "sealed"
+            case commands.Hold() | commands.Look() | commands.Resume():
                 reply = {"jsonrpc": "2.0", "id": 1, "result": {}}
                 state = draw(st.sampled_from(Settled))
                 return self._or_fault(Resolution(ApprovalId("a"), state, {}, reply), ClientGone("gone"))
@@ -252,6 +266,35 @@ def test_an_emergency_is_forwarded_only_after_its_access_is_durable(about: Call,
         assert alarms
         assert alarms[-1] < forwards[0]
         event("broke the glass")
+
+
+@given(CALLS, st.data())
+def test_no_legacy_caller_is_told_to_wait_in_a_way_that_it_cannot_take(about: Call, data: st.DataObject) -> None:
+    """Neither `input_required` nor a task: the SDKs take the one for a success or a broken answer."""
+    world = World(data)
+    reply = play(about, world)
+    if reply is not None and reply.data:
+        result = orjson.loads(reply.data).get("result", {})
+        kind = result.get("resultType") if isinstance(result, dict) else None
+        assert about.era is Era.MODERN or kind is None
+        if kind == "task":
+            event("task")
+            assert about.message.params.get("_meta") == TASKS
+        if isinstance(result, dict) and "inputRequests" in result:
+            event("page")
+            assert about.message.params.get("_meta") == URLS
+
+
+@given(CALLS, st.data())
+def test_what_is_about_the_gateways_own_tasks_or_is_not_believed_is_never_forwarded(
+    about: Call, data: st.DataObject
+) -> None:
+    world = World(data)
+    play(about, world)
+    if about.task is not None or (about.claim is not None and about.claim.approval is None):
+        assert not world.trace.of(commands.Forward)
+        assert not world.trace.of(commands.Listen)
+        assert not world.trace.of(commands.Spend)
 
 
 def _alarms(step: Command) -> bool:

@@ -19,13 +19,12 @@ from gateway.core.commands import Resolution, Settled
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType
 from gateway.core.policy import approval
-from gateway.core.policy.approval import Approval, Ground, Objection, State, Verdict
+from gateway.core.policy.approval import KEPT_S, Approval, Ground, Objection, State, Verdict
 from gateway.core.policy.decision import Decision, Effect, Entrypoint, Reason
 from gateway.core.records import Status
-from gateway.core.types import ApprovalId, Digest, Tool, UpstreamRef
+from gateway.core.types import ApprovalId, Digest, ExchangeId, Tool, UpstreamRef
 from gateway.store import approvals as store
 from gateway.store.approvals import Approvals
-from gateway.store.projection import KEPT_S
 from tests.fakes.evidence import Clock
 from tests.fakes.house import ALICE, BOB, CAROL, EVE, ISSUER, SECRET, TERMS, House, asked, edit, process
 
@@ -441,6 +440,65 @@ async def test_a_twin_that_waited_while_the_grant_was_used_learns_it_when_it_spe
     told = await house.approvals.wait(granted.approval)
     assert told.state is Settled.GRANTED
     assert not await house.spend(twin, told)
+
+
+# Those who come back with what they were given for an approval.
+
+
+async def test_who_comes_back_for_an_approval_hears_what_became_of_it_and_opens_no_other(house):
+    asked_for = await house.hold(await house.call())
+    await house.approvals.resolve(asked_for.approval, BOB, Verdict.REFUSE, reason="no")
+
+    told = await house.approvals.request(asked(await house.call()), asked_for.approval)
+    assert (told.state, told.approval) == (Settled.REFUSED, asked_for.approval)
+    assert len(await house.approvals.list()) == 1
+
+
+async def test_an_approval_is_not_joined_by_another_call_that_names_it(house):
+    granted = await house.granted(await house.call())
+    for other in (await house.call("SELECT 1"), await house.call(principal=CAROL)):
+        told = await house.approvals.request(asked(other), granted.approval)
+        assert (told.state, told.detail) == (Settled.CANCELLED, {"why": "changed"})
+
+
+@pytest.mark.parametrize("status", [Status.KEPT, Status.REPLIED, Status.FAILED, Status.WITHHELD])
+async def test_whoever_comes_back_is_given_the_calls_own_end_as_often_as_they_ask(house, clock, status):
+    call = await house.call()
+    granted = await house.granted(call)
+    assert await house.spend(call, granted)
+    assert (await house.approvals.look(granted.approval)).state is Settled.PENDING
+    await house.end(call, status, granted, said=b'{"jsonrpc":"2.0","id":1,"result":{"rows":3}}')
+
+    for _ in range(2):
+        retry = await house.call()
+        told = await house.approvals.request(asked(retry), granted.approval)
+        assert (told.state, told.reply["result"]) == (Settled.KEPT, {"rows": 3})
+        await house.end(retry, Status.JOINED, told, said=b"{}")
+    assert (await house.hold(await house.call())).approval != granted.approval
+    clock.passes(KEPT_S)
+    assert (await house.approvals.look(granted.approval)).state is Settled.LOST
+
+
+async def test_who_comes_back_for_a_call_that_was_killed_is_told_that_nobody_knows(tmp_path, clock):
+    async with process(tmp_path, clock) as first:
+        call = await first.call()
+        granted = await first.granted(call)
+        assert await first.spend(call, granted)
+    async with process(tmp_path, clock) as second:
+        assert (await second.approvals.look(granted.approval)).state is Settled.LOST
+
+
+async def test_what_runs_for_a_task_is_the_very_message_that_was_put_to_reviewers(house):
+    call = await house.call("SELECT 1.0, 'ä'")
+    held = await house.hold(call)
+    assert await house.approvals.asked(held.approval) == call.message
+    assert held.lives_s == 2 * TERMS.expires_s + KEPT_S
+
+
+async def test_a_question_whose_intent_is_not_on_record_runs_nothing(house):
+    held = await house.hold(replace(await house.call(), exchange=ExchangeId("another")))
+    with pytest.raises(EvidenceFault):
+        await house.approvals.asked(held.approval)
 
 
 # Other processes, restarts, and failures.

@@ -17,6 +17,7 @@ from gateway.core.types import ExchangeId, Principal, SessionId, UpstreamRef
 from gateway.upstream.base import Link
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
+from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
 from tests.fakes.world import MOMENT, FakeUpstream, Scene
 from tests.playbooks.playbook import deny
@@ -95,6 +96,7 @@ def serving(*, upstream=None, most=2, scene=None, sessions=None):
         actor=lambda principal: principal.subject,
         sessions=sessions,
         sealer=SEALER,
+        errands=Errands(),
         new_exchange=lambda: ExchangeId("0198-exchange"),
         limits=Limits(),
         hosts=frozenset({"gw.example"}),

@@ -32,6 +32,9 @@ VOLATILE = frozenset(
 """The members of `_meta` that may differ between a call and its retry. All others are part of what is approved: what
 is forwarded and not reviewed could tell the upstream to do something else, as W3C Baggage does (tenant, feature)."""
 
+KEPT_S = 3_600
+"""How long, after its grant was used, a call's reply is kept; later the same call is asked anew."""
+
 REVIEWABLE_BYTES = 128 * 1024
 """The largest message that is put to reviewers: 40 pages, beyond which nobody reads what they grant. Whoever lists
 approvals has them all unsealed, so their size is also what one client can cost everybody."""
@@ -82,6 +85,8 @@ DENIED_NOW = "denied_by_policy"
 UNJUSTIFIED = "no_justification"
 """The words for `Approval.why`: the requester took it back, policy came to deny the call, a demanded justification was
 not there."""
+CHANGED = "changed"
+"""Why a retry cannot join what it came back for: the tool, or what the client says of itself, is another by now."""
 
 
 class Verdict(Enum):
@@ -125,6 +130,11 @@ class Approval:
     def quorum(self) -> int:
         """How many are needed: never fewer than one, whatever the terms say."""
         return max(1, self.ask.terms.quorum)
+
+    @property
+    def lives_s(self) -> int:
+        """How long after it was asked it can matter at most: pending, then granted, then with a reply that is kept."""
+        return 2 * self.ask.terms.expires_s + KEPT_S
 
     def lapsed(self, at: datetime) -> bool:
         """Whether it can still change but its time is over."""

@@ -12,6 +12,7 @@ INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
 CANCELLED = "notifications/cancelled"
 PROGRESS = "notifications/progress"
+DISCOVER = "server/discover"
 LISTEN = "subscriptions/listen"
 COMPLETE = "completion/complete"
 REF_RESOURCE = "ref/resource"
@@ -33,7 +34,7 @@ OF_THE_REQUEST = frozenset({PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, 
 
 CLIENT_REQUESTS = frozenset({
     COMPLETE, INITIALIZE, "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
-    "resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", "server/discover",
+    "resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", DISCOVER,
     LISTEN, "tasks/cancel", "tasks/get", "tasks/list", "tasks/result", "tasks/update", "tools/call", "tools/list",
 })  # fmt: skip
 CLIENT_NOTIFICATIONS = frozenset({
@@ -60,8 +61,26 @@ LEGACY_ONLY = frozenset({
 })  # fmt: skip
 """Client requests that 2026-07-28 and its tasks extension no longer have (Changelog: Removed; SEP-2575, SEP-2663)."""
 
-NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""Methods that are about one named thing, and the param that names it (2026-07-28, Standard Request Headers)."""
+NAMED = {
+    "tools/call": "name", "prompts/get": "name", "resources/read": "uri",
+    "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId",
+}  # fmt: skip
+"""Methods that are about one named thing, and the param that names it (2026-07-28, Standard Request Headers; tasks
+extension, Routing Headers)."""
+
+TASKS = "io.modelcontextprotocol/tasks"
+"""The extension with which a call may be answered by a task (SEP-2663)."""
+TASK_GET, TASK_UPDATE, TASK_CANCEL = "tasks/get", "tasks/update", "tasks/cancel"
+TASK_REQUESTS = frozenset({TASK_GET, TASK_UPDATE, TASK_CANCEL})
+TASK_CALLS = frozenset({"tools/call"})
+"""Requests that a task may answer (tasks extension, Supported Methods)."""
+
+INPUT_REQUIRED = "input_required"
+"""The `resultType` of an answer that wants the request again (2026-07-28, Multi Round-Trip Requests)."""
+INPUT_CALLS = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""Requests that may be answered so, and no others (there, Supported Requests)."""
+REQUEST_STATE = "requestState"
+INPUT_RESPONSES = "inputResponses"
 
 
 def meta(message: Message) -> Document:
@@ -79,6 +98,24 @@ def name(message: Message) -> str | None:
         value = message.params.get(NAMED[message.method])
         return value if isinstance(value, str) else None
     return None
+
+
+def capabilities(message: Message) -> Document:
+    """What a modern request says that its client can do; empty when it says nothing."""
+    value = meta(message).get(CLIENT_CAPABILITIES)
+    return value if isinstance(value, dict) else {}
+
+
+def declares_tasks(message: Message) -> bool:
+    """Whether the client takes a task for an answer to this request (tasks extension, Capability Negotiation)."""
+    extensions = capabilities(message).get("extensions")
+    return isinstance(extensions, dict) and isinstance(extensions.get(TASKS), dict)
+
+
+def opens_urls(message: Message) -> bool:
+    """Whether the client can ask its user to open a page (2026-07-28, Elicitation: Capabilities)."""
+    elicitation = capabilities(message).get("elicitation")
+    return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
 
 
 def progress_token(message: Message) -> RequestId | None:

@@ -1,0 +1,79 @@
+"""What goes on beside the requests: the calls that were approved while nobody held a connection open for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import trio
+
+from gateway.core.commands import Resolution
+from gateway.core.errors import InternalFault
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Errands:
+    """Work that outlives the request which began it. Belongs to the task that `run`s it, and ends with that."""
+
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Take errands until cancelled; what shields itself from that is waited for."""
+        async with trio.open_nursery() as self._nursery:
+            await trio.sleep_forever()
+
+    async def do(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns, or raises. Cancelled, the caller stops waiting and the work goes on."""
+        if self._nursery is None:
+            raise InternalFault("an errand was begun before anybody ran errands")
+        done = trio.Event()
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        async def errand() -> None:
+            try:
+                results.append(await work())
+            except Exception as error:
+                errors.append(error)
+                logger.error("an errand failed: %s", type(error).__name__)
+            finally:
+                done.set()
+
+        self._nursery.start_soon(errand)
+        await done.wait()
+        if errors:
+            raise errors[0]
+        if not results:
+            raise InternalFault("an errand was cut short")
+        return results[0]
+
+
+class Away:
+    """The client of a call that runs while nobody waits in it, as the driver's `Client`: the reply is kept for it."""
+
+    gone = True
+
+    @contextmanager
+    def interruptible(self) -> Iterator[trio.CancelScope]:
+        """See `driver.Client`. It has left already and is expected back, so its leaving ends nothing."""
+        with trio.CancelScope() as scope:
+            yield scope
+
+    def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:  # noqa: ARG002 - a protocol's
+        """See `driver.Client`. Nobody is there to wait."""
+        return trio.move_on_after(0)
+
+    async def open_stream(self) -> None:
+        """See `driver.Client`."""
+
+    async def relay(self, data: bytes) -> None:
+        """See `driver.Client`."""
+
+    async def wait_for(self, resolution: Resolution) -> None:
+        """See `driver.Client`."""
