@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 import trio
@@ -33,17 +34,10 @@ class Loopback:
         config.bind = [f"fd://{self._socket.fileno()}"]
         config.errorlog = None
         config.graceful_timeout = 0.5
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._run, application, config)
-            json.dump({"url": self.url, **announced}, sys.stdout)
-            print(flush=True)
-
-    @staticmethod
-    async def _run(application: Any, config: Config, *, task_status: trio.TaskStatus[Any]) -> None:
-        await serve(application, config, shutdown_trigger=_asked_to_stop, task_status=task_status)
-
-
-async def _asked_to_stop() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            return
+        # The signals are listened for before anybody is told that this runs, and may ask it to stop.
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                stop = partial(anext, signals)
+                await nursery.start(partial(serve, application, config, shutdown_trigger=stop))
+                json.dump({"url": self.url, **announced}, sys.stdout)
+                print(flush=True)
