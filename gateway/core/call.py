@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from gateway.core.held import Claim, Task
@@ -13,6 +13,8 @@ from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, 
 LISTEN = Notification("(listen)")
 """Stands for the legacy GET stream, which is no JSON-RPC message but is decided and recorded like one."""
 
+OURS = "phigate/"
+"""What members of `_meta` begin with that are said to the gateway alone."""
 PURPOSE = "phigate/purpose"
 """The member of `_meta` in which a client says what for it needs what it asks: a code of HL7 v3 PurposeOfUse."""
 JUSTIFICATION = "phigate/justification"
@@ -66,3 +68,17 @@ class Call:
     def stands(self) -> bool:
         """Whether this asks for a stream that ends by itself never: the legacy one, or `subscriptions/listen`."""
         return self.listens or (isinstance(self.message, Request) and self.message.method == mcp.LISTEN)
+
+    @property
+    def outgoing(self) -> Message:
+        """The message as it goes on: what was said to the gateway, maybe in words about a patient, goes no further."""
+        message = self.message
+        if not isinstance(message, Request | Notification) or not isinstance(
+            meta := message.params.get(mcp.META), dict
+        ):
+            return message
+        kept: Document = {name: value for name, value in meta.items() if not name.startswith(OURS)}
+        if len(kept) == len(meta):
+            return message
+        rest: Document = {name: value for name, value in message.params.items() if name != mcp.META}
+        return replace(message, params={**rest, mcp.META: kept} if kept else rest)

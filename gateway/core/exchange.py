@@ -120,7 +120,7 @@ def carry(call: Call, grant: Resolution | None) -> Script[Reply]:
     # A legacy client that drops its connection has not cancelled (MCP 2025-11-25, Cancellation), and an approved call
     # runs once whether or not its client waited: both are brought to their end. A standing stream has none of its own.
     detached = (grant is not None or call.era is Era.LEGACY) and not call.stands
-    yield from forward(call.message, detached=detached)
+    yield from forward(call.outgoing, detached=detached)
     while True:
         message = yield from receive()
         match message:

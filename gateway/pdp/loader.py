@@ -51,11 +51,13 @@ def read(path: Path) -> Bundle:
         if path.is_dir():
             files = sources(path)
             return bundles.read(bundles.pack(files) if bundles.SIGNATURES in files else bundles.build(files))
-        if path.stat().st_size > bundles.ARCHIVE_MAX:
-            raise PolicyFault(f"{path} is larger than the {bundles.ARCHIVE_MAX} bytes that a bundle may have.")
-        return bundles.read(path.read_bytes())
+        with path.open("rb") as file:  # By no more than may be: what is no plain file has no size, and may never end.
+            archive = file.read(bundles.ARCHIVE_MAX + 1)
     except OSError as fault:
         raise PolicyFault(f"{path} cannot be read: {fault.strerror}.") from None
+    if len(archive) > bundles.ARCHIVE_MAX:
+        raise PolicyFault(f"{path} is larger than the {bundles.ARCHIVE_MAX} bytes that a bundle may have.")
+    return bundles.read(archive)
 
 
 def sources(directory: Path, *, whole: bool = False) -> dict[str, bytes]:

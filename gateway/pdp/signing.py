@@ -92,7 +92,8 @@ def _private(pem: bytes, algorithm: str) -> PrivateKey:
 
 def _claims(path: Path) -> Document:
     try:
-        claims = structured.decode(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            claims = structured.decode(file.read(KEY_MAX), str(path))
     except OSError as fault:
         raise PolicyFault(f"{path} cannot be read: {fault.strerror}.") from None
     if not isinstance(claims, dict) or "files" in claims:

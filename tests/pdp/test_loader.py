@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 import trio
@@ -97,6 +98,11 @@ def test_what_cannot_be_read_is_refused_with_its_path(tmp_path, name):
 
     with pytest.raises(PolicyFault, match=name):
         loader.read(tmp_path / name)
+
+
+def test_a_file_without_an_end_is_read_no_further_than_a_bundle_may_go():
+    with pytest.raises(PolicyFault, match="larger than"):
+        loader.read(Path("/dev/zero"))
 
 
 async def test_a_bundle_is_on_record_before_it_decides(tmp_path, archive, opened):

@@ -31,7 +31,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.policy import approval
 from gateway.core.policy.decision import Decision, Effect, Entrypoint, MaskRule, Operator, Reason, Selector
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
-from gateway.core.types import ApprovalId, Digest, Document, Era, Tool
+from gateway.core.types import ApprovalId, Digest, Document, Era, Json, Tool
 from tests.playbooks.playbook import Playbook, allow, ask_first, call, decided, deny, result
 
 SSN = MaskRule(Selector("class", "SSN"), Operator("redact"))
@@ -70,6 +70,26 @@ def test_an_allowed_call_is_on_record_before_it_is_forwarded_and_its_reply_befor
     reply = play.ends()
 
     assert outcome.bodies["response"] == reply.data
+
+
+@pytest.mark.parametrize("kept", [{}, {"progressToken": 1, "phigate": 2}])
+def test_what_the_client_says_to_the_gateway_is_on_record_and_not_forwarded(kept: Document) -> None:
+    said: Document = {"phigate/justification": "Jane Doe is unconscious", "phigate/purpose": "ETREAT"}
+    arguments: Document = {"name": "read_patient", "arguments": {"phigate/purpose": "kept"}}
+    play = Playbook(call(Request(7, "tools/call", {**arguments, "_meta": {**said, **kept}})))
+    play.decides(Entrypoint.CALL, allow())
+    intent = play.records(LeafType.EXCHANGE_INTENT)
+    sent = play.expects(Forward)
+
+    assert b"unconscious" in intent.bodies["request"]
+    assert sent.message == Request(7, "tools/call", {**arguments, "_meta": kept} if kept else arguments)
+
+
+@pytest.mark.parametrize("meta", [None, "text", {"progressToken": 1}])
+def test_what_is_not_said_to_the_gateway_is_forwarded_as_it_came(meta: Json) -> None:
+    came = Request(7, "tools/call", {"name": "read_patient", "_meta": meta})
+
+    assert call(came).outgoing is came
 
 
 def test_a_denied_call_never_reaches_the_upstream() -> None:
