@@ -3,7 +3,7 @@
 What is measured runs on one core, load generator and upstream on another; the targets take turns within each round, and
 medians of the rounds are printed. An answer that is not the tool's result counts as failed, and one failed answer fails
 the run. `python -m benchmarks layers` times the stages of one call; `evidence`, `http` and `policy` measure those parts
-alone.
+alone; `streams` measures event streams beside a proxy that copies bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evidence, handlers, layers, policy, targets, upstream
+from benchmarks import evidence, handlers, layers, policy, streams, targets, upstream
 from benchmarks.load import Measured, measure
 from benchmarks.processes import cores
 from benchmarks.targets import Target
@@ -30,12 +30,10 @@ from benchmarks.targets import Target
 CONNECTIONS = (1, 16, 64)
 BAR = 2.0
 """phigate with everything on carries at least so many times the calls of the bare peer."""
-
-
+PARTS = ("calls", "layers", "evidence", "http", "policy", "streams")
 BUSY = 0.7
 """Load average above which somebody else uses the cores that we measure on."""
 COLUMNS = ("through", "conn", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
-"""`x peer`: requests/s beside fastmcp's; `+p50`: latency on top of the direct call's; CPU for each request."""
 """`x peer`: requests/s beside fastmcp's; `+p50`: latency added to the direct call; CPU for each request."""
 
 
@@ -51,7 +49,7 @@ class Sample:
 def main() -> int:
     """Run what the command line asks for; 1 when an answer failed or the bar was missed, 2 when it cannot run."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("calls", "layers", "evidence", "http", "policy"), default="calls")
+    parser.add_argument("what", nargs="?", choices=PARTS, default="calls")
     parser.add_argument("--era", choices=("legacy", "modern"), default="legacy", help="the peer is faster in legacy")
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1-20")
     parser.add_argument("--seconds", type=int, default=3, choices=range(1, 61), metavar="1-60", help="of one run")
@@ -70,6 +68,8 @@ def main() -> int:
                     return evidence.run(Path(scratch), console, rounds=arguments.rounds, seconds=arguments.seconds)
                 case "policy":
                     return policy.run(console, rounds=arguments.rounds)
+                case "streams":
+                    return streams.run(Path(scratch), console, rounds=arguments.rounds)
                 case "http":
                     return handlers.run(Path(scratch), console, seconds=arguments.seconds)
                 case _:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 60.0
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> tuple[int, int]:
@@ -46,12 +45,9 @@ class Running:
         return found
 
     def cpu_s(self) -> float:
-        """User and system time spent so far (proc(5): stat fields 14 and 15)."""
-        ticks = 0
-        for pid in self.pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks * _TICK_S
+        """Time on a core so far (Linux, sched-stats: schedstat's first field). `stat` counts ticks, too coarse here."""
+        found = [file for pid in self.pids() for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return sum(int(file.read_text().split()[0]) for file in found) / 1e9
 
     def rss_mb(self) -> float:
         """Resident memory now, shared pages counted once per process."""

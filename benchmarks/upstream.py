@@ -1,7 +1,8 @@
 """The upstream of every measurement: an MCP server that answers from memory, fast enough never to be what is measured.
 
-Both eras, plain JSON answers, one tool whose result is about 1 KB of (synthetic) PHI. `python -m benchmarks.upstream
-PORT` serves on loopback until it is told to stop.
+Both eras, plain JSON answers, one tool whose result is about 1 KB of (synthetic) PHI, and one that tells of its
+progress on an event stream before it answers. `python -m benchmarks.upstream PORT` serves on loopback until it is told
+to stop.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import httptools
 import orjson
 
 TOOL = "read_patient"
+STREAM = "follow_import"
+"""Arguments: `events`, how many notifications come first, and `every_ms` of rest before each; 0: written at once."""
 SSN = "219-09-9999"
 """Never assigned to anybody by the Social Security Administration."""
 PATIENT = {
@@ -52,7 +55,13 @@ TOOLS = {
             "inputSchema": {**_OBJECT, "properties": {"mrn": {"type": "string"}}, "required": ["mrn"]},
             "outputSchema": {**_OBJECT, "properties": {"patient": _OBJECT, "labs": {"type": "array"}}},
             "annotations": {"readOnlyHint": True},
-        }
+        },
+        {
+            "name": STREAM,
+            "description": "Tells how an import goes on.",
+            "inputSchema": {**_OBJECT, "properties": {"events": {"type": "integer"}, "every_ms": {"type": "number"}}},
+            "annotations": {"readOnlyHint": True},
+        },
     ]
 }
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
@@ -76,6 +85,7 @@ class Server(asyncio.Protocol):
         self._transport = transport
         self._parser = httptools.HttpRequestParser(self)
         self._body: list[bytes] = []
+        self._streams: set[asyncio.Task[None]] = set()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
@@ -93,9 +103,33 @@ class Server(asyncio.Protocol):
         """llhttp: it is whole."""
         method = self._parser.get_method()
         if method == b"POST":
-            self._transport.write(answer(orjson.loads(b"".join(self._body))))
+            message = orjson.loads(b"".join(self._body))
+            if message.get("params", {}).get("name") == STREAM:
+                task = asyncio.get_running_loop().create_task(self._stream(message))
+                self._streams.add(task)
+                task.add_done_callback(self._streams.discard)
+            else:
+                self._transport.write(answer(message))
         else:
             self._transport.write(_http(b"200 OK" if method == b"DELETE" else b"405 Method Not Allowed", b""))
+
+    async def _stream(self, message: dict[str, Any]) -> None:
+        """Answer with an event stream: each notification in a write of its own, unless they are to come at once."""
+        asked = message["params"]["arguments"]
+        count, rest = asked["events"], asked["every_ms"] / 1000
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        token = message["params"].get("_meta", {}).get("progressToken", 0)
+        events = [_chunk(_event(_progress(token, number, count))) for number in range(count)]
+        if not rest:
+            self._transport.writelines(events)
+        else:
+            for event in events:
+                await asyncio.sleep(rest)
+                self._transport.write(event)
+        done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": [{"type": "text", "text": "imported"}]}}
+        self._transport.write(_chunk(_event(done)) + b"0\r\n\r\n")
 
 
 def answer(message: dict[str, Any]) -> bytes:
@@ -110,6 +144,19 @@ def answer(message: dict[str, Any]) -> bytes:
     else:
         reply["error"] = {"code": -32601, "message": "Method not found"}
     return _http(b"200 OK", orjson.dumps(reply), b"mcp-session-id: benchmark\r\n" if method == "initialize" else b"")
+
+
+def _progress(token: str | int, number: int, count: int) -> dict[str, Any]:
+    params = {"progressToken": token, "progress": number, "total": count, "message": f"row {number} of {count} is in"}
+    return {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+
+
+def _event(message: dict[str, Any]) -> bytes:
+    return b"event: message\r\ndata: " + orjson.dumps(message) + b"\r\n\r\n"
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def _http(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
