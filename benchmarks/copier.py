@@ -1,6 +1,6 @@
 """A reverse proxy that copies bytes, on the server stack and the HTTP client that phigate itself is built on.
 
-What passing a stream through costs here is what sockets, HTTP framing and the event loop cost; what phigate costs beyond
+What a stream costs here is what sockets, HTTP framing and the event loop cost; what phigate costs beyond
 that is looking at each event. `python -m benchmarks.copier PORT UPSTREAM`.
 """
 
@@ -53,7 +53,9 @@ class Copier:
         head = b"".join(b"%s: %s\r\n" % header for header in kept)
         exchange = await pool.exchange(Clock(60.0))
         try:
-            await exchange.send(b"%s %s HTTP/1.1\r\n%s\r\n%s" % (scope["method"].encode(), scope["raw_path"], head, body))
+            await exchange.send(
+                b"%s %s HTTP/1.1\r\n%s\r\n%s" % (scope["method"].encode(), scope["raw_path"], head, body)
+            )
             await exchange.begin()
             names = (b"content-type", b"mcp-session-id", b"content-length")
             headers = [(name, value) for name in names if (value := exchange.header(name))]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Protocol, TypeVar, assert_never
 
 import orjson
@@ -30,7 +31,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.masking.survey import Survey
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
-from gateway.core.protocol.jsonrpc import Message, Request
+from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex, Principal, SessionId
@@ -44,6 +45,8 @@ RESULT_S = 10.0
 """How long a poll may be kept while the call that it asks after runs; most calls have ended by then."""
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
+BURST_MOST = 32
+"""Notifications that are looked at together: enough to share a commit, few enough not to keep the others waiting."""
 
 
 class Pdp(Protocol):
@@ -56,6 +59,8 @@ class Evidence(Protocol):
     """Makes records durable, or raises EvidenceFault."""
 
     async def append(self, record: Record) -> LeafIndex: ...
+
+    async def append_all(self, records: Sequence[Record]) -> None: ...
 
     def abandon(self, exchange: ExchangeId) -> None:
         """The exchange ended without an outcome on record: end it as unknown as soon as the store can."""
@@ -110,8 +115,8 @@ class Client(Protocol):
     async def open_stream(self) -> None:
         """Let the client know that it is listening, before there is anything to hear."""
 
-    async def relay(self, data: bytes) -> None:
-        """Send one message ahead of the reply; a client that is gone is no error."""
+    async def relay(self, messages: Sequence[bytes]) -> None:
+        """Send messages ahead of the reply; a client that is gone is no error."""
 
     async def wait_for(self, resolution: Resolution) -> None:
         """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
@@ -172,6 +177,8 @@ class Driver:
     """The value inspected last and what was seen of it, for masking it next."""
     _profile: Profile = field(default_factory=Profile)
     """Of the value inspected last."""
+    _came: str | None = None
+    """When the burst that is being looked at came: the time at which all of it is decided."""
     _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def drive(self, script: Script[Reply]) -> Reply:
@@ -219,6 +226,9 @@ class Driver:
                 return await self._decide(entrypoint, document)
             case commands.Append(record):
                 return await self._append(record)
+            case commands.AppendAll(records):
+                charge = self.world.standing.charge
+                await self.world.evidence.append_all([charge(self.call, each, self._profile) for each in records])
             case commands.Forward(message, detached):
                 await self._forward(message, detached)
             case commands.Listen():
@@ -229,8 +239,8 @@ class Driver:
                 return await self._inspect(value)
             case commands.Mask():
                 return await self._mask(command)
-            case commands.Relay(data):
-                await self.client.relay(data)
+            case commands.Relay(messages):
+                await self.client.relay(messages)
             case commands.Present():
                 return not self.client.gone
             case commands.Hold():
@@ -256,7 +266,7 @@ class Driver:
     async def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
         if entrypoint is not Entrypoint.CATALOGUE:
             document = await self.world.standing.stamp(document, self._profile)
-        decided = self.world.pdp().decide(entrypoint, document, at=timestamp(self.world.now()))
+        decided = self.world.pdp().decide(entrypoint, document, at=self._came or timestamp(self.world.now()))
         self.world.observe(self.call.exchange, decided)
         return decided
 
@@ -283,11 +293,22 @@ class Driver:
         self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
         await self.client.open_stream()
 
-    async def _receive(self) -> Message | None:
+    async def _receive(self) -> Message | commands.Burst | None:
+        self._came = None
         with trio.CancelScope(deadline=self._until) as self._waiting:
             message = await self._hear()
+            if isinstance(message, Notification):
+                return self._with_those_at_hand(message)
             return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
         return None
+
+    def _with_those_at_hand(self, first: Notification) -> Notification | commands.Burst:
+        """The notification, together with those that came with it."""
+        if self.world.standing.patient_key is not None:
+            return first  # Policy has budgets: what one message uses of them is counted before the next is decided.
+        others = tuple(islice(iter(self._talk().at_hand, None), BURST_MOST - 1))
+        self._came = timestamp(self.world.now())
+        return commands.Burst((first, *others)) if others else first
 
     async def _hear(self) -> Message | None:
         if self.detached:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 import trio
@@ -17,9 +19,9 @@ from gateway.core.policy.decision import Decision, Effect, Entrypoint
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 from gateway.core.replies import Reply
 from gateway.core.types import Document, Era
-from gateway.driver import Driver
+from gateway.driver import BURST_MOST, Driver
 from gateway.upstream.base import Link
-from tests.fakes.world import NoStanding, Scene
+from tests.fakes.world import MOMENT, NoStanding, Scene
 from tests.playbooks.playbook import allow, ask_first, call, decided, deny, result
 
 PROGRESS = Notification("notifications/progress", {"progressToken": 1, "progress": 1})
@@ -45,6 +47,44 @@ async def test_an_allowed_call_comes_back_and_its_conversation_is_closed() -> No
     assert (scene.upstream.opened, scene.upstream.closed) == (1, 1)
     assert len(scene.client.relayed) == 1
     assert ends(scene) == ["replied"]
+
+
+async def test_notifications_that_came_together_share_one_time_and_arrive_in_order() -> None:
+    burst = [Notification("notifications/progress", {"progressToken": 1, "progress": n}) for n in range(BURST_MOST + 3)]
+    scene = Scene(ALLOWED, [*burst, result("fine")])
+    scene.upstream.conversation.together = True
+    seconds = iter(range(60))
+    about, world = call(), replace(scene.world(), now=lambda: MOMENT.replace(second=next(seconds)))
+    await Driver(about, world, Link(about.session, about.era, about.version), scene.client).drive(exchange(about))
+
+    assert [orjson.loads(data)["params"]["progress"] for data in scene.client.relayed] == list(range(BURST_MOST + 3))
+    first, second, answered = (
+        scene.pdp.times[1 : 1 + BURST_MOST],
+        scene.pdp.times[1 + BURST_MOST : -1],
+        scene.pdp.times[-1],
+    )
+    assert len(set(first)) == len(set(second)) == 1
+    assert first[0] < second[0] < answered
+    assert ends(scene) == ["replied"]
+
+
+async def test_where_policy_has_budgets_each_notification_is_counted_before_the_next_is_decided() -> None:
+    burst = [Notification("notifications/progress", {"progressToken": 1, "progress": n}) for n in range(3)]
+    scene = Scene(ALLOWED, [*burst, result("fine")])
+    scene.upstream.conversation.together = True
+    seen: list[int] = []
+
+    class Counting(NoStanding):
+        patient_key = b"key"
+
+        async def stamp(self, document: Document, profile: Profile) -> Document:
+            seen.append(len(scene.evidence.records))
+            return document
+
+    scene.standing = Counting()
+    await drive(scene, call())
+
+    assert seen == [0, 1, 2, 3, 4]
 
 
 async def test_a_denied_call_opens_no_conversation() -> None:

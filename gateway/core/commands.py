@@ -16,7 +16,7 @@ from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Decision, Entrypoint, MaskRule
-from gateway.core.protocol.jsonrpc import Message
+from gateway.core.protocol.jsonrpc import Message, Notification
 from gateway.core.types import ApprovalId, Digest, Document, Json, LeafIndex
 
 T = TypeVar("T")
@@ -44,6 +44,14 @@ class Append:
     """Make a record durable. The answer comes when it is; afterwards a crash cannot lose it. Throws EvidenceFault."""
 
     record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class AppendAll:
+    """Make several records of one exchange durable at once, none of which begins or ends it. Throws EvidenceFault, and
+    then none of them counts as durable."""
+
+    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,17 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait for the upstream's next message; the answer is None when it has accepted a message that has no reply."""
+    """Wait for the upstream's next message; the answer is None when it has accepted a message that has no reply.
+
+    A Burst when notifications have come together: they can be looked at, recorded and sent on together.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Notifications that have come from the upstream together, in order."""
+
+    messages: tuple[Notification, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +200,9 @@ class Learn:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Send one already recorded message to the client ahead of the reply."""
+    """Send already recorded messages to the client ahead of the reply, in one write."""
 
-    data: bytes = field(repr=False)
+    messages: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +213,7 @@ class Present:
 Command = (
     Decide
     | Append
+    | AppendAll
     | Hold
     | Look
     | Resume
@@ -220,6 +239,10 @@ def decide(entrypoint: Entrypoint, document: Document) -> Script[Decided]:
 
 def append(record: Record) -> Script[LeafIndex]:
     return cast(LeafIndex, (yield Append(record)))
+
+
+def append_all(records: tuple[Record, ...]) -> Script[None]:
+    yield AppendAll(records)
 
 
 def hold(ask: Ask, *, joins: ApprovalId | None, waits: bool) -> Script[Resolution]:
@@ -254,8 +277,8 @@ def listen() -> Script[None]:
     yield Listen()
 
 
-def receive() -> Script[Message | None]:
-    return cast("Message | None", (yield Receive()))
+def receive() -> Script[Message | Burst | None]:
+    return cast("Message | Burst | None", (yield Receive()))
 
 
 def respond(message: Message) -> Script[None]:
@@ -274,8 +297,8 @@ def learn(tools: tuple[Document, ...]) -> Script[frozenset[str]]:
     return cast("frozenset[str]", (yield Learn(tools)))
 
 
-def relay(data: bytes) -> Script[None]:
-    yield Relay(data)
+def relay(messages: tuple[bytes, ...]) -> Script[None]:
+    yield Relay(messages)
 
 
 def present() -> Script[bool]:

@@ -16,11 +16,13 @@ from dataclasses import replace
 from gateway.core import held, records, replies, waiting
 from gateway.core.call import Call, Emergency
 from gateway.core.commands import (
+    Burst,
     Decided,
     Resolution,
     Script,
     Settled,
     append,
+    append_all,
     decide,
     forward,
     hold,
@@ -37,6 +39,7 @@ from gateway.core.commands import (
     withdraw,
 )
 from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
+from gateway.core.evidence.record import Record
 from gateway.core.held import Way
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
@@ -130,8 +133,10 @@ def carry(call: Call, grant: Resolution | None) -> Script[Reply]:
                 return (yield from close(call, Ending(Status.ACCEPTED, Reply.accepted())))
             case Success() | Failure():
                 return (yield from answer(call, message, grant))
+            case Burst(messages):
+                yield from pass_on(call, messages)
             case _:
-                yield from pass_on(call, message)
+                yield from pass_on(call, (message,))
 
 
 def overhear(call: Call) -> Script[Reply]:
@@ -141,11 +146,32 @@ def overhear(call: Call) -> Script[Reply]:
         message = yield from receive()
         if message is None:
             return (yield from close(call, Ending(Status.ENDED, Reply.nothing())))
-        yield from pass_on(call, message)
+        yield from pass_on(call, message.messages if isinstance(message, Burst) else (message,))
 
 
-def pass_on(call: Call, message: Message) -> Script[None]:
-    """Relay a notification or request that the upstream sent ahead of its result, or withhold it."""
+def pass_on(call: Call, came: tuple[Message, ...]) -> Script[None]:
+    """Relay what the upstream sent ahead of its result, or withhold it: each message decided and masked by itself,
+    those that came together recorded and sent on together."""
+    kept: list[Record] = []
+    relayed: list[bytes] = []
+    withheld: list[Message] = []
+    for message in came:
+        record, data = yield from judge(call, message)
+        kept.append(record)
+        if data is None:
+            withheld.append(message)
+        else:
+            relayed.append(data)
+    yield from append_all(tuple(kept))
+    if relayed:
+        yield from relay(tuple(relayed))
+    for message in withheld:
+        if isinstance(message, Request):
+            yield from respond(replies.withheld(message))
+
+
+def judge(call: Call, message: Message) -> Script[tuple[Record, bytes | None]]:
+    """The record of a message ahead of the result, and what of it the client may have; None: it is withheld."""
     profile = yield from inspect(jsonrpc.body(message))
     decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, message, profile))
     if decided.decision.effect is Effect.ALLOW:
@@ -155,12 +181,8 @@ def pass_on(call: Call, message: Message) -> Script[None]:
             pass  # A message that cannot be masked is withheld like one that policy denies.
         else:
             data = jsonrpc.format(jsonrpc.with_body(message, masked.value))
-            yield from append(records.message(call, message, decided, data, masked.manifest))
-            yield from relay(data)
-            return
-    yield from append(records.message(call, message, decided, None, {}))
-    if isinstance(message, Request):
-        yield from respond(replies.withheld(message))
+            return records.message(call, message, decided, data, masked.manifest), data
+    return records.message(call, message, decided, None, {}), None
 
 
 def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Reply]:

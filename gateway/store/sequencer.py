@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -104,6 +104,17 @@ class EvidenceLog:
                 self._sessions.forget(record.session)
             raise
 
+    async def append_all(self, records: Sequence[Record]) -> None:
+        """Return once all of `records`, which neither begin nor end an exchange, are durable: one wait for all of them.
+
+        Raises like `append`; then none of them counts as durable.
+        """
+        *before, last = [Job(record=record) for record in records]
+        await self._submit(last, before)
+        for job in before:
+            if job.error is not None:
+                raise job.error
+
     async def transact(self, job: Callable[[Transaction], T]) -> T:
         """Run `job` in the writer thread, within a savepoint of the group's transaction; return once it is durable.
 
@@ -182,7 +193,8 @@ class EvidenceLog:
                 self._tools.put(upstream, known)
         return known
 
-    async def _submit(self, job: Job) -> object:
+    async def _submit(self, job: Job, before: Sequence[Job] = ()) -> object:
+        """The result of `job`. Jobs are done in turn, so `before`, which are appends like it, are done with it."""
         fault = self.fault
         if fault is not None and (self._closed or not job.heals):
             if job.record is not None and job.record.exchange is not None:
@@ -192,9 +204,9 @@ class EvidenceLog:
         if job.record is None:
             self._writer.queue.put(job)
         else:
-            self._gathered.append(job)
-            if len(self._gathered) == 1:
+            if not self._gathered:
                 self._token.run_sync_soon(self._write)
+            self._gathered += (*before, job)
         await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
         if job.error is not None:
             raise job.error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gateway.core.protocol.jsonrpc import Limits, Message
+from gateway.core.protocol.jsonrpc import Limits, Message, Notification
 from gateway.core.types import Document, Era, SessionId
 
 
@@ -102,6 +102,9 @@ class Conversation(Protocol):
 
         On a standing stream (`listen`) None means that the upstream has ended it.
         """
+
+    def at_hand(self) -> Notification | None:
+        """The next message, if it is a notification that came together with the last one. Never waits nor raises."""
 
     async def respond(self, message: Message) -> None:
         """Answer a request that the upstream made in this conversation."""

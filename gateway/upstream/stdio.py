@@ -170,6 +170,10 @@ class _Conversation:
             return message
         raise UpstreamFault("it did not answer in time", kind="timeout")
 
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. Programs write a line at a time, and each is looked at as it comes."""
+        return None
+
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""
         process = self._process or await self._upstream.process(self._link)

@@ -121,6 +121,13 @@ class _Post:
                 return await self._whole(exchange)
         return await self._next()
 
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`."""
+        if self._waiting and isinstance(message := self._waiting[0], Notification):
+            self._waiting.popleft()  # `_check` would have nothing to say about it.
+            return message
+        return None
+
     async def respond(self, message: Message) -> None:
         """See `Conversation`. The answer travels in a POST of its own (2025-11-25, Sending Messages)."""
         async with self._upstream.converse(self._link) as other:

@@ -6,7 +6,7 @@ relayed message or by a hold, whose comments and progress keep the client and ev
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,9 +107,9 @@ class HttpClient:
             if not self._finished:
                 await self._still_here()
 
-    async def relay(self, data: bytes) -> None:
+    async def relay(self, messages: Sequence[bytes]) -> None:
         """See `driver.Client`."""
-        await self._event(sse.event(data))
+        await self._event(b"".join([sse.event(data) for data in messages]))
 
     async def wait_for(self, resolution: Resolution) -> None:
         """See `driver.Client`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ class Away:
     async def open_stream(self) -> None:
         """See `driver.Client`."""
 
-    async def relay(self, data: bytes) -> None:
+    async def relay(self, messages: Sequence[bytes]) -> None:
         """See `driver.Client`."""
 
     async def wait_for(self, resolution: Resolution) -> None:

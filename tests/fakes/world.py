@@ -16,7 +16,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
-from gateway.core.protocol.jsonrpc import Message
+from gateway.core.protocol.jsonrpc import Message, Notification
 from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex, Principal
 from gateway.driver import World
 from gateway.upstream.base import Link
@@ -32,9 +32,11 @@ class FakePdp:
 
     answers: dict[Entrypoint, list[Decided]]
     asked: list[tuple[Entrypoint, Document]] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
 
     def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided:
         self.asked.append((entrypoint, document))
+        self.times.append(at)
         queue = self.answers[entrypoint]
         return queue.pop(0) if len(queue) > 1 else queue[0]
 
@@ -57,6 +59,10 @@ class MemoryEvidence:
         self.records.append(record)
         return LeafIndex(len(self.records) - 1)
 
+    async def append_all(self, records: Sequence[Record]) -> None:
+        for record in records:
+            await self.append(record)
+
     def abandon(self, exchange: ExchangeId) -> None:
         self.abandoned.append(exchange)
 
@@ -77,6 +83,8 @@ class FakeConversation:
     sent: list[Message] = field(default_factory=list)
     responded: list[Message] = field(default_factory=list)
     upstream_session: str | None = None
+    together: bool = False
+    """Whether notifications come together with those before them."""
 
     async def send(self, message: Message) -> None:
         self.step("send")
@@ -92,6 +100,12 @@ class FakeConversation:
         if isinstance(message, Exception):
             raise message
         return message
+
+    def at_hand(self) -> Notification | None:
+        if self.together and self.script and isinstance(message := self.script[0], Notification):
+            del self.script[0]
+            return message
+        return None
 
     async def respond(self, message: Message) -> None:
         self.responded.append(message)
@@ -203,8 +217,8 @@ class FakeClient:
         self.streaming = True
         await trio.lowlevel.checkpoint()
 
-    async def relay(self, data: bytes) -> None:
-        self.relayed.append(data)
+    async def relay(self, messages: Sequence[bytes]) -> None:
+        self.relayed.extend(messages)
         await trio.lowlevel.checkpoint()
 
     async def wait_for(self, resolution: Resolution) -> None:

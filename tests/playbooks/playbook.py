@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gateway.core.call import Call
-from gateway.core.commands import Append, Command, Decide, Decided
+from gateway.core.commands import Append, AppendAll, Command, Decide, Decided
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
 from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Entrypoint, MaskRule, Reason
@@ -80,6 +80,8 @@ class Playbook:
         if isinstance(command, Append):
             self.log.append(command.record)
             answer = LeafIndex(len(self.log) - 1)
+        if isinstance(command, AppendAll):
+            self.log.extend(command.records)
         self._resume = lambda: self._script.send(answer)
         return command
 
@@ -102,6 +104,13 @@ class Playbook:
         assert kind is record.type
         assert members.items() <= record.members.items(), record.members
         return record
+
+    def records_all(self, *statuses: str) -> tuple[Record, ...]:
+        """Messages ahead of the result are made durable together, each with its status."""
+        records = self.expects(AppendAll).records
+        assert {record.type for record in records} == {LeafType.EXCHANGE_MESSAGE}
+        assert [record.members["status"] for record in records] == list(statuses)
+        return records
 
     def ends(self) -> Reply:
         """The exchange is over; its reply."""

@@ -44,6 +44,7 @@ UPSTREAM_SAYS = st.sampled_from(
         Notification("notifications/progress", {"message": SECRET}),
         Notification("made/up", {"x": SECRET}),
         Request("u", "sampling/createMessage", {"x": SECRET}),
+        commands.Burst((Notification("notifications/progress", {"message": SECRET}), Notification("made/up"))),
         Success(7, {"content": [{"type": "text", "text": SECRET}]}),
         Success(7, {"tools": [{"name": "t", "description": SECRET}, {"name": SECRET}]}),
         Success(7, {"resultType": "input_required", "requestState": SECRET}),
@@ -108,6 +109,8 @@ class World:
         self.trace.steps.append(command)
         if isinstance(command, commands.Append | commands.Spend) and answer is not False:
             self.trace.records.append(command.record)
+        if isinstance(command, commands.AppendAll):
+            self.trace.records.extend(command.records)
         return answer
 
     def _answer(self, command: Command) -> object:
@@ -119,7 +122,7 @@ class World:
                 if command.entrypoint is Entrypoint.CALL:
                     self.trace.emergency_at_forward = "emergency" in chosen.decision.labels
                 return chosen
-            case commands.Append():
+            case commands.Append() | commands.AppendAll():
                 return self._or_fault(LeafIndex(0), EvidenceFault("full"), rarely=True)
             case commands.Spend():
                 self.trace.spent = bool(self._or_fault(draw(st.booleans()), EvidenceFault("full"), rarely=True))
@@ -199,8 +202,9 @@ def test_no_byte_is_returned_that_is_not_durable_first(about: Call, data: st.Dat
     for position, step in enumerate(world.trace.steps):
         if isinstance(step, commands.Relay):
             previous = world.trace.steps[position - 1]
-            assert isinstance(previous, commands.Append)
-            assert previous.record.bodies["message"] == step.data
+            assert isinstance(previous, commands.AppendAll)
+            recorded = [record.bodies["message"] for record in previous.records if "message" in record.bodies]
+            assert recorded == list(step.messages)
 
 
 @given(CALLS, st.data())
@@ -234,7 +238,8 @@ def test_nothing_of_the_upstream_leaves_unmasked_or_stays_in_the_clear(about: Ca
     reply = play(about, world)
     secret = SECRET.encode()
     assert reply is None or secret not in reply.data
-    assert all(secret not in step.data for step in world.trace.steps if isinstance(step, commands.Relay))
+    relayed = [data for step in world.trace.steps if isinstance(step, commands.Relay) for data in step.messages]
+    assert all(secret not in data for data in relayed)
     for record in world.trace.records:
         assert secret not in orjson.dumps(record.members)
         assert SECRET not in repr(record)

@@ -8,6 +8,8 @@ import pytest
 from gateway.core.call import LISTEN, Call, Emergency
 from gateway.core.commands import (
     Append,
+    AppendAll,
+    Burst,
     Decided,
     Forward,
     Hold,
@@ -316,11 +318,41 @@ def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_i
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, allow(SSN))
     play.expects(Mask, Masked({"progressToken": 1, "progress": 1, "message": "[NAME]"}, {"counts": {"NAME": 1}}))
-    recorded = play.records(LeafType.EXCHANGE_MESSAGE, method="notifications/progress", status="relayed")
-    relayed = play.expects(Relay)
+    (recorded,) = play.records_all("relayed")
+    (relayed,) = play.expects(Relay).messages
 
-    assert recorded.bodies["message"] == relayed.data
-    assert b"Ada" not in relayed.data
+    assert recorded.members["method"] == "notifications/progress"
+    assert recorded.bodies["message"] == relayed
+    assert b"Ada" not in relayed
+
+
+def test_notifications_that_came_together_are_each_decided_and_leave_together_once_all_are_on_record() -> None:
+    burst = tuple(Notification("notifications/progress", {"progress": number}) for number in range(3))
+    play = forwarded(call())
+    play.expects(Receive, Burst(burst))
+    for number, decision in enumerate((allow(), deny(), allow())):
+        assert play.expects(Inspect, Profile()).value == {"progress": number}
+        play.decides(Entrypoint.RESULT, decision)
+        if number != 1:
+            play.expects(Mask, Masked({"progress": number}))
+    recorded = play.records_all("relayed", "withheld", "relayed")
+    relayed = play.expects(Relay).messages
+
+    assert relayed == (recorded[0].bodies["message"], recorded[2].bodies["message"])
+    assert [orjson.loads(data)["params"] for data in relayed] == [{"progress": 0}, {"progress": 2}]
+
+
+def test_of_notifications_that_came_together_none_leaves_when_they_cannot_be_recorded() -> None:
+    play = forwarded(call())
+    play.expects(Receive, Burst((Notification("notifications/progress"), Notification("notifications/progress"))))
+    for _ in range(2):
+        play.expects(Inspect, Profile())
+        play.decides(Entrypoint.RESULT, allow())
+        play.expects(Mask, Masked({}))
+    play.faults(AppendAll, EvidenceFault("full"))
+
+    with pytest.raises(EvidenceFault):
+        play.ends()
 
 
 @pytest.mark.parametrize("how", ["denied", "unmaskable"])
@@ -332,7 +364,7 @@ def test_a_request_from_upstream_that_may_not_reach_the_client_is_answered_in_it
     play.decides(Entrypoint.RESULT, deny() if how == "denied" else allow())
     if how == "unmaskable":
         play.faults(Mask, MaskFault("no"))
-    play.records(LeafType.EXCHANGE_MESSAGE, method="sampling/createMessage", status="withheld")
+    play.records_all("withheld")
     answer = play.expects(Respond).message
 
     assert isinstance(answer, Failure)
@@ -402,7 +434,7 @@ def test_the_stream_outside_any_call_is_decided_opened_and_ended_like_a_call() -
     play.expects(Inspect, Profile())
     play.decides(Entrypoint.RESULT, allow())
     play.expects(Mask, Masked({}))
-    play.records(LeafType.EXCHANGE_MESSAGE)
+    play.records_all("relayed")
     play.expects(Relay)
     play.expects(Receive, None)
     play.records(LeafType.EXCHANGE_OUTCOME, status="ended")

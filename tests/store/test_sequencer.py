@@ -58,6 +58,36 @@ async def test_what_was_appended_is_durable_when_append_returns(log, path, keys)
     await log.append(outcome(session, "x1"))
 
 
+async def test_records_that_are_appended_together_are_durable_together_in_order(log, path, keys):
+    session = await log.session("client", members={}, idle_s=60)
+    await log.append(intent(session, "x1"))
+    told = [Record(LeafType.EXCHANGE_MESSAGE, {"n": n}, session, "x1", bodies={"message": b"%d" % n}) for n in range(5)]
+    await log.append_all(told)
+
+    with Reader.open(path, keys) as reader:
+        found = [reader.leaf(index) for index in range(2, 7)]
+        assert [(leaf.members["n"], reader.body(leaf, "message")) for leaf in found] == [
+            (n, b"%d" % n) for n in range(5)
+        ]
+    await log.append(outcome(session, "x1"))
+
+
+async def test_of_records_that_are_appended_together_one_that_breaks_a_rule_is_told(log):
+    session = await log.session("client", members={}, idle_s=60)
+    fine = Record(LeafType.EXCHANGE_MESSAGE, {}, session)
+    with pytest.raises(InternalFault):
+        await log.append_all([fine, Record(LeafType.EXCHANGE_MESSAGE, {}, "no-such-session"), fine])
+
+
+async def test_records_that_are_appended_together_while_the_store_fails_are_none_of_them_on_record(path, keys):
+    fails = Fails(0, "lost")
+    async with EvidenceLog.open(path, keys, now=now, connect=fails) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        fails.at = fails.count + 1
+        with pytest.raises(EvidenceFault):
+            await log.append_all([Record(LeafType.EXCHANGE_MESSAGE, {}, session)] * 3)
+
+
 async def test_leaves_carry_the_time_that_was_given(log, path):
     await log.append(HEARTBEAT)
 

@@ -49,7 +49,7 @@ async def test_a_reply_with_nothing_before_it_is_plain_json() -> None:
 async def test_what_is_relayed_first_makes_it_a_stream_that_the_reply_ends() -> None:
     wire = Wire()
     client = HttpClient(wire.send)
-    await client.relay(b'{"a":1}')
+    await client.relay([b'{"a":1}'])
     await client.finish(REPLY)
 
     assert wire.kind == b"text/event-stream"
@@ -84,7 +84,7 @@ async def test_a_client_that_takes_nothing_any_more_is_gone(autojump_clock: obje
     client = HttpClient(wire.send)
     wire.stalled = True
     began = trio.current_time()
-    await client.relay(b"{}")
+    await client.relay([b"{}"])
 
     assert client.gone
     assert trio.current_time() - began <= 2 * WRITE_S

@@ -55,12 +55,18 @@ def apply(
     very value, which is used up. Raises MaskFault, and nothing else.
     """
     if not rules:
-        return Masked(value, {"counts": {}, "items": [], "truncated": False})
+        return Masked(value, _nothing_done())
     plan = _Plan.of(rules)
     try:
+        if survey is not None and not plan.explicit.fields and not plan.explicit.paths and survey.empty:
+            return Masked(value, _nothing_done())
         return _Masking(plan, plan.survey(value, survey), key).run(value, schema)
     except RecursionError as problem:
         raise MaskFault("The result is nested too deeply to be masked.") from problem
+
+
+def _nothing_done() -> Document:
+    return {"counts": {}, "items": [], "truncated": False}
 
 
 @dataclass(frozen=True, slots=True)

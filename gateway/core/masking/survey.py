@@ -27,6 +27,13 @@ class Survey:
     walk: Walk = field(repr=False)
     scanned: Scanned = field(repr=False)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found that a rule for classes could take: no kind by name, no place in a text or in a
+        member's name, nothing that could not be looked into."""
+        found = self.scanned.spans or self.scanned.unreadable or self.walk.unreadable
+        return not found and all(leaf.phi is None for leaf in self.walk.leaves)
+
     def spans(self, leaf: Leaf) -> list[Span]:
         """What was found in a leaf's text."""
         return self.scanned.spans.get(leaf.value, []) if isinstance(leaf.value, str) else []

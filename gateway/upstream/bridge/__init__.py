@@ -13,7 +13,7 @@ import trio
 
 from gateway.core.errors import InternalFault, UpstreamFault
 from gateway.core.protocol import mcp, versions
-from gateway.core.protocol.jsonrpc import Failure, Message, Request, Success
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
 from gateway.upstream.bridge.downward import Downward, Listening, ModernSide
@@ -160,6 +160,10 @@ class _Conversation:
         """See `Conversation`."""
         return await self._talk().receive()
 
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`."""
+        return self._talk().at_hand()
+
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""
         await self._talk().respond(message)
@@ -218,6 +222,10 @@ class _Greeting:
         self._side = await self._stack.enter_async_context(self._bridge.downward(self._link))
         await self._side.send(self._message)
         return await self._side.receive()
+
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. A greeting is answered by one message."""
+        return None
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""

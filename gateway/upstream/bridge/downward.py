@@ -127,6 +127,10 @@ class Downward:
             assert isinstance(message.result, dict)
             self._put(message.result, asked)
 
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. What is translated is looked at one by one."""
+        return None
+
     async def respond(self, message: Message) -> None:
         """See `Conversation`. Policy kept a question from the client."""
         self._deliver(message)
@@ -293,6 +297,10 @@ class Listening:
                     return None
                 if isinstance(message, Notification) and message.method != "notifications/subscriptions/acknowledged":
                     return bridge.outside(message)
+
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. What is translated is looked at one by one."""
+        return None
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`. A modern upstream asks nothing on a stream."""

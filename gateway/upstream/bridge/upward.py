@@ -203,6 +203,10 @@ class Upward:
                 case None:
                     return None
 
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. What is translated is looked at one by one."""
+        return None
+
     async def respond(self, message: Message) -> None:
         """See `Conversation`. A modern client is asked by a result, so nothing is ever answered here."""
         await self._talk().respond(message)
@@ -350,6 +354,10 @@ class Subscription:
                 return bridge.of_subscription(message, self._request.id)
         ended: Document = {"resultType": "complete", mcp.META: {mcp.SUBSCRIPTION_ID: self._request.id}}
         return Success(self._request.id, ended)
+
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. What is translated is looked at one by one."""
+        return None
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`. Nothing is asked on this stream."""
