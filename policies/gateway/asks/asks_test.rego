@@ -28,18 +28,18 @@ modern(methods, origins) := {"kind": "success", "method": "", "is_error": false,
 
 failing(methods, origins) := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": methods, "opens": origins}
 
-# The rule is tested by itself, whichever guards a site has switched on.
+# The rule is tested by the settings as shipped, whatever a site has made of them.
 received(document) := decision if {
-	decision := data.gateway.result.decision with input as document with data.gateway.settings.guards as {}
+	decision := data.gateway.result.decision with input as document with data.gateway.settings as data.gateway.defaults
 }
 
 decided(document) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {}
+	decision := data.gateway.call.decision with input as document with data.gateway.settings as data.gateway.defaults
 }
 
 effect(upstream, group, result) := decision.effect if {
 	decision := received(said(upstream, group, result))
-		with data.gateway.settings.from_upstream as from_upstream
+		with data.gateway.defaults.from_upstream as from_upstream
 }
 
 telling(methods, origins) := {
@@ -107,7 +107,7 @@ test_without_a_word_about_origins_no_page_is_opened if {
 	closed := json.remove(from_upstream, ["opens", "upstreams/scribe/opens"])
 	every result in each_way("elicitation/create", ["https://login.example"]) {
 		decision := received(said("scribe", "clinicians", result))
-			with data.gateway.settings.from_upstream as closed
+			with data.gateway.defaults.from_upstream as closed
 		decision.effect == "deny"
 	}
 }
@@ -123,7 +123,7 @@ answer(upstream, group) := {
 
 answered(upstream, group) := decision.effect if {
 	decision := decided(answer(upstream, group))
-		with data.gateway.settings.from_upstream as from_upstream
+		with data.gateway.defaults.from_upstream as from_upstream
 }
 
 test_the_clients_answer_goes_where_the_question_may_come_from if {
@@ -137,7 +137,7 @@ sent_along(upstream, group) := decision if {
 		"tool": {"name": "x", "annotations": {"readOnlyHint": true}, "changed": false},
 		"message": {"kind": "request", "method": "tools/call", "name": "x", "params": {"inputResponses": {"q": {"action": "accept"}}}},
 	})
-	decision := decided(document) with data.gateway.settings.from_upstream as from_upstream
+	decision := decided(document) with data.gateway.defaults.from_upstream as from_upstream
 }
 
 test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
@@ -151,6 +151,6 @@ test_answers_sent_along_with_a_call_go_only_to_who_may_ask if {
 
 test_what_is_no_result_is_no_answer_either if {
 	document := json.remove(said("scribe", "clinicians", {}), ["result"])
-	decision := received(document) with data.gateway.settings.from_upstream as from_upstream
+	decision := received(document) with data.gateway.defaults.from_upstream as from_upstream
 	decision.effect == "deny"
 }

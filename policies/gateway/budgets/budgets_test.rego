@@ -36,12 +36,14 @@ limits(over) := {"treatment": {"P1D": {"calls": 10, "rows": 100, "patients": 20,
 
 decided(document, over) := decision if {
 	guards := {"budgets": limits(over)}
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 }
 
 answered(document, over) := decision if {
 	guards := {"budgets": limits(over)}
-	decision := data.gateway.result.decision with input as document with data.gateway.settings.guards as guards
+	decision := data.gateway.result.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
@@ -105,7 +107,8 @@ test_a_budget_that_nobody_counted_gives_nothing if {
 test_a_limit_that_is_no_number_gives_nothing if {
 	broken := {"budgets": {"treatment": {"P1D": {"rows": "1000"}}}}
 	document := call({"P1D": used(0, 0, 0, 0)})
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as broken
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": broken})
 	decision.effect == "deny"
 }
 
@@ -120,10 +123,12 @@ test_a_purpose_that_the_role_may_act_for_can_have_limits_of_its_own if {
 		"purpose": {"roles": {"treatment": {"may": ["TREAT", "ETREAT"], "default": "TREAT"}}},
 	}
 	document := call({"P1D": used(0, 50, 0, 0)})
-	usual := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards
+	usual := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 	codes(usual) == {"budget_rows"}
 	wider := object.union(document, {"purpose": "ETREAT"})
-	allowed := data.gateway.call.decision with input as wider with data.gateway.settings.guards as guards
+	allowed := data.gateway.call.decision with input as wider
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 	allowed.effect == "allow"
 }
 
@@ -133,7 +138,8 @@ test_a_purpose_that_nobody_checks_lifts_no_budget if {
 		"treatment/ETREAT": {"P1D": {"rows": 99, "over": "deny"}},
 	}}
 	document := object.union(call({"P1D": used(0, 50, 0, 0)}), {"purpose": "ETREAT"})
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 	codes(decision) == {"budget_rows"}
 }
 

@@ -22,9 +22,9 @@ with_sql(statement) := object.union(
 
 about(method, name) := object.union(call, {"message": {"kind": "request", "method": method, "name": name}, "facts": {}})
 
-# The rules are tested by themselves, whichever guards a site has switched on.
+# The rules are tested by the settings as shipped, whatever a site has made of them.
 decided(document) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {}
+	decision := data.gateway.call.decision with input as document with data.gateway.settings as data.gateway.defaults
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
@@ -45,8 +45,8 @@ test_an_aggregate_is_allowed if {
 
 test_a_threshold_that_is_no_number_bounds_nothing if {
 	asked := with_sql({"kind": "select", "keyed": false, "limit": 5})
-	roles := object.union(data.gateway.settings.roles, {"analysis": {"rows": "25"}})
-	decision := decided(asked) with data.gateway.settings.roles as roles
+	roles := object.union(data.gateway.defaults.roles, {"analysis": {"rows": "25"}})
+	decision := decided(asked) with data.gateway.defaults.roles as roles
 	decision.effect == "require_approval"
 }
 
@@ -84,7 +84,7 @@ test_an_approval_does_not_open_what_is_denied if {
 
 test_a_bulk_select_without_terms_in_the_data_is_denied if {
 	asked := with_sql({"kind": "select", "keyed": false, "limit": null})
-	decision := decided(asked) with data.gateway.settings.approvals as {}
+	decision := decided(asked) with data.gateway.defaults.approvals as {}
 	decision.effect == "deny"
 }
 
@@ -166,13 +166,13 @@ test_what_the_data_says_of_a_tool_counts_more_than_its_annotations if {
 		{"op": "replace", "path": "/facts", "value": {}},
 	])
 	settings := {"clinic": {"run_sql": "write"}}
-	decided(document).effect == "deny" with data.gateway.settings.tools as settings
+	decided(document).effect == "deny" with data.gateway.defaults.tools as settings
 }
 
 test_a_tool_that_writes_sql_writes_whatever_else_is_said if {
 	asked := with_sql({"kind": "delete", "keyed": true})
 	settings := {"clinic": {"run_sql": "read"}}
-	decided(asked).effect == "deny" with data.gateway.settings.tools as settings
+	decided(asked).effect == "deny" with data.gateway.defaults.tools as settings
 }
 
 test_a_withdrawn_tool_is_denied if {
@@ -181,7 +181,7 @@ test_a_withdrawn_tool_is_denied if {
 		{"op": "replace", "path": "/message/name", "value": "read_patient"},
 		{"op": "replace", "path": "/facts", "value": {}},
 	])
-	decision := decided(document) with data.gateway.settings.tools as settings
+	decision := decided(document) with data.gateway.defaults.tools as settings
 	decision.effect == "deny"
 	codes(decision) == {"tool_denied"}
 }
@@ -209,7 +209,7 @@ test_a_tool_call_without_an_id_escapes_no_guard if {
 	settings := {"clinic": {"run_sql": "read"}}
 	asked := object.union(call, {"message": {"kind": "notification", "method": "tools/call", "name": "run_sql"}})
 	decision := decided(object.remove(asked, ["facts"]))
-		with data.gateway.settings.tools as settings
+		with data.gateway.defaults.tools as settings
 	decision.effect == "deny"
 	codes(decision) == {"not_granted"}
 }
@@ -232,19 +232,19 @@ test_nobody_may_list_the_tasks_of_all if {
 completing(kind, name) := object.union(about("completion/complete", name), {"message": {"params": {"ref": {"type": kind}}}})
 
 only_open := object.union(
-	data.gateway.settings.roles,
+	data.gateway.defaults.roles,
 	{"analysis": {"upstreams": {"*": {"tool": [], "resource": ["notes://open/*"], "prompt": ["summary"]}}}},
 )
 
 test_a_completion_reads_what_it_completes if {
 	every one in [["ref/prompt", "summary"], ["ref/resource", "notes://open/{id}"]] {
 		decision := decided(completing(one[0], one[1]))
-			with data.gateway.settings.roles as only_open
+			with data.gateway.defaults.roles as only_open
 		decision.effect == "allow"
 	}
 	every one in [["ref/prompt", "other"], ["ref/resource", "notes://sealed/{id}"], ["ref/tool", "summary"], ["", ""]] {
 		decision := decided(completing(one[0], one[1]))
-			with data.gateway.settings.roles as only_open
+			with data.gateway.defaults.roles as only_open
 		decision.effect == "deny"
 	}
 }
@@ -275,7 +275,7 @@ test_an_engineer_may_use_an_upstream_labelled_free_of_phi if {
 
 test_the_answer_to_a_question_that_upstreams_may_not_ask_is_denied if {
 	asked := object.union(call, {"message": {"kind": "response", "method": "sampling/createMessage", "name": ""}})
-	decided(asked).effect == "deny" with data.gateway.settings.from_upstream.requests as ["ping"]
+	decided(asked).effect == "deny" with data.gateway.defaults.from_upstream.requests as ["ping"]
 }
 
 test_a_client_with_a_role_may_listen_for_what_concerns_no_call if {
@@ -297,11 +297,11 @@ test_the_answer_to_a_ping_is_allowed if {
 }
 
 test_grants_by_name_and_by_pattern if {
-	roles := object.union(data.gateway.settings.roles, {"analysis": {"upstreams": {"clinic": {"tool": ["read_*", "run_sql"]}}}})
+	roles := object.union(data.gateway.defaults.roles, {"analysis": {"upstreams": {"clinic": {"tool": ["read_*", "run_sql"]}}}})
 	names := {name |
 		some name in ["read_patient", "run_sql", "run_sql_all", "unread_x"]
 		document := json.patch(call, [{"op": "replace", "path": "/message/name", "value": name}])
-		decided(document).effect == "allow" with data.gateway.settings.roles as roles
+		decided(document).effect == "allow" with data.gateway.defaults.roles as roles
 	}
 	names == {"read_patient", "run_sql"}
 }
@@ -311,9 +311,9 @@ test_an_empty_input_is_denied if {
 }
 
 test_a_word_that_is_no_verdict_denies if {
-	roles := object.union(data.gateway.settings.roles, {"treatment": {"writes": "alow"}})
+	roles := object.union(data.gateway.defaults.roles, {"treatment": {"writes": "alow"}})
 	asked := object.union(with_sql({"kind": "update", "keyed": true}), {"principal": clinician})
-	decided(asked).effect == "deny" with data.gateway.settings.roles as roles
+	decided(asked).effect == "deny" with data.gateway.defaults.roles as roles
 }
 
 test_two_reasons_take_the_strictest_terms if {
@@ -326,7 +326,7 @@ test_two_reasons_take_the_strictest_terms if {
 		"bulk_select": {"groups": ["privacy-officers", "chiefs"], "quorum": 2, "expires_s": 900, "justification": "optional"},
 		"write": {"groups": ["chiefs"], "quorum": 1, "expires_s": 60, "justification": "required"},
 	}
-	decision := decided(document) with data.gateway.settings.approvals as approvals
+	decision := decided(document) with data.gateway.defaults.approvals as approvals
 	decision.approval == {
 		"phase": "call",
 		"groups": ["chiefs"],
@@ -373,9 +373,9 @@ test_a_role_that_sees_a_class_may_compute_with_it if {
 }
 
 test_a_role_without_masks_may_select_as_it_likes if {
-	masks := object.union(data.gateway.settings.masks, {"safe_harbor": {"birth_years": false, "rules": []}})
+	masks := object.union(data.gateway.defaults.masks, {"safe_harbor": {"birth_years": false, "rules": []}})
 	decision := decided(selecting({"unresolved": true}))
-		with data.gateway.settings.masks as masks
+		with data.gateway.defaults.masks as masks
 	decision.effect == "allow"
 }
 

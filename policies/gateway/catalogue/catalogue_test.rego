@@ -9,6 +9,7 @@ listing := {
 
 visible(document) := names if {
 	listed := data.gateway.catalogue.decision.visible with input as document
+		with data.gateway.settings as data.gateway.defaults
 	names := {name | some name in listed}
 }
 
@@ -17,12 +18,12 @@ test_what_the_role_is_granted_is_shown if {
 }
 
 test_only_what_the_role_is_granted_is_shown if {
-	roles := object.union(data.gateway.settings.roles, {"analysis": {"upstreams": {"clinic": {"tool": ["read_*"]}}}})
-	visible(listing) == {"read_patient"} with data.gateway.settings.roles as roles
+	roles := object.union(data.gateway.defaults.roles, {"analysis": {"upstreams": {"clinic": {"tool": ["read_*"]}}}})
+	visible(listing) == {"read_patient"} with data.gateway.defaults.roles as roles
 }
 
 test_a_withdrawn_tool_is_not_shown if {
-	visible(listing) == {"run_sql", "read_patient"} with data.gateway.settings.tools as {"clinic": {"wipe": "deny"}}
+	visible(listing) == {"run_sql", "read_patient"} with data.gateway.defaults.tools as {"clinic": {"wipe": "deny"}}
 }
 
 test_an_engineer_is_shown_nothing_of_an_upstream_with_phi if {
@@ -43,6 +44,7 @@ test_every_kind_of_listing_has_a_grant if {
 test_nobody_without_a_role_is_shown_anything if {
 	document := object.union(listing, {"principal": {"groups": ["visitors"]}})
 	data.gateway.catalogue.decision.effect == "deny" with input as document
+		with data.gateway.settings as data.gateway.defaults
 }
 
 test_nothing_is_shown_of_a_listing_of_an_unknown_kind if {
@@ -51,4 +53,5 @@ test_nothing_is_shown_of_a_listing_of_an_unknown_kind if {
 
 test_an_empty_input_is_denied if {
 	data.gateway.catalogue.decision.effect == "deny" with input as {}
+		with data.gateway.settings as data.gateway.defaults
 }

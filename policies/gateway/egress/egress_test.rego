@@ -12,12 +12,13 @@ call(classes) := {
 }
 
 decided(document, effect) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards(effect)
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards(effect)})
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
 
-terms := object.union(data.gateway.settings.approvals, {"phi_egress": {"groups": ["privacy-officers"], "quorum": 1, "expires_s": 60, "justification": "required"}})
+terms := object.union(data.gateway.defaults.approvals, {"phi_egress": {"groups": ["privacy-officers"], "quorum": 1, "expires_s": 60, "justification": "required"}})
 
 test_phi_is_not_sent_where_there_is_no_contract if {
 	every class in ["NAME", "SSN", "MRN", "PHI", "BLOB"] {
@@ -53,11 +54,11 @@ test_where_nobody_looked_nothing_is_sent if {
 }
 
 test_a_reviewer_may_let_it_go_where_the_settings_say_so if {
-	decision := decided(call({"SSN": 1}), "require_approval") with data.gateway.settings.approvals as terms
+	decision := decided(call({"SSN": 1}), "require_approval") with data.gateway.defaults.approvals as terms
 	decision.effect == "require_approval"
 	codes(decision) == {"phi_egress"}
 	approved := object.union(call({"SSN": 1}), {"approval": {"id": "x"}})
-	decided(approved, "require_approval").effect == "allow" with data.gateway.settings.approvals as terms
+	decided(approved, "require_approval").effect == "allow" with data.gateway.defaults.approvals as terms
 }
 
 test_a_word_that_is_no_effect_denies if {

@@ -9,7 +9,7 @@ settings := {
 
 # Whatever else an organisation has switched on.
 pinned := object.union(
-	object.remove(data.gateway.settings, ["guards", "emergency", "changed_tools"]),
+	object.remove(data.gateway.defaults, ["guards", "emergency", "changed_tools"]),
 	{"guards": {}, "emergency": settings, "changed_tools": "hide"},
 )
 
@@ -149,7 +149,7 @@ answered(document) := decision if {
 test_the_result_of_an_emergency_may_be_more_than_the_role_has_and_is_masked_as_ever if {
 	decision := answered(result({"granted": true}))
 	decision.effect == "allow"
-	decision.mask == data.gateway.settings.masks.treatment.rules
+	decision.mask == data.gateway.defaults.masks.treatment.rules
 }
 
 test_a_result_is_an_emergencys_only_when_its_call_was if {

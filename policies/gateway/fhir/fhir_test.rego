@@ -45,12 +45,14 @@ call(requests, group) := {
 asked(changes) := call([object.union(request, changes)], "clinicians")
 
 decided(document) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {"fhir": settings}
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": {"fhir": settings}})
 }
 
 limited(document, changes) := decision if {
 	limits := object.union(settings, changes)
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {"fhir": limits}
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": {"fhir": limits}})
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
@@ -169,7 +171,7 @@ test_one_bad_request_in_a_batch_refuses_it if {
 }
 
 unguarded(document) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as {}
+	decision := data.gateway.call.decision with input as document with data.gateway.settings as data.gateway.defaults
 }
 
 # What a request does is known whether or not the guard is on.

@@ -19,7 +19,8 @@ call(time) := {
 }
 
 decided(document, times) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards(times)
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards(times)})
 }
 
 open(times, hour) if decided(call(hour), times).effect == "allow"

@@ -12,7 +12,7 @@ call(changed) := {
 
 decided(document, setting) := decision if {
 	pinned := object.union(
-		object.remove(data.gateway.settings, ["guards"]),
+		object.remove(data.gateway.defaults, ["guards"]),
 		{"guards": {}, "changed_tools": setting},
 	)
 	decision := data.gateway.call.decision with input as document with data.gateway.settings as pinned
@@ -35,7 +35,7 @@ test_rug_pull_a_changed_tool_is_not_called if {
 }
 
 test_a_changed_tool_is_not_called_as_shipped if {
-	decision := data.gateway.call.decision with input as call(true)
+	decision := data.gateway.call.decision with input as call(true) with data.gateway.settings as data.gateway.defaults
 	decision.effect == "deny"
 }
 
@@ -75,7 +75,8 @@ listing := {
 }
 
 visible(setting) := names if {
-	decision := data.gateway.catalogue.decision with input as listing with data.gateway.settings.changed_tools as setting
+	decision := data.gateway.catalogue.decision with input as listing
+		with data.gateway.settings as object.union(data.gateway.defaults, {"changed_tools": setting})
 	names := {name | some name in decision.visible}
 }
 

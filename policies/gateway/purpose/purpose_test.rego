@@ -17,7 +17,8 @@ call(group, purpose) := {
 }
 
 decided(document) := decision if {
-	decision := data.gateway.call.decision with input as document with data.gateway.settings.guards as guards
+	decision := data.gateway.call.decision with input as document
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
@@ -60,7 +61,8 @@ test_a_purpose_missing_from_the_input_is_refused if {
 }
 
 test_without_its_settings_a_purpose_decides_nothing if {
-	decision := data.gateway.call.decision with input as call("analysts", "nonsense") with data.gateway.settings.guards as {}
+	decision := data.gateway.call.decision with input as call("analysts", "nonsense")
+		with data.gateway.settings as data.gateway.defaults
 	decision == {"effect": "allow"}
 }
 
@@ -71,7 +73,8 @@ result(group, purpose) := object.union(call(group, purpose), {
 })
 
 masked(group, purpose) := {rule.select["class"]: rule.operator.name |
-	decision := data.gateway.result.decision with input as result(group, purpose) with data.gateway.settings.guards as guards
+	decision := data.gateway.result.decision with input as result(group, purpose)
+		with data.gateway.settings as object.union(data.gateway.defaults, {"guards": guards})
 	some rule in decision.mask
 }
 

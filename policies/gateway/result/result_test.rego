@@ -22,9 +22,9 @@ result := {
 
 but(changes) := object.union(result, changes)
 
-# The rules are tested by themselves, whichever guards a site has switched on.
+# The rules are tested by the settings as shipped, whatever a site has made of them.
 decided(document) := decision if {
-	decision := data.gateway.result.decision with input as document with data.gateway.settings.guards as {}
+	decision := data.gateway.result.decision with input as document with data.gateway.settings as data.gateway.defaults
 }
 
 codes(decision) := {reason.code | some reason in decision.reasons}
@@ -55,7 +55,7 @@ test_an_analyst_gets_safe_harbor_with_the_year_of_birth if {
 }
 
 test_every_profile_but_treatment_masks_whatever_phi_there_is if {
-	every name, profile in data.gateway.settings.masks {
+	every name, profile in data.gateway.defaults.masks {
 		redacts_all(name, profile)
 	}
 }
@@ -67,6 +67,7 @@ redacts_all(name, profile) if {
 	masked(profile.rules).PHI == "redact"
 }
 
+# The settings as they are here, not those that are shipped.
 test_every_role_has_a_mask_profile if {
 	every _, role in data.gateway.settings.roles {
 		count(data.gateway.settings.masks[role.mask].rules) > 0
@@ -74,8 +75,8 @@ test_every_role_has_a_mask_profile if {
 }
 
 test_a_role_whose_mask_profile_is_missing_gets_nothing if {
-	roles := object.union(data.gateway.settings.roles, {"treatment": {"mask": "no_such"}})
-	decided(result).effect == "deny" with data.gateway.settings.roles as roles
+	roles := object.union(data.gateway.defaults.roles, {"treatment": {"mask": "no_such"}})
+	decided(result).effect == "deny" with data.gateway.defaults.roles as roles
 }
 
 test_too_many_rows_are_withheld if {
@@ -97,8 +98,8 @@ test_many_rows_that_were_approved_are_allowed_and_masked if {
 
 test_a_threshold_that_is_no_number_lets_no_row_through if {
 	every rows in ["200", null, true, [], {}] {
-		roles := object.union(data.gateway.settings.roles, {"treatment": {"rows": rows}})
-		decision := decided(result) with data.gateway.settings.roles as roles
+		roles := object.union(data.gateway.defaults.roles, {"treatment": {"rows": rows}})
+		decision := decided(result) with data.gateway.defaults.roles as roles
 		decision.effect == "deny"
 	}
 }
@@ -120,7 +121,7 @@ test_a_bulk_result_that_comes_back_as_a_task_is_a_bulk_result if {
 test_an_error_that_asks_the_user_to_open_a_url_is_an_elicitation if {
 	error := {"kind": "error", "method": "", "is_error": true, "code": -32042, "asks": ["elicitation/create"], "opens": []}
 	asked := but({"result": error})
-	decision := decided(asked) with data.gateway.settings.from_upstream.requests as ["ping"]
+	decision := decided(asked) with data.gateway.defaults.from_upstream.requests as ["ping"]
 	decision.effect == "deny"
 	codes(decision) == {"upstream_not_expected"}
 }
@@ -171,23 +172,23 @@ test_errors_reach_the_client_masked if {
 test_sampling_elicitation_and_roots_are_closed if {
 	every method in ["sampling/createMessage", "elicitation/create", "roots/list", "no/such"] {
 		asked := but({"result": {"kind": "request", "method": method, "opens": []}})
-		decision := decided(asked) with data.gateway.settings.from_upstream.requests as ["ping"]
+		decision := decided(asked) with data.gateway.defaults.from_upstream.requests as ["ping"]
 		decision.effect == "deny"
 		codes(decision) == {"upstream_not_expected"}
 	}
 }
 
 test_sampling_can_be_opened_by_name if {
-	open := object.union(data.gateway.settings.from_upstream, {"requests": ["sampling/createMessage"]})
+	open := object.union(data.gateway.defaults.from_upstream, {"requests": ["sampling/createMessage"]})
 	asked := but({"result": {"kind": "request", "method": "sampling/createMessage", "opens": []}})
-	decision := decided(asked) with data.gateway.settings.from_upstream as open
+	decision := decided(asked) with data.gateway.defaults.from_upstream as open
 	decision.effect == "allow"
 	count(decision.mask) > 0
 }
 
 test_a_modern_result_that_asks_for_sampling_is_closed_too if {
 	asked := but({"result": {"asks": ["sampling/createMessage"], "opens": []}})
-	decision := decided(asked) with data.gateway.settings.from_upstream.requests as ["ping"]
+	decision := decided(asked) with data.gateway.defaults.from_upstream.requests as ["ping"]
 	decision.effect == "deny"
 	codes(decision) == {"upstream_not_expected"}
 }
@@ -207,12 +208,12 @@ test_known_notifications_pass_masked_and_others_do_not if {
 }
 
 test_of_what_describes_the_upstream_only_identifiers_are_masked if {
-	every method in data.gateway.settings.descriptive {
+	every method in data.gateway.defaults.descriptive {
 		asked := but({"principal": analyst, "message": {"method": method}})
 		decision := decided(asked)
 		decision.effect == "allow"
 		masks := masked(decision.mask)
-		object.keys(masks) == {class | some class in data.gateway.settings.identifiers}
+		object.keys(masks) == {class | some class in data.gateway.defaults.identifiers}
 		object.keys(masks) & {"PHI", "NAME", "DATE", "URL", "BLOB"} == set()
 		{operator | some operator in masks} == {"redact"}
 	}
@@ -225,9 +226,9 @@ test_a_clinician_sees_in_a_listing_what_it_sees_in_results if {
 }
 
 test_a_listing_for_a_role_without_its_profile_is_withheld if {
-	roles := object.union(data.gateway.settings.roles, {"treatment": {"mask": "no_such"}})
+	roles := object.union(data.gateway.defaults.roles, {"treatment": {"mask": "no_such"}})
 	asked := but({"message": {"method": "tools/list"}})
-	decided(asked).effect == "deny" with data.gateway.settings.roles as roles
+	decided(asked).effect == "deny" with data.gateway.defaults.roles as roles
 }
 
 test_what_says_nothing_of_the_upstream_is_masked_like_any_result if {
@@ -312,9 +313,9 @@ test_what_a_role_sees_it_sees_under_any_name if {
 
 test_a_field_that_the_profile_masks_is_masked_under_another_name if {
 	profile := {"birth_years": false, "rules": [{"select": {"field": "zip"}, "operator": {"name": "null"}}]}
-	masks := object.union(data.gateway.settings.masks, {"safe_harbor": profile})
+	masks := object.union(data.gateway.defaults.masks, {"safe_harbor": profile})
 	decision := decided(selected(analyst, {"classes": []}))
-		with data.gateway.settings.masks as masks
+		with data.gateway.defaults.masks as masks
 	fields(decision.mask) == {"x": {"name": "redact"}, "zip": {"name": "null"}}
 }
 
