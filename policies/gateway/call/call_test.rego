@@ -84,7 +84,8 @@ test_an_approval_does_not_open_what_is_denied if {
 
 test_a_bulk_select_without_terms_in_the_data_is_denied if {
 	asked := with_sql({"kind": "select", "keyed": false, "limit": null})
-	decision := decided(asked) with data.gateway.defaults.approvals as {}
+	decision := data.gateway.call.decision with input as asked
+		with data.gateway.settings as object.remove(data.gateway.defaults, ["approvals"])
 	decision.effect == "deny"
 }
 
