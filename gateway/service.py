@@ -35,6 +35,7 @@ from gateway.process import now
 from gateway.store import keys as keystore
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
+from gateway.store.mail import Mail
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.stamps import uuid7
 from gateway.store.standing import Standing
@@ -83,10 +84,12 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
-        worlds = await _worlds(config, keys, log, policy, approvals, standing, beside, stack)
+        mail = Mail(log)
+        worlds = await _worlds(config, keys, log, policy, approvals, standing, mail, beside, stack)
         logins = FailedLogins()
         errands = Errands()
-        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, logins, errands))
+        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, mail, logins, errands))
+        stack.enter_context(endpoint.open())
         counter = Counter(
             approvals=approvals,
             decide=partial(_decide, policy),
@@ -112,6 +115,8 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
             nursery.start_soon(_keep, SWEEP_S, standing.sweep)
+            nursery.start_soon(_keep, SWEEP_S, mail.sweep)
+            nursery.start_soon(mail.run)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
             if beside is not None:
                 nursery.start_soon(beside.run)
@@ -180,6 +185,7 @@ async def _worlds(
     policy: ActivePolicy,
     approvals: Approvals,
     standing: Standing,
+    mail: Mail,
     beside: Shadow | None,
     stack: AsyncExitStack,
 ) -> dict[str, World]:
@@ -187,7 +193,7 @@ async def _worlds(
     worlds: dict[str, World] = {}
     for settings in config.upstreams:
         wire = _settings(settings, config.gateway.max_in_flight)
-        upstream = await stack.enter_async_context(opened(wire, settings.era))
+        upstream = await stack.enter_async_context(opened(wire, mail, settings.era))
         worlds[settings.name] = World(
             pdp=lambda: policy.current,
             evidence=log,
@@ -212,6 +218,7 @@ def _desk(
     log: EvidenceLog,
     issuers: Issuers,
     worlds: dict[str, World],
+    mail: Mail,
     logins: FailedLogins,
     errands: Errands,
 ) -> Desk:
@@ -224,6 +231,7 @@ def _desk(
         sessions=log,
         sealer=Sealer(keys.session_seal, now),
         errands=errands,
+        mail=mail,
         new_exchange=lambda: ExchangeId(uuid7(now())),
         limits=Limits(config.gateway.max_request_bytes, config.gateway.max_depth),
         hosts=config.gateway.allowed_hosts,

@@ -64,6 +64,11 @@ def npm_set(name: str) -> Path:
 
 def python_tool(name: str) -> Path:
     """The executable `name` in a virtual environment of its own, locked by `tests/python/<name>.txt`."""
+    return python_environment(name) / name
+
+
+def python_environment(name: str) -> Path:
+    """The `bin` of a virtual environment of its own, locked by `tests/python/<name>.txt`."""
     lock = _TESTS / "python" / f"{name}.txt"
 
     def install(directory: Path) -> None:
@@ -71,7 +76,7 @@ def python_tool(name: str) -> Path:
         python = directory / "bin" / "python"
         _run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", lock], cwd=directory)
 
-    return _once(f"python-{name}", [lock], install) / "bin" / name
+    return _once(f"python-{name}", [lock], install) / "bin"
 
 
 def sdist(name: str) -> Path:

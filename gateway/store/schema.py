@@ -3,7 +3,7 @@
 `leaf` and `body` are the evidence; triggers refuse to change them, which stops mistakes, not a superuser: that is what
 signed checkpoints kept elsewhere are for. All other tables are either derived from leaves (`session`, `open_exchange`)
 or checked against them (`head`, `checkpoint`), or hold what leaves name by digest (`bundle`) or key id (`dek`), or
-count what policy asks for (`usage`).
+count what policy asks for (`usage`), or are what processes tell each other in passing (`mail`, `note`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from gateway.store import projection
 
 APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
-VERSION = 2
-"""1: until tool pins, usage and emergencies were kept. `migrations` says how an older store becomes one of this."""
+VERSION = 3
+"""1: until tool pins, usage and emergencies were kept; 2: until processes had mail. `migrations` says how an older
+store becomes one of this."""
 
 _EVIDENCE = (
     "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL)",
@@ -68,6 +69,13 @@ _TO_2 = (
     # What was in use before definitions were compared is what they are compared with.
     "INSERT INTO tool_pin SELECT upstream, name, pin, definition, seen FROM tool",
 )
+_SINCE_3 = (
+    # Sealed, and swept within minutes. Ids are never used again: who looks remembers how far it has seen.
+    """CREATE TABLE mail (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, box TEXT NOT NULL, sender TEXT NOT NULL, sent INTEGER NOT NULL,
+        data TEXT NOT NULL)""",
+    "CREATE TABLE note (key TEXT PRIMARY KEY, changed INTEGER NOT NULL, data TEXT NOT NULL) WITHOUT ROWID",
+)
 
 BODIES_LIMIT = 16
 """Most bodies one leaf can have; see `body.place`."""
@@ -84,9 +92,9 @@ def _guards(table: str) -> tuple[str, ...]:
 def statements() -> tuple[str, ...]:
     """Everything that a new store is made with, in order."""
     guards = tuple(guard for table in ("leaf", "body", "checkpoint", "bundle") for guard in _guards(table))
-    return (*_EVIDENCE, *guards, *projection.SCHEMA, *_SINCE_2)
+    return (*_EVIDENCE, *guards, *projection.SCHEMA, *_SINCE_2, *_SINCE_3)
 
 
 def migrations(version: int) -> tuple[str, ...]:
     """What brings a store of an older `version` to this one, in order; nothing for one that needs none."""
-    return _TO_2 if version == 1 else ()
+    return (*(_TO_2 if version < 2 else ()), *(_SINCE_3 if version < 3 else ()))

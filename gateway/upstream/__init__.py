@@ -8,17 +8,18 @@ from contextlib import asynccontextmanager
 from gateway.core.types import Era
 from gateway.upstream.base import HttpSettings, StdioSettings, Upstream
 from gateway.upstream.bridge import Bridge
+from gateway.upstream.mail import Mail
 from gateway.upstream.stdio import Stdio
 from gateway.upstream.streamable_http import StreamableHttp
 
 
 @asynccontextmanager
-async def opened(settings: HttpSettings | StdioSettings, era: Era | None = None) -> AsyncIterator[Upstream]:
+async def opened(settings: HttpSettings | StdioSettings, mail: Mail, era: Era | None = None) -> AsyncIterator[Upstream]:
     """The upstream that `settings` describe, for clients of both eras; `era` is the one it speaks, where that is known.
 
-    Every connection and process of it is gone when the block ends.
+    `mail` reaches the other processes that serve it. Every connection and process of it is gone when the block ends.
     """
-    async with wire(settings) as inner, Bridge.open(inner, era) as upstream:
+    async with wire(settings) as inner, Bridge.open(inner, mail, era) as upstream:
         yield upstream
 
 

@@ -114,6 +114,8 @@ class Upstream(Protocol):
     """One configured upstream."""
 
     name: str
+    local: bool
+    """Whether what it keeps of a session is in this process alone: a program, and not a server somewhere."""
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """A conversation; leaving the block early cancels it upstream by the means of the link's era and wire."""

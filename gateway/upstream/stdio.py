@@ -26,6 +26,8 @@ _REAP_EVERY_S = 5.0
 class Stdio:
     """One configured stdio upstream and its programs. Made by `open`."""
 
+    local = True
+
     def __init__(self, settings: StdioSettings, nursery: trio.Nursery) -> None:
         self.name = settings.name
         self.settings = settings

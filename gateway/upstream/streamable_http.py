@@ -33,6 +33,8 @@ _RETRY_LEAST_S = 0.1
 class StreamableHttp:
     """One configured HTTP upstream. Holds connections and nothing else, so it serves any number of sessions."""
 
+    local = False
+
     def __init__(self, settings: HttpSettings) -> None:
         self.name = settings.name
         self.settings = settings

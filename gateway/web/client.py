@@ -95,10 +95,13 @@ class HttpClient:
         self._hurried = True
         self._patience.cancel()
 
-    def withdraw(self, request: tuple[SessionId, RequestId]) -> None:
-        """The client takes a request back. If it is the one that waits here for reviewers, it is not run any more."""
-        if self._held is not None and self.answers == request:
+    def withdraw(self, request: tuple[SessionId, RequestId]) -> bool:
+        """The client takes a request back; whether it is answered here. If it waits for reviewers, it is not run."""
+        if self.answers != request:
+            return False
+        if self._held is not None:
             self.leave()
+        return True
 
     async def keep_alive(self) -> None:
         """Break the silence before anybody on the way gives up: clients and proxies do after 60 s without a byte."""

@@ -10,6 +10,7 @@ from gateway.core.errors import Unauthenticated
 from gateway.core.protocol.jsonrpc import Limits, Message
 from gateway.core.types import Document, ExchangeId, Principal, SessionId, Tool, UpstreamRef
 from gateway.driver import World
+from gateway.upstream.mail import Mail
 from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
 
@@ -58,6 +59,8 @@ class Desk:
     sessions: Sessions
     sealer: Sealer
     errands: Errands
+    mail: Mail
+    """Reaches the other processes that serve."""
     new_exchange: Callable[[], ExchangeId]
     limits: Limits
     hosts: frozenset[str]

@@ -25,10 +25,11 @@ from gateway.core.errors import (
 )
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.core.replies import Reply
+from gateway.core.types import Document, SessionId
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Desk, Door
 from gateway.web.inbound import Inbound
-from gateway.web.visit import Visit
+from gateway.web.visit import WITHDRAWN, Visit
 
 PREFIX = "/mcp/"
 RETRY_S = b"1"
@@ -45,6 +46,12 @@ class Endpoint:
     clients: set[HttpClient] = field(default_factory=set)
     _in_flight: Counter[str] = field(default_factory=Counter)
     """Requests being served, by the principal's pseudonym."""
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Hear what clients take back at other processes while the block runs."""
+        with self.desk.mail.listen(WITHDRAWN, self._withdrawn):
+            yield
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request (ASGI 3, `http` scope)."""
@@ -73,6 +80,12 @@ class Endpoint:
         """The drain is over: end what is still held or streaming, on record."""
         for client in list(self.clients):
             client.leave()
+
+    def _withdrawn(self, document: Document) -> None:
+        match document:
+            case {"session": str(session), "id": str() | int() as ident}:
+                for client in list(self.clients):
+                    client.withdraw((SessionId(session), ident))
 
     async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:
         self._check_source(request)

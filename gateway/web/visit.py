@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
@@ -25,7 +26,7 @@ from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, Tool
+from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, SessionId, Tool
 from gateway.driver import Driver
 from gateway.upstream.base import Link
 from gateway.upstream.bridge import BRIDGED
@@ -35,6 +36,8 @@ from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
 
 SESSION_HEADER = b"mcp-session-id"
+WITHDRAWN = "withdrawn"
+"""The box for what clients take back: each process looks whether it holds that."""
 FACTS_INLINE_BYTES = 2048
 """Facts of messages up to this size are found on the event loop; larger ones beside it: 64 KB of SQL take seconds."""
 
@@ -82,8 +85,7 @@ class Visit:
             await HttpClient(self.send).finish(replies.problem(fault, replies.INTERNAL, 503, _ident(message)))
             return
         if (taken_back := mcp.cancelled(message)) is not None:
-            for client in self.clients:
-                client.withdraw((link.session, taken_back))
+            await self._withdraw(link.session, taken_back)
         await self._perform(self._call(opened, link, facts, tool, answers), link, receive)
 
     async def get(self, receive: Receive) -> None:
@@ -103,6 +105,13 @@ class Visit:
             # The client's session has ended all the same, on record. The upstream's own is nobody's now and falls idle.
             logger.warning("upstream %s was not told that a session ended: %s", self.door.ref.name, fault.kind)
         await HttpClient(self.send).finish(Reply(b"", 204))
+
+    async def _withdraw(self, session: SessionId, taken_back: RequestId) -> None:
+        """A call that waits for reviewers is not run any more, whichever process holds it."""
+        found = [client.withdraw((session, taken_back)) for client in list(self.clients)]
+        if not any(found):
+            with suppress(EvidenceFault):  # Nothing is carried out in that case either; the exchange says so.
+                await self.desk.mail.send(WITHDRAWN, {"session": session, "id": taken_back})
 
     def _check_media(self) -> None:
         kind = (self.request.header(b"content-type") or "").partition(";")[0].strip().lower()

@@ -23,9 +23,22 @@ _ASKED = ("sampling/createMessage", "elicitation/create", "roots/list")
 @contextmanager
 def everything_server() -> Iterator[str]:
     """The URL of the SDK's everything-server, both eras, as its authors run it."""
-    source = real_parts.sdist("mcp") / "examples/servers/everything-server"
+    with _everything("mcp", sys.executable) as url:
+        yield url
+
+
+@contextmanager
+def legacy_server() -> Iterator[str]:
+    """The URL of the same server as version 1 of the SDK has it, which speaks the legacy era only."""
+    with _everything("mcp-v1", str(real_parts.python_environment("mcp-v1") / "python")) as url:
+        yield url
+
+
+@contextmanager
+def _everything(sdist: str, python: str) -> Iterator[str]:
+    source = real_parts.sdist(sdist) / "examples/servers/everything-server"
     port = harness.free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "mcp_everything_server.server", "--port", str(port)]
+    command = [python, "-W", "ignore", "-m", "mcp_everything_server.server", "--port", str(port)]
     environment = {**real_parts.environment(), "PYTHONPATH": str(source)}
     with harness.child(*command, env=environment) as process:
         harness.wait_for_port(process, port)

@@ -19,6 +19,7 @@ from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
 from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
+from tests.fakes.mail import FakeMail
 from tests.fakes.world import MOMENT, FakeUpstream, Scene
 from tests.playbooks.playbook import deny
 
@@ -97,6 +98,7 @@ def serving(*, upstream=None, most=2, scene=None, sessions=None):
         sessions=sessions,
         sealer=SEALER,
         errands=Errands(),
+        mail=FakeMail(),
         new_exchange=lambda: ExchangeId("0198-exchange"),
         limits=Limits(),
         hosts=frozenset({"gw.example"}),

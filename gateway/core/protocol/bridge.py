@@ -19,6 +19,8 @@ CACHEABLE = frozenset({
 """Methods whose modern results must say how long they hold and for whom (2026-07-28, Caching)."""
 ROUND_TRIP = ("inputResponses", "requestState")
 """Params of a modern request that goes on with one that needed input (2026-07-28, Multi Round-Trip Requests)."""
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""Of log messages, the least urgent first (RFC 5424 §6.2.1)."""
 ASKED = {"elicitation/create": "elicitation", "roots/list": "roots", "sampling/createMessage": "sampling"}
 """What an upstream may ask of a client in the middle of a call, and the capability that says it may."""
 
@@ -27,7 +29,9 @@ _SUBSCRIBABLE = {
     "promptsListChanged": "notifications/prompts/list_changed",
     "resourcesListChanged": "notifications/resources/list_changed",
 }
-STANDING = frozenset({*_SUBSCRIBABLE.values(), "notifications/resources/updated"})
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+UPDATED = "notifications/resources/updated"
+STANDING = frozenset({*_SUBSCRIBABLE.values(), UPDATED})
 """Notifications that belong to a subscription and to no call."""
 
 
@@ -63,7 +67,7 @@ def modern_result(method: str, result: Json) -> Document:
     """A legacy result as a modern client wants it: final, and cached by nobody where the upstream cannot have said."""
     told = result if isinstance(result, dict) else {}
     fresh: Document = {"ttlMs": 0, "cacheScope": "private"} if method in CACHEABLE else {}
-    return {"resultType": "complete", **fresh, **told}
+    return {**told, **fresh, "resultType": "complete"}
 
 
 def modern_failure(method: str, failure: Failure) -> Failure:
@@ -82,6 +86,23 @@ def answer(request: Request) -> Json:
     """What a modern client answers to `input_required`; None when it does not."""
     responses = request.params.get("inputResponses")
     return responses.get("answer") if isinstance(responses, dict) else None
+
+
+def may_ask(method: str, capabilities: Json) -> bool:
+    """Whether a client that declared `capabilities` may be asked this (every revision: only what was declared)."""
+    return method in ASKED and isinstance(capabilities, dict) and ASKED[method] in capabilities
+
+
+def louder(one: str | None, other: str | None) -> str | None:
+    """The log level of the two that lets more through; None lets nothing through."""
+    known = [level for level in (one, other) if level in LEVELS]
+    return min(known, key=LEVELS.index, default=None)
+
+
+def loud_enough(notification: Notification, wanted: Json) -> bool:
+    """Whether a log message is one of those that a request asked for (2026-07-28, Logging)."""
+    level = notification.params.get("level")
+    return wanted in LEVELS and level in LEVELS and LEVELS.index(str(level)) >= LEVELS.index(str(wanted))
 
 
 def initialized(discovery: Document, version: str) -> Document:
@@ -150,18 +171,33 @@ def resumed(request: Request, result: Document, answers: Document) -> Request:
     return Request(request.id, request.method, params)
 
 
-def subscription(request: Request) -> tuple[frozenset[str], tuple[str, ...], Document]:
-    """What a `subscriptions/listen` wants to hear: methods, resource URIs, and the filter to acknowledge."""
+def subscription(request: Request, capabilities: Json) -> tuple[frozenset[str], tuple[str, ...]]:
+    """What a `subscriptions/listen` wants to hear of an upstream with these capabilities: methods, resource URIs."""
     wanted = request.params.get("notifications")
     wanted = wanted if isinstance(wanted, dict) else {}
-    methods = {method for key, method in _SUBSCRIBABLE.items() if wanted.get(key) is True}
-    honoured: Document = {key: True for key in _SUBSCRIBABLE if wanted.get(key) is True}
+    methods = {
+        method
+        for key, method in _SUBSCRIBABLE.items()
+        if wanted.get(key) is True and _can(capabilities, key.removesuffix("ListChanged"), "listChanged")
+    }
     uris = wanted.get("resourceSubscriptions")
-    named = tuple(uri for uri in uris if isinstance(uri, str)) if isinstance(uris, list) else ()
-    if named:
-        methods.add("notifications/resources/updated")
-        honoured["resourceSubscriptions"] = [*named]
-    return frozenset(methods), named, honoured
+    if not isinstance(uris, list) or not _can(capabilities, "resources", "subscribe"):
+        return frozenset(methods), ()
+    return frozenset(methods), tuple(dict.fromkeys(uri for uri in uris if isinstance(uri, str)))
+
+
+def acknowledged(request: Request, methods: frozenset[str], uris: tuple[str, ...]) -> Notification:
+    """What a subscription begins with: the part of its filter that will be honoured (2026-07-28, Subscriptions)."""
+    honoured: Document = {key: True for key, method in _SUBSCRIBABLE.items() if method in methods}
+    if uris:
+        honoured["resourceSubscriptions"] = [*uris]
+    told = Notification(ACKNOWLEDGED, {"notifications": honoured})
+    return of_subscription(told, request.id)
+
+
+def _can(capabilities: Json, section: str, feature: str) -> bool:
+    found = capabilities.get(section) if isinstance(capabilities, dict) else None
+    return isinstance(found, dict) and found.get(feature) is True
 
 
 def of_subscription(notification: Notification, ident: Json) -> Notification:

@@ -12,51 +12,66 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import trio
 
 from gateway.core.errors import InternalFault, UpstreamFault
-from gateway.core.protocol import mcp, versions
+from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
-from gateway.upstream.bridge.downward import Downward, Listening, ModernSide
-from gateway.upstream.bridge.upward import LegacySide, Subscription, Upward
+from gateway.upstream.bridge import detection
+from gateway.upstream.bridge.carrier import Carrier
+from gateway.upstream.bridge.downward import Downward
+from gateway.upstream.bridge.feed import Feeds
+from gateway.upstream.bridge.listening import Listeners, Listening
+from gateway.upstream.bridge.modern import ModernSide
+from gateway.upstream.bridge.office import Delivery, Office
+from gateway.upstream.bridge.parked import Parked
+from gateway.upstream.bridge.sessions import Sessions
+from gateway.upstream.bridge.straight import Straight
+from gateway.upstream.bridge.subscription import Subscription
+from gateway.upstream.bridge.upward import Upward
+from gateway.upstream.mail import Mail
 
 BRIDGED = "(bridged)"
 """Stands in a legacy client's ticket for the session that its modern upstream does not have."""
-_PROBE: Document = {
-    mcp.META: {
-        mcp.PROTOCOL_VERSION: versions.LATEST_MODERN,
-        mcp.CLIENT_INFO: {"name": "phigate", "version": "1"},
-        mcp.CLIENT_CAPABILITIES: {},
-    }
-}
-_ABSENT = frozenset({"status", "closed", "malformed", "timeout"})
-"""Faults by which an upstream says that it does not know a question; one that is unreachable has said nothing."""
+_ENDED = "ended"
 
 
 class Bridge:
-    """See `Upstream`. `era`: the one era that the upstream speaks, or None where that is to be found out."""
+    """See `Upstream`. Made by `open`."""
 
-    def __init__(self, inner: Upstream, era: Era | None) -> None:
+    def __init__(self, inner: Upstream, office: Office, era: Era | None, nursery: trio.Nursery) -> None:
         self.name = inner.name
+        self.local = inner.local
         self.inner = inner
+        self._office = office
+        self._nursery = nursery
         self._modern: bool | None = None if era is None else era is Era.MODERN
         self._legacy: bool | None = None if era is None else era is Era.LEGACY
         self._asking = trio.Lock()
-        self._upward = LegacySide(inner)
-        self._downward = ModernSide(inner)
+        self._sessions = Sessions(inner, office, nursery)
+        self._parked = Parked(office, nursery)
+        self._feeds = Feeds(self._sessions)
+        self._side = ModernSide(inner, office)
+        self._listeners = Listeners(self._side)
+        self._carrier = Carrier(office, nursery, self._upward)
+        office.on(_ENDED, self._ended)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, inner: Upstream, era: Era | None) -> AsyncIterator[Bridge]:
-        """The upstream, ready for conversations; what is kept for clients between them ends with the block."""
-        self = cls(inner, era)
+    async def open(cls, inner: Upstream, mail: Mail, era: Era | None = None) -> AsyncIterator[Bridge]:
+        """The upstream, ready for conversations. `era`: the one era that it speaks, or None where that is to be found
+        out; `mail` reaches the other processes that serve it. What is kept for clients ends with the block."""
+        office = Office(mail, inner.name)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upward.reap)
+            self = cls(inner, office, era, nursery)
+            nursery.start_soon(self._parked.reap)
+            nursery.start_soon(self._sessions.reap)
             try:
-                yield self
+                with office.open():
+                    yield self
             finally:
-                with trio.CancelScope(shield=True):
-                    await self._upward.aclose()
                 nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await self._let_go()
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
@@ -64,18 +79,22 @@ class Bridge:
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
-        return Listening(self._downward, link) if link.upstream_session == BRIDGED else self.inner.listen(link)
+        if link.upstream_session == BRIDGED:
+            return Listening(self._listeners, link)
+        return self._straight(link, self.inner.listen(link))
 
     async def end(self, link: Link) -> None:
         """See `Upstream`."""
         if link.upstream_session == BRIDGED:
-            self._downward.forget(link.session)
-        else:
-            await self.inner.end(link)
+            await self._side.forget(link.session)
+            return
+        if self.local:
+            await self._office.tell("", _ENDED, session=link.session)
+        await self.inner.end(link)
 
     async def aclose(self) -> None:
         """See `Upstream`."""
-        await self._upward.aclose()
+        await self._let_go()
         await self.inner.aclose()
 
     async def side(self, link: Link, message: Message) -> AbstractAsyncContextManager[Conversation]:
@@ -85,50 +104,54 @@ class Bridge:
         if await self.speaks_modern():
             return self.inner.converse(link)
         if isinstance(message, Request) and message.method == mcp.LISTEN:
-            return Subscription(self._upward, link)
-        return Upward(self._upward, link)
-
-    def _for_legacy(self, link: Link, message: Message) -> AbstractAsyncContextManager[Conversation]:
-        greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
-        if link.upstream_session == BRIDGED or (greets and self._legacy is False):
-            return Downward(self._downward, link, BRIDGED)
-        return _Greeting(self, link) if greets and self._legacy is None else self.inner.converse(link)
+            return Subscription(self._sessions, self._feeds, link)
+        return self._upward(link)
 
     def downward(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """The bridge for a legacy client whose greeting the upstream does not know."""
         self._legacy = False
-        return Downward(self._downward, link, BRIDGED)
+        return Downward(self._listeners, link, BRIDGED)
 
     def speaks_legacy(self) -> None:
         """The upstream has taken a greeting."""
         self._legacy = True
 
     async def speaks_modern(self) -> bool:
-        """Whether the upstream speaks the modern era, asked at most once. Raises UpstreamFault where it cannot be."""
-        async with self._asking:
-            if self._modern is None:
-                self._modern = await self._probe()
+        """Whether the upstream speaks the modern era, asked until it has said so. Raises UpstreamFault where it says
+        nothing that tells."""
+        if self._modern is None:
+            async with self._asking:
+                if self._modern is None:
+                    self._modern = await detection.speaks_modern(self.inner)
         return self._modern
 
-    async def _probe(self) -> bool:
-        link = Link(SessionId("(probe)"), Era.MODERN, versions.LATEST_MODERN)
-        try:
-            async with self.inner.converse(link) as conversation:
-                await conversation.send(Request(0, "server/discover", _PROBE))
-                answer = await conversation.receive()
-                while not isinstance(answer, Success | Failure):
-                    answer = await conversation.receive()
-        except UpstreamFault as fault:
-            if fault.kind not in _ABSENT:
-                raise
-            return False
-        finally:
-            await self.inner.end(link)
-        if isinstance(answer, Failure) and answer.code == versions.UNSUPPORTED_VERSION:
-            return True  # Only a modern upstream has this word; which version it wants it says to the client itself.
-        result = answer.result if isinstance(answer, Success) else None
-        told = result.get("supportedVersions") if isinstance(result, dict) else None
-        return isinstance(told, list) and versions.LATEST_MODERN in told
+    def _for_legacy(self, link: Link, message: Message) -> AbstractAsyncContextManager[Conversation]:
+        bridged = link.upstream_session == BRIDGED
+        if isinstance(message, Success | Failure) or mcp.cancelled(message) is not None:
+            return Delivery(self._office, link.session) if bridged or self.local else self.inner.converse(link)
+        greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
+        if bridged or (greets and self._legacy is False):
+            return Downward(self._listeners, link, BRIDGED)
+        if greets and self._legacy is None:
+            return _Greeting(self, link)
+        return self._straight(link, self.inner.converse(link))
+
+    def _straight(
+        self, link: Link, inner: AbstractAsyncContextManager[Conversation]
+    ) -> AbstractAsyncContextManager[Conversation]:
+        return Straight(self._office, link.session, inner, self._nursery) if self.local else inner
+
+    def _upward(self, link: Link) -> Upward:
+        return Upward(self._office, self._sessions, self._parked, link)
+
+    def _ended(self, document: Document) -> None:
+        """A client ended its session at another process; this one may have a program for it."""
+        link = Link(SessionId(str(document.get("session"))), Era.LEGACY, "")
+        self._nursery.start_soon(self.inner.end, link)
+
+    async def _let_go(self) -> None:
+        await self._parked.aclose()
+        await self._sessions.aclose()
 
 
 class _Conversation:
@@ -174,26 +197,8 @@ class _Conversation:
         return self._side
 
 
-class _Greeting:
+class _Greeting(_Conversation):
     """A legacy client's `initialize` to an upstream of which it is not known whether it takes one."""
-
-    def __init__(self, bridge_: Bridge, link: Link) -> None:
-        self._bridge = bridge_
-        self._link = link
-        self._stack = AsyncExitStack()
-        self._side: Conversation | None = None
-        self._message: Message | None = None
-
-    @property
-    def upstream_session(self) -> str | None:
-        """See `Conversation`."""
-        return self._side.upstream_session if self._side is not None else None
-
-    async def __aenter__(self) -> Conversation:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
 
     async def send(self, message: Message) -> None:
         """See `Conversation`."""
@@ -203,11 +208,10 @@ class _Greeting:
 
     async def receive(self) -> Message | None:
         """See `Conversation`. What the upstream says to the greeting; what its modern self says, if it knows none."""
-        assert self._side is not None
         try:
-            answer = await self._side.receive()
+            answer = await self._talk().receive()
         except UpstreamFault as fault:
-            if fault.kind not in _ABSENT or not await self._bridge.speaks_modern():
+            if fault.kind not in detection.ABSENT or not await self._bridge.speaks_modern():
                 raise
             return await self._instead()
         if isinstance(answer, Failure) and await self._bridge.speaks_modern():
@@ -217,17 +221,7 @@ class _Greeting:
         return answer
 
     async def _instead(self) -> Message | None:
-        assert self._message is not None
         await self._stack.aclose()
         self._side = await self._stack.enter_async_context(self._bridge.downward(self._link))
         await self._side.send(self._message)
         return await self._side.receive()
-
-    def at_hand(self) -> Notification | None:
-        """See `Conversation`. A greeting is answered by one message."""
-        return None
-
-    async def respond(self, message: Message) -> None:
-        """See `Conversation`."""
-        assert self._side is not None
-        await self._side.respond(message)

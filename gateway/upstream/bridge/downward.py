@@ -1,7 +1,7 @@
-"""Legacy clients of a modern upstream: it has no session, so what their `initialize` said is repeated in each request.
+"""Legacy clients of a modern upstream.
 
 What such an upstream needs in the middle of a call comes as a result; the legacy client is asked for it by a request of
-its own, and the call is made again with the answers. A client answers to the process that asked: docs/architecture.md.
+its own, and the call is made again with the answers.
 """
 
 from __future__ import annotations
@@ -13,63 +13,41 @@ import trio
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import bridge, jsonrpc, mcp, versions
-from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
-from gateway.core.types import Document, Era, Json, SessionId
-from gateway.upstream.base import Conversation, Link, Upstream
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
+from gateway.core.types import Document, Era
+from gateway.upstream.base import Conversation, Link
+from gateway.upstream.bridge.listening import Listeners
+from gateway.upstream.bridge.modern import URIS
+from gateway.upstream.bridge.translated import Translated
 
 ROUNDS = 10
 """How often one call may need more; the SDKs' own clients give up after as many."""
+QUESTIONS = 16
+"""How much a call may ask at a time."""
 ANSWER_S = 300.0
 """How long a client may take to answer."""
-_AGAIN_S = 0.1
-"""The pause before an upstream that asks nothing is called again with its state alone."""
+_AGAIN_S, _AGAIN_MOST_S = 0.1, 5.0
+"""The pause before an upstream that asks nothing is called again with its state alone: the first time, and at most."""
 
 
-class ModernSide:
-    """What is kept of legacy clients between their messages, in this process."""
+class Downward(Translated):
+    """One legacy request to a modern upstream, and what comes back for it. `marker`: the session of those without."""
 
-    def __init__(self, inner: Upstream) -> None:
-        self.inner = inner
-        self.levels: dict[SessionId, str] = {}
-        self.uris: dict[SessionId, set[str]] = {}
-        self.asked: dict[tuple[SessionId, str], Downward] = {}
-        """The calls that wait for an answer, by session and the id of the question."""
-        self.calls: dict[tuple[SessionId, jsonrpc.RequestId], Downward] = {}
-        """The calls that are under way, to be cancelled by their clients."""
-        self.listeners: dict[SessionId, Listening] = {}
-
-    def link(self, link: Link) -> Link:
-        """The modern link of a legacy session."""
-        return Link(link.session, Era.MODERN, versions.LATEST_MODERN, mirrored=link.mirrored)
-
-    def request(self, link: Link, request: Request) -> Request:
-        """A client's request as the upstream wants it."""
-        greeted = link.greeting or {}
-        return bridge.modern_request(request, greeted, versions.LATEST_MODERN, self.levels.get(link.session))
-
-    def forget(self, session: SessionId) -> None:
-        """The session has ended."""
-        self.levels.pop(session, None)
-        self.uris.pop(session, None)
-
-
-class Downward:
-    """One legacy message to a modern upstream, and what comes back for it. `marker`: the session of those without."""
-
-    def __init__(self, side: ModernSide, link: Link, marker: str) -> None:
+    def __init__(self, listeners: Listeners, link: Link, marker: str) -> None:
         self.upstream_session: str | None = None
-        self._side = side
+        self._listeners = listeners
+        self._side = listeners.side
+        self._office = listeners.side.office
         self._link = link
         self._marker = marker
         self._stack = AsyncExitStack()
         self._inner: Conversation | None = None
         self._request: Request | None = None
-        self._sent: Request | None = None
         self._local: deque[Message | None] = deque()
         self._result: Document = {}
         """The result that needs input, while the client is asked for it."""
-        self._open: dict[str, str] = {}
-        """Id of each question that is not answered yet -> its key in the result."""
+        self._open: dict[str, tuple[str, str]] = {}
+        """Id of each question that is not answered yet -> its key in the result, and its method."""
         self._answers: Document = {}
         self._refused = False
         self._answered = trio.Event()
@@ -82,238 +60,155 @@ class Downward:
 
     async def __aexit__(self, *_: object) -> None:
         for ident in self._open:
-            self._side.asked.pop((self._link.session, ident), None)
+            self._office.forget(ident)
         if self._request is not None:
-            self._side.calls.pop((self._link.session, self._request.id), None)
+            self._office.strike(self._link.session, self._request.id, self.cancel)
         await self._stack.aclose()
 
     async def send(self, message: Message) -> None:
-        """See `Conversation`."""
-        match message:
-            case Request():
-                self._request = message
-                await self._ask(message)
-            case Success() | Failure():
-                self._deliver(message)
-                self._local.append(None)
-            case Notification():
-                if (taken_back := mcp.cancelled(message)) is not None:
-                    self._cancel(taken_back)
-                self._local.append(None)
+        """See `Conversation`. Of what a client notifies, only a cancellation has a meaning to a modern upstream."""
+        if not isinstance(message, Request):
+            self._local.append(None)
+            return
+        # What goes on with a request is the modern era's and made by us alone.
+        kept = {key: value for key, value in message.params.items() if key not in bridge.ROUND_TRIP}
+        self._request = message = Request(message.id, message.method, kept)
+        self._office.enlist(self._link.session, message.id, self.cancel)
+        if message.method == mcp.INITIALIZE:
+            self._local.append(await self._greet(message))
+        elif (answer := await self._own(message)) is not None:
+            self._local.append(answer)
+        else:
+            await self._forward(message)
 
     async def receive(self) -> Message | None:
         """See `Conversation`."""
-        while True:
+        while not self._cancelled:
             if self._local:
                 return self._local.popleft()
-            if self._cancelled:
-                raise UpstreamFault("the client cancelled this call", kind="closed")
             message: Message | None = None
             with trio.CancelScope() as self._scope:
-                if self._open:
-                    await self._wait()
-                if self._result:
-                    await self._again()
-                message = await self._talk().receive()
+                message = await self._next()
             if self._scope.cancelled_caught:
-                continue
+                break
             if not isinstance(message, Success | Failure):
                 return message
-            assert self._request is not None
             asked = bridge.questions(message.result) if isinstance(message, Success) else None
-            if asked is None:
+            if asked is None or isinstance(message, Failure):
                 return self._answer(message)
-            assert isinstance(message, Success)
-            assert isinstance(message.result, dict)
-            self._put(message.result, asked)
-
-    def at_hand(self) -> Notification | None:
-        """See `Conversation`. What is translated is looked at one by one."""
-        return None
+            self._put(message, asked)
+        raise UpstreamFault("the client cancelled this call", kind="closed")
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`. Policy kept a question from the client."""
-        self._deliver(message)
+        if isinstance(message, Success | Failure):
+            await self._office.answer(self._link.session, message)
 
-    async def _ask(self, request: Request) -> None:
-        """Answer what only concerns the session here; send the rest upstream."""
-        session = self._link.session
+    def cancel(self) -> None:
+        """The client takes this call back; closing its stream is how the upstream hears of it."""
+        self._cancelled = True
+        self._scope.cancel()
+
+    async def _next(self) -> Message | None:
+        if self._result:
+            await self._again()
+        assert self._inner is not None
+        return await self._inner.receive()
+
+    async def _own(self, request: Request) -> Response | None:
+        """The answer to what only concerns the session; None for what concerns the upstream."""
         match request.method:
-            case mcp.INITIALIZE:
-                await self._greet(request)
             case "ping":
-                self._local.append(Success(request.id, {}))
+                return Success(request.id, {})
             case "logging/setLevel":
-                self._side.levels[session] = str(request.params.get("level"))
-                self._local.append(Success(request.id, {}))
+                level = request.params.get("level")
+                if level not in bridge.LEVELS:
+                    return Failure(request.id, jsonrpc.INVALID_PARAMS, "There is no such log level.")
+                await self._side.set_level(self._link.session, str(level))
+                return Success(request.id, {})
             case "resources/subscribe" | "resources/unsubscribe":
-                self._subscribe(request)
-                self._local.append(Success(request.id, {}))
-            case _:
-                self._side.calls[session, request.id] = self
-                await self._forward(request)
+                return await self._subscribe(request)
+        return None
 
-    async def _greet(self, request: Request) -> None:
+    async def _subscribe(self, request: Request) -> Response:
+        uri, session = request.params.get("uri"), self._link.session
+        wanted = request.method == "resources/subscribe"
+        if not isinstance(uri, str):
+            return Failure(request.id, jsonrpc.INVALID_PARAMS, "`uri` is missing.")
+        if not await self._side.subscribe(session, uri, wanted=wanted):
+            return Failure(request.id, jsonrpc.INVALID_PARAMS, f"A session has at most {URIS} subscriptions.")
+        await self._listeners.renew(session)
+        return Success(request.id, {})
+
+    async def _greet(self, request: Request) -> Response:
         offered = request.params.get("protocolVersion")
         known = versions.VERSIONS.get(offered) if isinstance(offered, str) else None
         version = known.name if known is not None and known.era is Era.LEGACY else versions.LATEST_LEGACY
-        discover = bridge.modern_request(
-            Request(request.id, "server/discover", {}), request.params, versions.LATEST_MODERN
-        )
+        question = Request(request.id, "server/discover", {})
+        discover = bridge.modern_request(question, request.params, versions.LATEST_MODERN)
         async with self._side.inner.converse(self._side.link(self._link)) as conversation:
             await conversation.send(discover)
             while not isinstance(answer := await conversation.receive(), Success | Failure):
                 pass
-        if isinstance(answer, Success):
-            found = answer.result if isinstance(answer.result, dict) else {}
-            answer = Success(request.id, bridge.initialized(found, version))
-            self.upstream_session = self._marker
-        self._local.append(answer)
-
-    def _subscribe(self, request: Request) -> None:
-        uris = self._side.uris.setdefault(self._link.session, set())
-        uri = str(request.params.get("uri"))
-        (uris.add if request.method == "resources/subscribe" else uris.discard)(uri)
-        listener = self._side.listeners.get(self._link.session)
-        if listener is not None:
-            listener.renew()
+        if isinstance(answer, Failure):
+            return answer
+        found = answer.result if isinstance(answer.result, dict) else {}
+        self.upstream_session = self._marker
+        return Success(request.id, bridge.initialized(found, version))
 
     async def _forward(self, request: Request) -> None:
-        self._sent = request
         self._inner = await self._stack.enter_async_context(self._side.inner.converse(self._side.link(self._link)))
-        await self._inner.send(self._side.request(self._link, request))
+        await self._inner.send(await self._side.request(self._link, request))
 
-    def _put(self, result: Document, asked: dict[str, tuple[str, Document]]) -> None:
+    def _put(self, message: Success, asked: dict[str, tuple[str, Document]]) -> None:
         """Have the client asked for what the result needs, each question under an id of its own."""
-        assert self._request is not None
         self._rounds += 1
-        self._result, self._answers, self._answered = result, {}, trio.Event()
-        for number, (key, (method, params)) in enumerate(asked.items()):
-            ident = f"{self._request.id}/{self._rounds}/{number}"
-            self._open[ident] = key
-            self._side.asked[self._link.session, ident] = self
-            self._local.append(Request(ident, method, params))
-
-    async def _wait(self) -> None:
-        with trio.move_on_after(ANSWER_S):
-            await self._answered.wait()
-            return
-        raise UpstreamFault("it asked the client something, which was not answered in time", kind="timeout")
+        if self._rounds > ROUNDS:
+            raise UpstreamFault(f"it asked the client something {ROUNDS} times, and then again", kind="closed")
+        if len(asked) > QUESTIONS or any(method not in bridge.ASKED for method, _ in asked.values()):
+            raise UpstreamFault("it asked the client what cannot be asked", kind="malformed")
+        assert isinstance(message.result, dict)
+        self._result, self._answers, self._answered = message.result, {}, trio.Event()
+        able = (self._link.greeting or {}).get("capabilities")
+        for key, (method, params) in asked.items():
+            ident = self._office.ask(self._link.session, self._take)
+            self._open[ident] = key, method
+            if bridge.may_ask(method, able):
+                self._local.append(Request(ident, method, params))
+            else:
+                self._office.forget(ident)
+                self._take(Failure(ident, jsonrpc.METHOD_NOT_FOUND, "The client has not declared that it takes this."))
 
     async def _again(self) -> None:
         """Call again with the answers; a question that got none ends the call."""
-        assert self._sent is not None
-        if self._refused or self._rounds > ROUNDS:
+        assert self._request is not None
+        if not self._open and not self._answers and not self._refused:
+            await trio.sleep(min(_AGAIN_S * 2**self._rounds, _AGAIN_MOST_S))
+        with trio.move_on_after(ANSWER_S) as late:
+            if self._open:
+                await self._answered.wait()
+        if late.cancelled_caught:
+            raise UpstreamFault("it asked the client something, which was not answered in time", kind="timeout")
+        if self._refused:
             raise UpstreamFault("it needs an answer that the client did not give", kind="closed")
-        if not self._answers:
-            await trio.sleep(_AGAIN_S)
-        request, self._result = bridge.resumed(self._sent, self._result, self._answers), {}
+        request, self._result = bridge.resumed(self._request, self._result, self._answers), {}
         await self._stack.aclose()
         await self._forward(request)
 
-    def _deliver(self, message: Message) -> None:
-        """A client's answer, or the gateway's in its place, to the call that waits for it."""
-        if not isinstance(message, Success | Failure) or not isinstance(message.id, str):
-            return
-        waiting = self._side.asked.pop((self._link.session, message.id), None)
-        if waiting is None:
-            raise UpstreamFault("nobody here waits for this answer any more", kind="ended")
-        waiting.take(message.id, message)
-
-    def take(self, ident: str, message: Success | Failure) -> None:
+    def _take(self, message: Response) -> None:
         """The answer to one of this call's questions."""
-        key = self._open.pop(ident)
-        question = self._asked_method(key)
+        key, method = self._open.pop(str(message.id))
         if isinstance(message, Success):
             self._answers[key] = message.result
-        elif question == "elicitation/create":
+        elif method == "elicitation/create":
             self._answers[key] = {"action": "cancel"}  # What a person who was not asked has done.
         else:
             self._refused = True
         if not self._open:
             self._answered.set()
 
-    def cancel(self) -> None:
-        """The client takes this call back."""
-        self._cancelled = True
-        self._scope.cancel()
-
-    def _asked_method(self, key: str) -> str:
-        asked = bridge.questions(self._result) or {}
-        return asked[key][0] if key in asked else ""
-
-    def _cancel(self, ident: Json) -> None:
-        """The client takes a call back; closing its stream is how the upstream hears of it."""
-        if isinstance(ident, str | int) and not isinstance(ident, bool):
-            call = self._side.calls.pop((self._link.session, ident), None)
-            if call is not None:
-                call.cancel()
-
-    def _answer(self, message: Success | Failure) -> Message:
+    def _answer(self, message: Response) -> Message:
         assert self._request is not None
         if isinstance(message, Failure):
             return Failure(self._request.id, message.code, message.message, message.data)
         return Success(self._request.id, bridge.legacy_result(message.result))
-
-    def _talk(self) -> Conversation:
-        assert self._inner is not None
-        return self._inner
-
-
-class Listening:
-    """A legacy client's stream, fed by a subscription of its modern upstream."""
-
-    def __init__(self, side: ModernSide, link: Link) -> None:
-        self.upstream_session: str | None = None
-        self._side = side
-        self._link = link
-        self._stack = AsyncExitStack()
-        self._inner: Conversation | None = None
-        self._changed = False
-        self._scope = trio.CancelScope()
-
-    async def __aenter__(self) -> Conversation:
-        await self._open()
-        self._side.listeners[self._link.session] = self
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._side.listeners.get(self._link.session) is self:
-            del self._side.listeners[self._link.session]
-        await self._stack.aclose()
-
-    async def send(self, message: Message) -> None:
-        """See `Conversation`. Nothing is sent on this stream."""
-
-    async def receive(self) -> Message | None:
-        """See `Conversation`."""
-        while True:
-            with trio.CancelScope() as self._scope:
-                if self._changed:
-                    await self._open()
-                assert self._inner is not None
-                message = await self._inner.receive()
-                if message is None or isinstance(message, Success | Failure):
-                    return None
-                if isinstance(message, Notification) and message.method != "notifications/subscriptions/acknowledged":
-                    return bridge.outside(message)
-
-    def at_hand(self) -> Notification | None:
-        """See `Conversation`. What is translated is looked at one by one."""
-        return None
-
-    async def respond(self, message: Message) -> None:
-        """See `Conversation`. A modern upstream asks nothing on a stream."""
-
-    def renew(self) -> None:
-        """What the client wants to hear has changed: the subscription is made anew."""
-        self._changed = True
-        self._scope.cancel()
-
-    async def _open(self) -> None:
-        self._changed = False
-        await self._stack.aclose()
-        uris = tuple(sorted(self._side.uris.get(self._link.session, ())))
-        self._inner = await self._stack.enter_async_context(self._side.inner.converse(self._side.link(self._link)))
-        wanted = Request("(listen)", mcp.LISTEN, bridge.listening(uris))
-        await self._inner.send(self._side.request(self._link, wanted))

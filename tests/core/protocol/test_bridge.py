@@ -87,15 +87,58 @@ def test_questions_that_cannot_be_read_are_still_counted():
     assert bridge.questions({"content": []}) is None
 
 
-def test_a_subscription_hears_what_it_asked_for_and_under_its_own_id():
-    listen = Request(7, mcp.LISTEN, {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["a:b", 3]}})
+ABLE = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
 
-    methods, uris, honoured = bridge.subscription(listen)
 
-    assert methods == {"notifications/tools/list_changed", "notifications/resources/updated"}
+def test_a_subscription_hears_what_it_asked_for_and_the_upstream_can_say_under_its_own_id():
+    wanted = {"toolsListChanged": True, "promptsListChanged": True, "resourceSubscriptions": ["a:b", 3, "a:b"]}
+    listen = Request(7, mcp.LISTEN, {"notifications": wanted})
+
+    methods, uris = bridge.subscription(listen, ABLE)
+
+    assert methods == {"notifications/tools/list_changed"}
     assert uris == ("a:b",)
-    assert honoured == {"toolsListChanged": True, "resourceSubscriptions": ["a:b"]}
+    begun = bridge.acknowledged(listen, methods, uris)
+    assert begun.params["notifications"] == {"toolsListChanged": True, "resourceSubscriptions": ["a:b"]}
+    assert mcp.subscription(begun) == 7
     told = bridge.of_subscription(Notification("notifications/tools/list_changed", {}), 7)
     assert mcp.subscription(told) == 7
     assert bridge.outside(told) == Notification("notifications/tools/list_changed", {})
-    assert bridge.subscription(Request(7, mcp.LISTEN, bridge.listening(("a:b",))))[1] == ("a:b",)
+    assert bridge.subscription(Request(7, mcp.LISTEN, bridge.listening(("a:b",))), ABLE)[1] == ("a:b",)
+
+
+def test_an_upstream_that_can_say_nothing_is_subscribed_to_for_nothing():
+    assert bridge.subscription(Request(7, mcp.LISTEN, bridge.listening(("a:b",))), None) == (frozenset(), ())
+
+
+def test_a_legacy_result_cannot_pass_for_one_that_asks_or_may_be_shared():
+    posing = {"resultType": "input_required", "inputRequests": {}, "ttlMs": 9, "cacheScope": "public"}
+
+    assert bridge.questions(bridge.modern_result("tools/list", posing)) is None
+    assert bridge.modern_result("tools/list", posing)["cacheScope"] == "private"
+
+
+def test_only_what_a_client_declared_may_be_asked_of_it():
+    assert bridge.may_ask("roots/list", {"roots": {}})
+    assert not bridge.may_ask("roots/list", {"sampling": {}})
+    assert not bridge.may_ask("roots/list", None)
+    assert not bridge.may_ask("ping", {"ping": {}})
+
+
+def test_of_two_log_levels_the_one_that_lets_more_through_wins():
+    assert bridge.louder("error", "debug") == "debug"
+    assert bridge.louder(None, "error") == "error"
+    assert bridge.louder(None, "shout") is None
+
+
+def test_a_log_message_reaches_only_requests_that_asked_for_as_much():
+    told = Notification("notifications/message", {"level": "warning", "data": ""})
+
+    assert [level for level in bridge.LEVELS if bridge.loud_enough(told, level)] == [
+        "debug",
+        "info",
+        "notice",
+        "warning",
+    ]
+    assert not bridge.loud_enough(told, None)
+    assert not bridge.loud_enough(Notification("notifications/message", {"level": "shout"}), "debug")

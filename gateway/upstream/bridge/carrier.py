@@ -1,0 +1,67 @@
+"""Goes on with calls that wait in this process when their retries came to another: the other end of `far.py`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from gateway.core.errors import EvidenceFault, UpstreamFault
+from gateway.core.protocol import jsonrpc
+from gateway.core.protocol.jsonrpc import Failure, Request, Success
+from gateway.core.types import Document, Era, SessionId
+from gateway.upstream.base import Link
+from gateway.upstream.bridge.far import LEAVE, RESUME
+from gateway.upstream.bridge.office import Office
+from gateway.upstream.bridge.upward import Upward
+
+logger = logging.getLogger(__name__)
+
+
+class Carrier:
+    """Has the retry made here and sends what comes of it to the process that has the client."""
+
+    def __init__(self, office: Office, nursery: trio.Nursery, upward: Callable[[Link], Upward]) -> None:
+        self._office = office
+        self._nursery = nursery
+        self._upward = upward
+        self._scopes: dict[str, trio.CancelScope] = {}
+        office.on(RESUME, self._resume)
+        office.on(LEAVE, self._leave)
+
+    def _resume(self, document: Document) -> None:
+        match document:
+            case {"to": str(to), "thread": str(thread), "session": str(session), "version": str(version)}:
+                request = jsonrpc.parse_upstream(str(document["request"]).encode())
+                link = Link(SessionId(session), Era.MODERN, version)
+                if isinstance(request, Request):
+                    scope = self._scopes[thread] = trio.CancelScope()
+                    self._nursery.start_soon(self._carry, scope, to, thread, link, request)
+
+    def _leave(self, document: Document) -> None:
+        """The client has hung up."""
+        scope = self._scopes.get(str(document.get("thread")))
+        if scope is not None:
+            scope.cancel()
+
+    async def _carry(self, scope: trio.CancelScope, to: str, thread: str, link: Link, request: Request) -> None:
+        try:
+            with scope:
+                await self._office.tell(to, thread, taken=True)
+                try:
+                    await self._relay(to, thread, link, request)
+                except UpstreamFault as fault:
+                    await self._office.tell(to, thread, fault=fault.kind, detail=fault.detail)
+        except EvidenceFault:
+            logger.error("a call could not be brought to the process that has its client")
+        finally:
+            del self._scopes[thread]
+
+    async def _relay(self, to: str, thread: str, link: Link, request: Request) -> None:
+        async with self._upward(link) as upward:
+            await upward.send(request)
+            while (message := await upward.receive()) is not None:
+                await self._office.tell(to, thread, message=jsonrpc.format(message).decode())
+                if isinstance(message, Success | Failure):
+                    return

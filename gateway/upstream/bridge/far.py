@@ -1,0 +1,79 @@
+"""The retry of a call that waits in another process, seen from the process that has the client.
+
+The holder goes on with the call and sends whatever comes of it here, message by message: `carrier.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+import trio
+
+from gateway.core.errors import UpstreamFault
+from gateway.core.protocol import jsonrpc
+from gateway.core.protocol.jsonrpc import Failure, Message, Request, Success
+from gateway.core.types import Document
+from gateway.upstream.base import Link
+from gateway.upstream.bridge.office import Office
+
+TAKEN_S = 5.0
+"""How long the process that holds a call may take to say that it has heard of its retry."""
+FAR_S = 330.0
+"""How long it may then be silent: longer than any call of its own may last."""
+RESUME = "resume"
+LEAVE = "leave"
+
+
+class Far:
+    """The retry of a call that waits in another process, seen from the process that has the client."""
+
+    def __init__(self, office: Office, holder: str) -> None:
+        self._office = office
+        self._holder = holder
+        self._thread = secrets.token_urlsafe(12)
+        self._said: deque[Document] = deque()
+        self._news = trio.Event()
+        self._over = False
+
+    async def open(self, link: Link, request: Request) -> bool:
+        """Have the call go on; False when its holder is gone. Raises EvidenceFault."""
+        self._office.on(self._thread, self._hear)
+        text = jsonrpc.format(request).decode()
+        await self._office.tell(
+            self._holder, RESUME, to=self._office.name, thread=self._thread, session=link.session,
+            version=link.version, request=text,
+        )  # fmt: skip
+        with trio.move_on_after(TAKEN_S):
+            await self._next()
+            return True
+        return False
+
+    async def receive(self) -> Message:
+        """The next message of the call. Raises UpstreamFault."""
+        with trio.move_on_after(FAR_S):
+            match await self._next():
+                case {"message": str(text)}:
+                    message = jsonrpc.parse_upstream(text.encode())
+                    self._over = isinstance(message, Success | Failure)
+                    return message
+                case {"detail": str(detail), "fault": str(kind)}:
+                    self._over = True
+                    raise UpstreamFault(detail, kind=kind)
+        raise UpstreamFault("the process that has this call has fallen silent", kind="timeout")
+
+    async def aclose(self) -> None:
+        """Let go of it; a call that has not ended is cancelled. Raises EvidenceFault."""
+        self._office.off(self._thread)
+        if not self._over:
+            await self._office.tell(self._holder, LEAVE, thread=self._thread)
+
+    async def _next(self) -> Document:
+        while not self._said:
+            await self._news.wait()
+            self._news = trio.Event()
+        return self._said.popleft()
+
+    def _hear(self, document: Document) -> None:
+        self._said.append(document)
+        self._news.set()

@@ -1,0 +1,13 @@
+"""What the conversations of the bridge have in common."""
+
+from __future__ import annotations
+
+from gateway.core.protocol.jsonrpc import Notification
+
+
+class Translated:
+    """A `Conversation` whose messages are not the upstream's own."""
+
+    def at_hand(self) -> Notification | None:
+        """See `Conversation`. What is translated is looked at one by one."""
+        return None
