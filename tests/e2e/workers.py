@@ -1,0 +1,75 @@
+"""Connections to one worker process of a gateway each, so that a test says which of them serves a request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.harness import Gateway
+
+_TRIES = 200
+
+
+@dataclass
+class Worker:
+    """A connection that one worker has accepted. `headers` are sent with each request."""
+
+    connection: http.client.HTTPConnection
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def post(self, upstream: str, message: Mapping[str, Any], **headers: str) -> http.client.HTTPResponse:
+        """The response to one message, which is to be read before the next is sent."""
+        sent = {**self.headers, "content-type": "application/json", **headers}
+        self.connection.request("POST", f"/mcp/{upstream}", json.dumps(message), sent)
+        return self.connection.getresponse()
+
+
+@contextmanager
+def each(gateway: Gateway, who: str, groups: list[str] | None = None) -> Iterator[list[Worker]]:
+    """A connection to each worker, in no order."""
+    headers = {**gateway.headers(who), "authorization": f"Bearer {gateway.issuer.token(who, groups)}"}
+    found: dict[int, Worker] = {}
+    with ExitStack() as stack:
+        for _ in range(_TRIES):
+            connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+            stack.enter_context(closing(connection))
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            found.setdefault(_accepted_by(gateway, connection), Worker(connection, headers))
+            if len(found) == len(gateway.workers()):
+                break
+        assert len(found) == len(gateway.workers()), "the kernel gives connections to some workers only"
+        yield list(found.values())
+
+
+def messages(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    """The messages of a response as they come, be it one JSON document or a stream."""
+    if response.headers.get_content_type() == "application/json":
+        yield json.loads(response.read())
+        return
+    while line := response.readline():
+        if line.startswith(b"data: "):
+            yield json.loads(line.removeprefix(b"data: "))
+
+
+def _accepted_by(gateway: Gateway, connection: http.client.HTTPConnection) -> int:
+    """The process that holds the other end, as the kernel has it."""
+    ours = connection.sock.getsockname()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *rest = line.split()
+        if (int(local[-4:], 16), int(remote[-4:], 16)) == (gateway.port, ours):
+            inode = rest[6]
+    for pid in gateway.workers():
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(descriptor) == f"socket:[{inode}]":
+                    return pid
+            except FileNotFoundError:
+                continue  # It was closed meanwhile.
+    raise AssertionError("no worker has accepted the connection")
