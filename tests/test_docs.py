@@ -1,7 +1,7 @@
 """What the documents say is so: they quote the code where they can, and are compared with it where they cannot.
 
-`make docs` runs this file, which writes the quotations anew: docs/commands.md, docs/policy-documents.md, and the demo's
-output in README.md.
+`make docs` runs this file, which writes the quotations anew: docs/commands.md, docs/messages.md,
+docs/policy-documents.md, and the demo's output in README.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import pytest
 
 from gateway.cli.main import parser
 from gateway.core.evidence.record import LeafType
-from tests import schema_pages
+from tests import message_pages, schema_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -192,4 +192,5 @@ def test_every_dependency_is_accounted_for():
 if __name__ == "__main__":
     COMMANDS.write_text(described(parser()))
     schema_pages.PAGE.write_text(schema_pages.page())
+    message_pages.PAGE.write_text(message_pages.page())
     README.write_text(QUOTE.sub(lambda _: told(ROOT), README.read_text()))
