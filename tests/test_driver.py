@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import orjson
@@ -14,11 +15,12 @@ from gateway.core.commands import Decided, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
+from gateway.core.held import Task
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.decision import Decision, Effect, Entrypoint
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 from gateway.core.replies import Reply
-from gateway.core.types import Document, Era
+from gateway.core.types import ApprovalId, Document, Era, Json
 from gateway.driver import BURST_MOST, Driver
 from gateway.upstream.base import Link
 from tests.fakes.world import MOMENT, NoStanding, Scene
@@ -196,6 +198,89 @@ async def test_a_client_that_hangs_up_at_any_await_leaves_each_begun_exchange_wi
         if number > len(scene.steps):
             return
     raise AssertionError("the exchange has more await points than this test tries")
+
+
+TASKS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+POLL = call(
+    Request(7, "tasks/get", {"taskId": "phigate.t", "_meta": TASKS}),
+    era=Era.MODERN,
+    task=Task("phigate.t", ApprovalId("ap")),
+)
+
+
+async def polled(scene: Scene, run: Callable[[ApprovalId], Awaitable[Json]]) -> Document:
+    """The task as a poll is told of it; `run` runs its call."""
+    link = Link(POLL.session, POLL.era, POLL.version)
+    reply = await Driver(POLL, scene.world(), link, scene.client, run).drive(exchange(POLL))
+    assert ends(scene) in (["replied"], ["joined"])
+    assert scene.upstream.opened == 0
+    told: Document = orjson.loads(reply.data)["result"]
+    return told
+
+
+async def test_a_poll_of_a_granted_task_waits_for_its_call_a_little() -> None:
+    scene = Scene(ALLOWED, [])
+    scene.approvals.seen = [Settled.GRANTED, Settled.LOST]
+    ran = []
+
+    async def run(approval: ApprovalId) -> Json:
+        await trio.lowlevel.checkpoint()
+        ran.append(approval)
+        return {}
+
+    assert (await polled(scene, run))["status"] == "failed"
+    assert ran == ["ap"]
+
+
+async def test_a_poll_is_answered_in_time_though_its_call_takes_longer(autojump_clock: object) -> None:
+    scene = Scene(ALLOWED, [])
+    scene.approvals.seen = [Settled.GRANTED, Settled.PENDING]
+    began = trio.current_time()
+
+    async def run(_: ApprovalId) -> Json:
+        await trio.sleep_forever()
+
+    assert (await polled(scene, run))["status"] == "working"
+    assert trio.current_time() - began < 60
+
+
+async def test_what_kept_a_granted_call_from_running_after_all_is_what_its_task_ends_with() -> None:
+    scene = Scene(ALLOWED, [])
+    scene.approvals.seen = [Settled.GRANTED]
+
+    async def run(_: ApprovalId) -> Json:
+        await trio.lowlevel.checkpoint()
+        return {"jsonrpc": "2.0", "id": 1, "result": {"isError": True}}
+
+    assert (await polled(scene, run))["result"] == {"isError": True}
+
+
+async def test_a_poll_whose_client_hangs_up_ends_on_record() -> None:
+    scene = Scene(ALLOWED, [])
+    scene.approvals.seen = [Settled.GRANTED]
+
+    async def run(_: ApprovalId) -> Json:
+        scene.client.leave()
+        await trio.sleep_forever()
+
+    link = Link(POLL.session, POLL.era, POLL.version)
+    await Driver(POLL, scene.world(), link, scene.client, run).drive(exchange(POLL))
+    assert ends(scene) == ["abandoned"]
+
+
+async def test_a_task_is_cancelled_in_the_name_of_who_asks() -> None:
+    scene = Scene(ALLOWED, [])
+    cancel = replace(POLL, message=Request(7, "tasks/cancel", {"taskId": "phigate.t", "_meta": TASKS}))
+    await drive(scene, cancel)
+    assert scene.approvals.cancelled == [("ap", cancel.principal)]
+
+
+async def test_a_call_that_is_answered_by_a_task_keeps_nobody_waiting() -> None:
+    scene = Scene({Entrypoint.CALL: [ask_first()]}, [])
+    about = replace(MODERN, message=Request(7, "tools/call", {"name": "t", "arguments": {}, "_meta": TASKS}))
+    reply = await drive(scene, about)
+    assert orjson.loads(reply.data)["result"]["taskId"].startswith("phigate.sealed")
+    assert "wait" not in scene.steps
 
 
 async def test_a_modern_client_that_hangs_up_cancels_what_the_upstream_does() -> None:

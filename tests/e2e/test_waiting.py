@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
+from mcp import types
 
+from tests import real_parts
 from tests.e2e import harness, ledger_server
 from tests.e2e.harness import ACCEPT
 from tests.e2e.ledger import APPROVAL, opened
@@ -248,3 +250,102 @@ async def test_a_request_state_that_was_not_given_for_this_call_is_refused_and_r
     assert answer["error"]["code"] == -32602
     assert ledger.gateway.leaves()[-1]["members"]["why"] == "request_state"
     assert ledger.ran(sql) == 0
+
+
+# Clients that we did not write. What they are told is what their makers made of it; none is given more time than it
+# takes by itself.
+
+
+async def granted_by_and_by(ledger, before, rounds):
+    """Grant the one approval that was not there before, when its call has been put off so many times."""
+    with trio.fail_after(GIVE_UP_S):
+        while not (new := [each for each in ledger.approvals("pending") if each not in before]):
+            await trio.sleep(0.05)
+        while put_off(ledger, new[0]) < rounds:
+            await trio.sleep(0.05)
+    await ledger.grant(new[0])
+    return new[0]
+
+
+def put_off(ledger, approval):
+    """How many of the exchanges that waited for an approval have ended with it pending, and polls of its task."""
+    leaves = [leaf["members"] for leaf in ledger.gateway.leaves() if leaf["type"] == "exchange.outcome"]
+    return sum(each.get("approval") == approval and each["status"] in ("pending", "replied") for each in leaves)
+
+
+@pytest.mark.parametrize("opens", [False, True], ids=["states", "pages"])
+async def test_the_python_client_waits_for_its_reviewers(ledger, opens):
+    sql, before, pages = ledger.bulk(), ledger.approvals("pending"), []
+
+    async def open_page(context, params):
+        pages.append(params.url)
+        return types.ElicitResult(action="accept")
+
+    more = {"elicitation_callback": open_page} if opens else {}
+    results, approvals = [], []
+    with trio.fail_after(GIVE_UP_S):
+        async with trio.open_nursery() as nursery:
+
+            async def call():
+                async with harness.client(ledger.gateway, "ledger", "analyst", mode="auto", **more) as client:
+                    results.append(await client.call_tool("query", {"sql": sql}))
+
+            nursery.start_soon(call)
+            approvals.append(await granted_by_and_by(ledger, before, 3))
+    assert not results[0].is_error
+    assert len(results[0].structured_content["rows"]) == ledger_server.PATIENTS
+    assert pages == ([f"{ledger.gateway.url}/approvals/{approvals[0]}"] if opens else [])
+    assert ledger.ran(sql) == 1
+
+
+async def test_the_python_client_that_waited_in_vain_is_told_so_and_raises_nothing(ledger):
+    sql = ledger.bulk()
+    with trio.fail_after(GIVE_UP_S):
+        async with harness.client(ledger.gateway, "ledger", "analyst", mode="auto") as client:
+            result = await client.call_tool("query", {"sql": sql})
+    assert (result.is_error, result.meta["phigate/refusal"]["code"]) == (True, "approval_pending")
+    assert result.meta["phigate/refusal"]["approval"] in ledger.approvals("pending")
+
+
+async def told_by(ledger, command, more, rounds):
+    """What a program printed whose one call was granted after so many rounds, and which approval that was."""
+    before, printed = ledger.approvals("pending"), []
+    environment = real_parts.environment() | {"HOME": str(ledger.gateway.place)} | more
+    with trio.fail_after(GIVE_UP_S):
+        async with trio.open_nursery() as nursery:
+
+            async def run():
+                clients = real_parts.npm_set("clients")
+                printed.append(await trio.run_process(command, cwd=clients, env=environment, capture_stdout=True))
+
+            nursery.start_soon(run)
+            approval = await granted_by_and_by(ledger, before, rounds)
+    return [json.loads(line) for line in printed[0].stdout.splitlines() if line.startswith(b"{")], approval
+
+
+@pytest.mark.parametrize(("which", "rounds"), [("v1", 0), ("v2-legacy", 0), ("v2-auto", 3), ("v2-page", 2)])
+async def test_the_official_typescript_clients_wait_for_their_reviewers(ledger, which, rounds):
+    sql = ledger.bulk()
+    command = [real_parts.node(), WAITING, which]
+    token = ledger.gateway.issuer.token("analyst")
+    told, approval = await told_by(
+        ledger, command, {"MCP_URL": ledger.gateway.mcp("ledger"), "TOKEN": token, "SQL": sql}, rounds
+    )
+    pages = [line["page"]["url"] for line in told if "page" in line]
+    assert pages == ([f"{ledger.gateway.url}/approvals/{approval}"] if which == "v2-page" else [])
+    assert len(told[-1]["ended"]["structuredContent"]["rows"]) == ledger_server.PATIENTS
+    assert ledger.ran(sql) == 1
+
+
+async def test_the_inspector_polls_its_task(ledger):
+    sql = ledger.bulk()
+    command = [
+        *(real_parts.npm_tool("mcp-inspector"), "--cli", ledger.gateway.mcp("ledger"), "--transport", "http"),
+        *("--protocol-era", "modern", "--header", f"Authorization: Bearer {ledger.gateway.issuer.token('analyst')}"),
+        *("--format", "json", "--method", "tools/call", "--tool-name", "query", "--tool-arg", f"sql={sql}"),
+    ]
+    told, _ = await told_by(ledger, command, {}, 2)
+    assert len(told[0]["result"]["structuredContent"]["rows"]) == ledger_server.PATIENTS
+    asked = [leaf["members"]["method"] for leaf in ledger.gateway.leaves() if leaf["type"] == "exchange.intent"]
+    assert "tasks/get" in asked
+    assert ledger.ran(sql) == 1

@@ -18,7 +18,8 @@ from gateway.core.types import Document, Json, Principal, Tool
 def for_call(call: Call, *, approval: Document | None = None) -> Document:
     """Input of `gateway/call/decision`; `approval` is present once the call has been granted."""
     document = _common(call, "call")
-    document["message"] = {**_about(call), **_content(call.message)}
+    message = {**_about(call), **_content(call.message)}
+    document["message"] = message if call.task is None else {**message, "held": True}
     if call.justification:
         document["justification"] = call.justification
     if call.emergency is not Emergency.NONE:

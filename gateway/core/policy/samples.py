@@ -83,6 +83,7 @@ _CALLS: tuple[Document, ...] = (
     {"kind": "request", "method": "tools/call", "name": "", "arguments": ["no", "object"], "params": {}},
     {"kind": "request", "method": "resources/read", "name": "patient://1", "arguments": {}, "params": {}},
     {"kind": "request", "method": "prompts/get", "name": "summary", "arguments": {}, "params": {}},
+    {"kind": "request", "method": "tasks/get", "name": "", "arguments": {}, "params": {"taskId": ""}, "held": True},
     {"kind": "request", "method": "no/such", "name": "", "arguments": {}, "params": {}},
     {"kind": "notification", "method": "notifications/cancelled", "name": "", "arguments": {}, "params": {}},
     {"kind": "response", "method": "sampling/createMessage", "name": "", "arguments": {}, "params": {"result": {}}},

@@ -5,8 +5,10 @@
 #   and purpose. What was used is counted by the gateway, in `input.usage`, for every window that the settings name.
 package gateway.budgets
 
-# Undefined for a role without budgets, and for what speaks of the protocol itself and brings no records.
+# Undefined for a role without budgets, for what speaks of the protocol itself and brings no records, and for asking
+# after a call that is held: what that brings was decided and counted when it ran.
 limits := budget(settings.guards.budgets, data.gateway.roles.name) if {
+	not input.message.held
 	settings := data.gateway.settings
 	settings.methods[input.message.method] in ["tool", "resource", "prompt", "completion", "task"]
 }

@@ -149,3 +149,10 @@ test_who_has_used_up_everything_can_still_begin_a_session_and_list if {
 		decided(document, "deny").effect == "allow"
 	}
 }
+
+test_asking_after_a_held_call_uses_nothing_up if {
+	spent := {"P1D": used(10, 100, 20, 500)}
+	poll := {"kind": "request", "method": "tasks/get", "name": "", "arguments": {}, "params": {"taskId": "t"}}
+	decided(object.union(call(spent), {"message": poll}), "deny").effect == "deny"
+	decided(object.union(call(spent), {"message": object.union(poll, {"held": true})}), "deny").effect == "allow"
+}

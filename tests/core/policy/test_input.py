@@ -1,10 +1,11 @@
 import pytest
 
 from gateway.core.call import Call
+from gateway.core.held import Task
 from gateway.core.masking.profile import Profile
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
-from gateway.core.types import Digest, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
+from gateway.core.types import ApprovalId, Digest, Era, ExchangeId, Principal, SessionId, Tool, UpstreamRef
 
 REQUEST = Request(1, "tools/call", {"name": "run", "arguments": {"a": 1}, "_meta": {"x": 1}, "task": {"ttl": 1}})
 TOOL = Tool("run", Digest("0" * 64), {"annotations": {"readOnlyHint": True}, "description": "long prose"})
@@ -60,6 +61,12 @@ def test_a_grant_is_told_only_when_there_is_one():
     assert "approval" not in policy_input.for_call(call())
     assert policy_input.for_call(call(), approval={"id": "x"})["approval"] == {"id": "x"}
     assert policy_input.for_result(call(), Success(1, {}), Profile(), approval={"id": "x"})["approval"] == {"id": "x"}
+
+
+def test_asking_after_a_held_call_is_told_apart_from_asking_after_an_upstreams_task():
+    asked = Request(7, "tasks/get", {"taskId": "phigate.t"})
+    assert policy_input.for_call(call(asked, task=Task("phigate.t", ApprovalId("a"))))["message"]["held"] is True
+    assert "held" not in policy_input.for_call(call(asked))["message"]
 
 
 def test_an_unknown_tool_is_null():
