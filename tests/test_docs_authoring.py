@@ -31,7 +31,7 @@ PORTS = ("8090", "8099")
 """Those on the page; each run takes free ones."""
 
 CODE = "echo $?"
-COMMAND_S = 60
+COMMAND_S = 180
 STOP_S = 30
 _BLOCK = re.compile(
     r"(?:^\*\*(?P<path>[\w./-]+)\*\*\n\n?)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

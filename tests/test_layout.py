@@ -31,6 +31,7 @@ TESTED_THROUGH = {
     "gateway/core/masking/survey.py": "tests/core/masking/test_profile.py",
     "gateway/core/masking/tables.py": "tests/core/masking/test_bypasses.py",
     "gateway/core/masking/values.py": "tests/core/masking/test_plan.py",
+    "gateway/core/policy/lint/undefined.py": "tests/core/policy/lint/test_safety.py",
 }
 
 
