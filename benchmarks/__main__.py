@@ -3,7 +3,8 @@
 What is measured runs on one core, load generator and upstream on another; the targets take turns within each round, and
 medians of the rounds are printed. An answer that is not the tool's result counts as failed, and one failed answer fails
 the run. `python -m benchmarks layers` times the stages of one call; `evidence`, `http` and `policy` measure those parts
-alone; `streams` measures event streams beside a proxy that copies bytes.
+alone; `streams` measures event streams beside a proxy that copies bytes, `held`
+calls that wait for approval.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evidence, handlers, layers, policy, streams, targets, upstream
+from benchmarks import evidence, handlers, held, layers, policy, streams, targets, upstream
 from benchmarks.load import Measured, measure
 from benchmarks.processes import cores
 from benchmarks.targets import Target
@@ -30,7 +31,7 @@ from benchmarks.targets import Target
 CONNECTIONS = (1, 16, 64)
 BAR = 2.0
 """phigate with everything on carries at least so many times the calls of the bare peer."""
-PARTS = ("calls", "layers", "evidence", "http", "policy", "streams")
+PARTS = ("calls", "layers", "evidence", "http", "policy", "streams", "held")
 BUSY = 0.7
 """Load average above which somebody else uses the cores that we measure on."""
 COLUMNS = ("through", "conn", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
@@ -54,6 +55,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1-20")
     parser.add_argument("--seconds", type=int, default=3, choices=range(1, 61), metavar="1-60", help="of one run")
     parser.add_argument("--only", nargs="*", default=["direct", "fastmcp", "phigate"], help="targets")
+    parser.add_argument("--calls", type=int, default=5000, metavar="N", help="held at once, for `held`")
     arguments = parser.parse_args()
     console = Console()
     busy = os.getloadavg()[0]
@@ -70,6 +72,8 @@ def main() -> int:
                     return policy.run(console, rounds=arguments.rounds)
                 case "streams":
                     return streams.run(Path(scratch), console, rounds=arguments.rounds)
+                case "held":
+                    return held.run(Path(scratch), console, calls=arguments.calls)
                 case "http":
                     return handlers.run(Path(scratch), console, seconds=arguments.seconds)
                 case _:

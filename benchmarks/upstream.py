@@ -18,6 +18,8 @@ import orjson
 TOOL = "read_patient"
 STREAM = "follow_import"
 """Arguments: `events`, how many notifications come first, and `every_ms` of rest before each; 0: written at once."""
+WRITES = "amend_patient"
+"""Nobody says that it only reads, so it needs an approval."""
 SSN = "219-09-9999"
 """Never assigned to anybody by the Social Security Administration."""
 PATIENT = {
@@ -55,6 +57,11 @@ TOOLS = {
             "inputSchema": {**_OBJECT, "properties": {"mrn": {"type": "string"}}, "required": ["mrn"]},
             "outputSchema": {**_OBJECT, "properties": {"patient": _OBJECT, "labs": {"type": "array"}}},
             "annotations": {"readOnlyHint": True},
+        },
+        {
+            "name": WRITES,
+            "description": "Amends one patient's record.",
+            "inputSchema": {**_OBJECT, "properties": {"mrn": {"type": "string"}}},
         },
         {
             "name": STREAM,
