@@ -77,6 +77,8 @@ class Approvals:
         self._url = url
         self._watch = Watch(self._moved)
         self._listing = trio.Lock()
+        self._still: tuple[frozenset[ApprovalId], int, str] = (frozenset(), -1, "")
+        """What had not moved when it was last looked at, the log's size then, and when the first of all lapses."""
 
     async def request(self, ask: Ask, joins: ApprovalId | None = None) -> Resolution:
         """Join what is already under way for exactly this call, or durably ask anew; or see what has become of the
@@ -130,7 +132,7 @@ class Approvals:
             return held is not None and approval_log.spend(transaction, held, record)
 
         done = await self._log.transact(job)
-        self._watch.nudge()
+        self._watch.nudge(approval)
         return done
 
     async def resolve(
@@ -151,7 +153,7 @@ class Approvals:
                 again = self._decide(Entrypoint.CALL, await self._stamp(seen.ask.input))
             review = Review(reviewer, verdict, reason, decided, again)
             heard = await self._log.transact(lambda transaction: self._hear(transaction, seen, review))  # noqa: B023
-            self._watch.nudge()
+            self._watch.nudge(approval)
             if heard is not None:
                 return heard
 
@@ -163,7 +165,7 @@ class Approvals:
             return None if held is None else approval_log.withdraw(transaction, self._log.keys, held, requester)
 
         withdrawn = await self._log.transact(job)
-        self._watch.nudge()
+        self._watch.nudge(approval)
         return withdrawn
 
     async def get(self, approval: ApprovalId) -> Approval | None:
@@ -205,14 +207,14 @@ class Approvals:
         now = self._log.now()
 
         def job(connection: sqlite3.Connection) -> frozenset[ApprovalId]:
-            rows = {name: projection.get(connection, name) for name in names}
-            return frozenset(
-                name
-                for name, row in rows.items()
-                if row is None
-                or (row.state is State.PENDING and now >= row.expires)
-                or (row.state is not State.PENDING and not projection.running(connection, row))
-            )
+            # Every change is a leaf, in whichever process: a log that has not grown need not be looked through.
+            (size,) = connection.execute("SELECT size FROM head").fetchone()
+            known, seen, until = self._still
+            if size == seen and names <= known and (not until or approval_bodies.format_time(now) < until):
+                return frozenset()
+            found, until = projection.moved(connection, names, now)
+            self._still = (names - found, size, until)
+            return found
 
         return await self._log.read(job)
 

@@ -7,7 +7,9 @@ believed as far as the leaves bear it out: `approval_log.load`.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -120,6 +122,21 @@ def running(connection: sqlite3.Connection, row: Row) -> bool:
     """Whether the call that used the grant has not come to its end yet."""
     found = connection.execute("SELECT 1 FROM open_exchange WHERE exchange = ?", (row.spent_exchange,)).fetchone()
     return row.state is State.SPENT and found is not None
+
+
+def moved(
+    connection: sqlite3.Connection, names: Iterable[ApprovalId], now: datetime
+) -> tuple[frozenset[ApprovalId], str]:
+    """Which of these a waiting caller should look at: resolved, lapsed, run to the end, or not there; and when the
+    first of the others lapses, empty when none of them does."""
+    query = """
+        SELECT given.value, held.id IS NULL OR CASE held.state WHEN 'pending' THEN held.expires <= ? WHEN 'spent'
+            THEN NOT EXISTS (SELECT 1 FROM open_exchange WHERE exchange = held.spent_exchange) ELSE 1 END,
+            iif(held.state = 'pending', held.expires, NULL)
+        FROM json_each(?) AS given LEFT JOIN approval AS held ON held.id = given.value"""
+    rows = connection.execute(query, (format_time(now), json.dumps(list(names)))).fetchall()
+    found = frozenset(ApprovalId(name) for name, has_moved, _ in rows if has_moved)
+    return found, min((expires for _, has_moved, expires in rows if expires and not has_moved), default="")
 
 
 def insert(connection: sqlite3.Connection, opened: Approval, binding: str, leaf: LeafIndex) -> None:

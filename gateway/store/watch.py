@@ -7,8 +7,9 @@ unseen: what goes wrong while looking is raised in every caller that waits.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import trio
 
@@ -35,18 +36,21 @@ class Watch:
     def __init__(self, look: Callable[[frozenset[ApprovalId]], Awaitable[frozenset[ApprovalId]]]) -> None:
         """`look` says which of the given approvals have moved on; it raises EvidenceFault when it cannot tell."""
         self._look = look
-        self._places: set[_Place] = set()
+        self._places: dict[ApprovalId, set[_Place]] = {}
         self._looking = False
         self._nudged = trio.Event()
+        self._changed: set[ApprovalId] = set()
+        """Approvals that this process changed and nobody has looked at since."""
 
-    def nudge(self) -> None:
-        """Something was changed in this process: look at once."""
+    def nudge(self, name: ApprovalId) -> None:
+        """The approval was changed in this process: look at it at once."""
+        self._changed.add(name)
         self._nudged.set()
 
     async def moved(self, name: ApprovalId) -> None:
         """Return when the approval has moved on. Raises EvidenceFault when nobody can look. Safe to cancel."""
         place = _Place(name)
-        self._places.add(place)
+        self._places.setdefault(name, set()).add(place)
         try:
             while not place.moved:
                 if self._looking:
@@ -57,36 +61,48 @@ class Watch:
                 if place.fault is not None:
                     raise EvidenceFault(place.fault.detail)
         finally:
-            self._places.discard(place)
-            self._hand_on()
+            self._leave(place)
 
     async def _look_for_all(self, place: _Place) -> None:
         """Look until this caller's own approval has moved on, then hand the duty to another."""
         self._looking = True
+        due = trio.current_time()
         try:
             while not place.moved:
-                await self._once()
+                names = frozenset(self._changed & self._places.keys())
+                self._changed.clear()
+                if trio.current_time() >= due:
+                    names, due = frozenset(self._places), trio.current_time() + POLL_S
+                await self._once(names)
                 if not place.moved:
-                    with trio.move_on_after(POLL_S):
+                    with trio.move_on_at(due):
                         await self._nudged.wait()
                     self._nudged = trio.Event()
         except EvidenceFault as fault:
-            for each in self._places:
+            for each in self._everybody():
                 each.fault = fault
                 each.called.set()
         finally:
             self._looking = False
 
-    def _hand_on(self) -> None:
+    def _leave(self, place: _Place) -> None:
         """See to it that somebody looks, if anybody waits: done by each that leaves, because an heir may leave too."""
-        heir = next((each for each in self._places if not each.called.is_set()), None)
-        if heir is not None and not self._looking:
-            heir.called.set()
+        self._places[place.name].discard(place)
+        if not self._places[place.name]:
+            del self._places[place.name]
+        if not self._looking:
+            heir = next((each for each in self._everybody() if not each.called.is_set()), None)
+            if heir is not None:
+                heir.called.set()
 
-    async def _once(self) -> None:
-        names = frozenset(place.name for place in self._places)
-        found = await self._look(names)
-        for place in self._places:
-            if place.name in found and not place.moved:
-                place.moved = True
-                place.called.set()
+    def _everybody(self) -> Iterator[_Place]:
+        return chain.from_iterable(self._places.values())
+
+    async def _once(self, names: frozenset[ApprovalId]) -> None:
+        if not names:
+            return
+        for name in await self._look(names):
+            for place in self._places.get(name, ()):
+                if not place.moved:
+                    place.moved = True
+                    place.called.set()

@@ -48,10 +48,39 @@ async def test_a_change_in_this_process_is_seen_at_once(autojump_clock):
         nursery.start_soon(watch.moved, ONE)
         await trio.sleep(10.01)
         table.moved.add(ONE)
-        watch.nudge()
+        watch.nudge(ONE)
         changed = trio.current_time()
 
     assert trio.current_time() == changed
+
+
+async def test_a_change_in_this_process_costs_a_look_at_what_was_changed_and_at_nothing_else(autojump_clock):
+    table = Table()
+    watch = Watch(table.look)
+    async with trio.open_nursery() as nursery:
+        for name in (ONE, TWO, THREE):
+            nursery.start_soon(watch.moved, name)
+        await trio.sleep(POLL_S / 2)
+        seen = len(table.looks)
+        watch.nudge(ApprovalId("ap_nobody_waits_for"))
+        watch.nudge(TWO)
+        await wait_all_tasks_blocked()
+        assert table.looks[seen:] == [{TWO}]
+        table.moved.update((ONE, TWO, THREE))
+
+
+async def test_changes_in_this_process_do_not_keep_those_of_others_from_being_seen(autojump_clock):
+    table = Table()
+    watch = Watch(table.look)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.moved, ONE)
+        nursery.start_soon(watch.moved, TWO)
+        with trio.move_on_after(2 * POLL_S):
+            while True:
+                watch.nudge(ONE)
+                await trio.sleep(POLL_S / 50)
+        assert {ONE, TWO} in table.looks[1:]
+        table.moved.update((ONE, TWO))
 
 
 async def test_one_look_serves_everybody_who_waits(autojump_clock):
@@ -105,7 +134,7 @@ async def test_an_heir_that_is_cancelled_before_it_looks_passes_the_duty_on(orde
                 nursery.start_soon(wait, name)
                 await wait_all_tasks_blocked()
             table.moved.add((ONE, TWO)[order[0]])
-            watch.nudge()
+            watch.nudge((ONE, TWO)[order[0]])
             scopes[(ONE, TWO)[order[1]]].cancel()
             await trio.sleep(1)
             table.moved.add(THREE)
