@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import Gateway
+from tests.e2e.harness import ACCEPT, Gateway
 
 _TRIES = 200
 
@@ -33,7 +33,7 @@ class Worker:
 @contextmanager
 def each(gateway: Gateway, who: str, groups: list[str] | None = None) -> Iterator[list[Worker]]:
     """A connection to each worker, in no order."""
-    headers = {**gateway.headers(who), "authorization": f"Bearer {gateway.issuer.token(who, groups)}"}
+    headers = {**ACCEPT, "authorization": f"Bearer {gateway.issuer.token(who, groups)}"}
     found: dict[int, Worker] = {}
     with ExitStack() as stack:
         for _ in range(_TRIES):
