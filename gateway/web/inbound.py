@@ -32,11 +32,16 @@ class Inbound:
         return values[0].decode("latin-1") if values else None
 
     def accepts(self, kind: str) -> bool:
-        """Whether the Accept header takes `kind` (RFC 9110 §12.5.1; quality values are not weighed)."""
-        main = kind.partition("/")[0]
+        """Whether the Accept header takes `kind` (RFC 9110 §12.5.1): the most particular range that has it decides, and
+        a weight of zero is a no. Other weights make no difference here."""
         offers = ",".join(value.decode("latin-1") for key, value in self.headers if key == b"accept")
-        named = {offer.partition(";")[0].strip().lower() for offer in offers.split(",")}
-        return bool(named & {kind, f"{main}/*", "*/*"})
+        takes = {}
+        for offer in offers.lower().split(","):
+            name, *parameters = (part.strip() for part in offer.split(";"))
+            weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+            takes[name] = weight.strip("0.") != ""
+        ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+        return next((takes[name] for name in ranges if name in takes), False)
 
 
 async def read_body(receive: Receive, *, limit: int) -> bytes:
