@@ -11,7 +11,7 @@ DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
 DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports policy bench conformance soak bundle docs locks clean
+.PHONY: help demo test check format lint types imports policy bench conformance soak fuzz bundle docs locks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ conformance: $(DEV) ## the official MCP suite, directly and through the gateway,
 
 soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+fuzz: $(DEV) ## odd clients and odd upstreams against a whole gateway (ARGS="--minutes 10 --seed 1")
+	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 bundle: $(DEV) ## build policies/ into the bundle that is shipped
 	@$(BIN)/phigate bundle build policies -o gateway/pdp/library.tar.gz

@@ -56,12 +56,14 @@ class Question:
 
 @dataclass
 class Answer:
-    """What came back. `over`: whether the application said that it is the end."""
+    """What came back. `over`: whether the application said that it is the end; `left`: the client did not wait for it,
+    as nobody can for the end of a standing stream."""
 
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
     over: bool = False
+    left: bool = False
 
     def messages(self) -> list[Any]:
         """The JSON-RPC messages in it, whether it is one document or a stream."""
@@ -110,6 +112,7 @@ class House:
                 return {"type": "http.request", "body": body.pop(0), "more_body": bool(body) or question.hangs_up}
             if not question.hangs_up:
                 await left.wait()
+                answer.left = True
             return {"type": "http.disconnect"}
 
         async def send(event: Mapping[str, Any]) -> None:
