@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance import parts, suite
-from tests.conformance.__main__ import THROUGH, server_leg
+from tests.conformance.__main__ import BRIDGED, LACKING, THROUGH, server_leg
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,17 @@ def test_what_the_upstream_passes_beyond_that_passes_through_the_gateway_too(ups
     more = [name for name, each in direct.items() if not each.required and each.passed]
     assert more
     assert [(name, through[name].why) for name in more if not through[name].passed] == []
+
+
+@pytest.mark.parametrize(("what", "count"), [(what, 67 - len(LACKING[what])) for what in BRIDGED])
+def test_clients_of_both_eras_pass_before_an_upstream_of_one_what_its_tools_let_them(what, count):
+    started, settings = BRIDGED[what]
+    with started() as upstream:
+        runs = [server_leg(revision, upstream, **settings)[1] for revision in suite.REVISIONS]
+
+    required = {name: each for run in runs for name, each in run.items() if each.required and not each.passed}
+    assert [(name, each.why) for name, each in required.items() if name not in LACKING[what]] == []
+    assert sum(each.required and each.passed for run in runs for each in run.values()) == count
 
 
 @pytest.mark.parametrize(
