@@ -254,7 +254,7 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
 
 def _reading(settings: UpstreamConfig) -> call_facts.Reading:
     # Looking for PHI costs as much as masking does, so it is looked for where the contract makes a difference.
-    without_contract = settings.labels.get("baa") is False
+    without_contract = settings.labels.get("baa", True) is not True
     return call_facts.Reading(
         settings.sql, settings.sql_dialect, settings.fhir, settings.fhir_bases, survey=without_contract
     )

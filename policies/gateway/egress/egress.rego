@@ -23,7 +23,8 @@ verdict := "allow" if {
 
 default without_contract := false
 
-without_contract if input.upstream.labels.baa == false
+# A label that is there says so with a plain `true`; `"no"` is not taken for one.
+without_contract if input.upstream.labels.baa != true
 
 reasons contains {
 	"code": "phi_egress",

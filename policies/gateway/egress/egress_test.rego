@@ -38,9 +38,16 @@ test_classes_that_the_settings_free_are_sent if {
 }
 
 test_where_there_is_a_contract_everything_is_sent if {
-	every labels in [{}, {"baa": true}, {"baa": "no"}] {
+	every labels in [{}, {"baa": true}] {
 		document := json.patch(call({"SSN": 1}), [{"op": "replace", "path": "/upstream/labels", "value": labels}])
 		decided(document, "deny").effect == "allow"
+	}
+}
+
+test_a_label_that_is_not_plainly_true_is_no_contract if {
+	every baa in [false, "no", "true", null, 1] {
+		document := json.patch(call({"SSN": 1}), [{"op": "replace", "path": "/upstream/labels", "value": {"baa": baa}}])
+		decided(document, "deny").effect == "deny"
 	}
 }
 

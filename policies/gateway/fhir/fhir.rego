@@ -9,6 +9,7 @@ package gateway.fhir
 default verdict := "deny"
 
 verdict := "allow" if {
+	is_object(input.facts)
 	not input.facts.fhir
 } else := "allow" if {
 	understood

@@ -9,6 +9,7 @@ package gateway.sql
 default verdict := "deny"
 
 verdict := "allow" if {
+	is_object(input.facts)
 	not input.facts.sql
 } else := "allow" if {
 	# Nothing comes back under another name, so nothing is hidden.
