@@ -59,9 +59,30 @@ def not_undefined(policy: Policy) -> Faults:
                         "When this input is missing, `not` of a comparison or call holds here and is undefined in OPA."
                     )
                     yield Fault(scope.file, statement.place, reason)
-                elif named := undefined.operand(policy, scope, query, statement):
+                elif named := undefined.negated(policy, scope, query, statement):
                     reason = f"Where `{named}` is undefined, this `not` holds here and is undefined in OPA."
                     yield Fault(scope.file, statement.place, reason)
+
+
+@check(
+    "in-as-value",
+    why='`x := "a" in input.y` is false when `input.y` is missing: it is undefined in OPA, so a `not x` lets '
+    "through what OPA denies.",
+    fix="bind the collection first (`y := input.y`), or ask with `in` as a condition of its own.",
+    bad='blocked := "blocked" in input.principal.groups\n\nopen if not blocked',
+    good='blocked if "blocked" in input.principal.groups\n\nopen if not blocked',
+)
+def in_as_value(policy: Policy) -> Faults:
+    """`in` anywhere but as a whole condition, of what may be undefined."""
+    for scope in policy.deciding:
+        asked = [statement.expression.get("Membership") for statement in scope.expressions()]
+        for node in scope.nodes.get("Membership", ()):
+            if any(node is one for one in asked):
+                continue
+            named = undefined.operand(policy, scope, [node["key"], node["value"], node["collection"]])
+            if named:
+                reason = f"Where `{named}` is undefined, this `in` is false here and undefined in OPA."
+                yield Fault(scope.file, syntax.place(node["value"]), reason)
 
 
 @check(
@@ -119,7 +140,7 @@ def unused_argument(policy: Policy) -> Faults:
                 yield Fault(scope.file, local.place, f"The argument `{local.name}` is not used.")
 
 
-CHECKS = (unsafe_variable, not_undefined, not_unbound, unused_local, unused_argument)
+CHECKS = (unsafe_variable, not_undefined, in_as_value, not_unbound, unused_local, unused_argument)
 
 
 def _counted(scope: Scope) -> set[str]:

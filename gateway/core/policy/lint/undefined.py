@@ -1,4 +1,4 @@
-"""What may be undefined under `not`: what OPA looks up first and negates only when it is there.
+"""What may be undefined where this engine goes on and OPA does not: under `not`, and where `in` is a value.
 
 OPA's compiler takes every reference and call that is an operand out of a negation and puts it before it
 (v1/ast/compile.go, rewriteDynamics), so that the rule is undefined where one of them is; this engine negates the
@@ -21,14 +21,19 @@ _DEPTH = 16
 """Rules that are followed one after the other."""
 
 
-def operand(policy: Policy, scope: Scope, query: tuple[Statement, ...], negation: Statement) -> str:
+def negated(policy: Policy, scope: Scope, query: tuple[Statement, ...], negation: Statement) -> str:
     """An operand of `negation` that may be undefined, as it is written; empty when there is none.
 
     What another line of its query refers to as well is defined by then.
     """
     lines = [line.expression if line.kind == "Expr" else line.node for line in query if line.kind in ("Expr", "SomeIn")]
-    asked = {ref.path for line in lines for ref in _references(line) if not ref.dynamic}
-    for node in _operands(_judged(negation.expression)):
+    asked = frozenset(ref.path for line in lines for ref in _references(line) if not ref.dynamic)
+    return operand(policy, scope, _judged(negation.expression), asked)
+
+
+def operand(policy: Policy, scope: Scope, within: Json, asked: frozenset[Path] = frozenset()) -> str:
+    """A reference or call `within` that may be undefined, as it is written, but for what is `asked` elsewhere."""
+    for node in _operands(within):
         ref = syntax.reference(node)
         if (ref is None or ref.dynamic or ref.path not in asked) and not _is_there(policy, scope, node, _DEPTH):
             called = syntax.reference(syntax.member(syntax.member(node, "Call"), "fcn"))

@@ -105,6 +105,37 @@ def test_the_negation_of_what_is_always_there_is_fine(body):
     assert "not-undefined" not in found(body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'open if ("blocked" in input.nope) == false',
+        'open if {\n\tblocked := "blocked" in input.nope\n\tnot blocked\n}',
+        'open if {\n\tblocked := input.nope in ["blocked"]\n\tblocked == false\n}',
+        'blocked := "blocked" in input.nope\n\nopen if not blocked',
+        'f(m) := "blocked" in m.groups\n\nopen if not f({})',
+        'open if f("blocked" in input.nope)\n\nf(b) if b == false',
+        'some_groups := input.nope\n\nopen if {"x": "blocked" in some_groups} == {"x": false}',
+    ],
+)
+def test_in_as_a_value_is_false_of_something_missing(body):
+    assert answer(body, "open") is True
+    assert "in-as-value" in found(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'open if "a" in input.nope',
+        'open := [1 | "a" in input.nope]',
+        'open if {\n\tgroups := input.nope\n\tblocked := "blocked" in groups\n\tblocked == false\n}',
+        'open := "a" in {"a", "b"}',
+        'names contains input.nope\n\nopen := "a" in names',
+    ],
+)
+def test_in_of_what_is_there_or_as_a_condition_is_fine(body):
+    assert "in-as-value" not in found(body)
+
+
 def test_not_with_a_wildcard_lets_a_blocked_member_through():
     body = 'open if {\n\tgroups := input.groups\n\tnot groups[_] == "blocked"\n}'
 
