@@ -363,3 +363,14 @@ async def test_a_modern_clients_notification_is_taken_and_goes_nowhere():
         assert await ask(bridge, Notification("notifications/made/up"), MODERN) == [None]
 
     assert upstream.heard == []
+
+
+async def test_a_question_that_the_upstream_takes_back_is_nothing_to_a_modern_client():
+    async def play(talk, message):
+        talk.say(mcp.cancel("q1"))
+        talk.result(content=[])
+
+    async with processes(legacy_server(play)) as (bridge,):
+        (done,) = await ask(bridge, modern(), MODERN)
+
+    assert isinstance(done, Success)

@@ -88,9 +88,17 @@ def answer(request: Request) -> Json:
     return responses.get("answer") if isinstance(responses, dict) else None
 
 
-def may_ask(method: str, capabilities: Json) -> bool:
-    """Whether a client that declared `capabilities` may be asked this (every revision: only what was declared)."""
-    return method in ASKED and isinstance(capabilities, dict) and ASKED[method] in capabilities
+def may_ask(method: str, params: Document, capabilities: Json) -> bool:
+    """Whether a client that declared `capabilities` may be asked this (every revision: only what was declared).
+
+    A form is what `elicitation` means by itself; URLs, and tools for sampling, are declared beside it (2025-11-25).
+    """
+    found = capabilities.get(ASKED[method]) if method in ASKED and isinstance(capabilities, dict) else None
+    if not isinstance(found, dict):
+        return False
+    if method == "elicitation/create" and params.get("mode") == "url":
+        return "url" in found
+    return method != "sampling/createMessage" or "tools" not in params or "tools" in found
 
 
 def louder(one: str | None, other: str | None) -> str | None:

@@ -173,7 +173,7 @@ class Downward(Translated):
         for key, (method, params) in asked.items():
             ident = self._office.ask(self._link.session, self._take)
             self._open[ident] = key, method
-            if bridge.may_ask(method, able):
+            if bridge.may_ask(method, params, able):
                 self._local.append(Request(ident, method, params))
             else:
                 self._office.forget(ident)

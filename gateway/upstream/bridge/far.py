@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from contextlib import suppress
 
 import trio
 
-from gateway.core.errors import UpstreamFault
+from gateway.core.errors import EvidenceFault, UpstreamFault
 from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Success
 from gateway.core.types import Document
@@ -63,10 +64,11 @@ class Far:
         raise UpstreamFault("the process that has this call has fallen silent", kind="timeout")
 
     async def aclose(self) -> None:
-        """Let go of it; a call that has not ended is cancelled. Raises EvidenceFault."""
+        """Let go of it; a call that has not ended is cancelled."""
         self._office.off(self._thread)
         if not self._over:
-            await self._office.tell(self._holder, LEAVE, thread=self._thread)
+            with suppress(EvidenceFault):  # Its own deadline ends it then.
+                await self._office.tell(self._holder, LEAVE, thread=self._thread)
 
     async def _next(self) -> Document:
         while not self._said:

@@ -85,7 +85,7 @@ class Upward(Translated):
         """The result that puts the upstream's question to the client; None where the client has said it takes none."""
         run, request = self._running(), self._request
         assert request is not None
-        if not bridge.may_ask(question.method, run.session.greeting["capabilities"]):
+        if not bridge.may_ask(question.method, question.params, run.session.greeting["capabilities"]):
             text = "The client has not declared that it takes this."
             await run.respond(Failure(question.id, jsonrpc.METHOD_NOT_FOUND, text))
             return None
@@ -115,6 +115,8 @@ class Upward(Translated):
         if message.method in bridge.STANDING:
             self._running().session.told(message)  # Subscriptions are where it belongs.
             return None
+        if message.method == mcp.CANCELLED:
+            return None  # It takes back what it asked, which to a modern client is no request.
         if message.method == "notifications/message":
             return message if bridge.loud_enough(message, asked.get(mcp.LOG_LEVEL)) else None
         if message.method != mcp.PROGRESS:

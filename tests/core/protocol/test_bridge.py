@@ -1,5 +1,6 @@
 """What a message of one era is in the other."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,11 +119,25 @@ def test_a_legacy_result_cannot_pass_for_one_that_asks_or_may_be_shared():
     assert bridge.modern_result("tools/list", posing)["cacheScope"] == "private"
 
 
-def test_only_what_a_client_declared_may_be_asked_of_it():
-    assert bridge.may_ask("roots/list", {"roots": {}})
-    assert not bridge.may_ask("roots/list", {"sampling": {}})
-    assert not bridge.may_ask("roots/list", None)
-    assert not bridge.may_ask("ping", {"ping": {}})
+@pytest.mark.parametrize(
+    ("method", "params", "capabilities", "may"),
+    [
+        ("roots/list", {}, {"roots": {}}, True),
+        ("roots/list", {}, {"sampling": {}}, False),
+        ("roots/list", {}, {"roots": True}, False),
+        ("roots/list", {}, None, False),
+        ("ping", {}, {"ping": {}}, False),
+        ("elicitation/create", {}, {"elicitation": {}}, True),
+        ("elicitation/create", {"mode": "form"}, {"elicitation": {}}, True),
+        ("elicitation/create", {"mode": "url"}, {"elicitation": {}}, False),
+        ("elicitation/create", {"mode": "url"}, {"elicitation": {"url": {}}}, True),
+        ("sampling/createMessage", {}, {"sampling": {}}, True),
+        ("sampling/createMessage", {"tools": []}, {"sampling": {}}, False),
+        ("sampling/createMessage", {"tools": []}, {"sampling": {"tools": {}}}, True),
+    ],
+)
+def test_only_what_a_client_declared_may_be_asked_of_it(method, params, capabilities, may):
+    assert bridge.may_ask(method, params, capabilities) is may
 
 
 def test_of_two_log_levels_the_one_that_lets_more_through_wins():
