@@ -137,6 +137,7 @@ class _Conversation:
         self._talk = Talk()
         self._process: Process | None = None
         self._awaits = False
+        self._asked = False
         self._idle_s = upstream.settings.deadlines.idle_s
         self._until = math.inf
 
@@ -164,8 +165,11 @@ class _Conversation:
         """See `Conversation`."""
         if not self._awaits:
             return None
-        with trio.CancelScope(deadline=min(trio.current_time() + self._idle_s, self._until)):
+        idle_s = math.inf if self._asked else self._idle_s
+        with trio.CancelScope(deadline=min(trio.current_time() + idle_s, self._until)):
             message = await self._talk.get()
+            # Until its question is answered the program may be silent: a person may be thinking.
+            self._asked = isinstance(message, Request)
             if isinstance(message, Request) and self._link.era is Era.MODERN:
                 what = "it sent a request of its own, which this protocol version forbids"
                 raise UpstreamFault(what, kind="malformed")

@@ -97,7 +97,8 @@ class _Post:
         self._upstream = upstream
         self._link = link
         self._message: Message | None = None
-        self._clock = Clock(upstream.settings.deadlines.idle_s)
+        self._idle_s = upstream.settings.deadlines.idle_s
+        self._clock = Clock(self._idle_s)
         self._exchange: Exchange | None = None
         self._events: sse.Decoder | None = None
         self._waiting: deque[Message] = deque()
@@ -107,7 +108,7 @@ class _Post:
         """See `Conversation`."""
         self._message = message
         if isinstance(message, Request) and message.method == mcp.LISTEN:
-            self._clock.idle_s = math.inf
+            self._idle_s = self._clock.idle_s = math.inf
         else:
             self._clock.until = trio.current_time() + self._upstream.settings.deadlines.call_s
         await self._request(self._upstream.target)
@@ -279,6 +280,8 @@ class _Post:
             if not isinstance(self._message, Request):
                 raise UpstreamFault("it answered a message that asks for no answer", kind="malformed")
             return self._answer(self._message, message)
+        # Until its question is answered the upstream may be silent: a person may be thinking.
+        self._clock.idle_s = math.inf if isinstance(message, Request) else self._idle_s
         return message
 
     def _answer(self, request: Request, message: Message) -> Message:
@@ -333,7 +336,7 @@ class _Get(_Post):
 
     async def _open(self) -> None:
         await self._get()
-        self._clock.idle_s = math.inf  # It may be silent for as long as it has nothing to say.
+        self._idle_s = self._clock.idle_s = math.inf  # It may be silent for as long as it has nothing to say.
         self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
 
     def _at_end(self) -> Message | None:

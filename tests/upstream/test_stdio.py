@@ -348,3 +348,22 @@ async def test_no_more_programs_are_run_than_allowed(tmp_path):
         assert await result_of(upstream, Request(1, "ping")) == {}
 
     assert fault.kind == "unreachable"
+
+
+async def test_a_program_that_has_asked_something_may_be_silent_until_a_person_has_answered(tmp_path):
+    async with (
+        program(tmp_path, deadlines=replace(QUICK, call_s=5)) as upstream,
+        upstream.converse(LEGACY) as conversation,
+    ):
+        await conversation.send(tool("ask"))
+        question = await conversation.receive()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def think():
+                await trio.sleep(QUICK.idle_s * 1.5)
+                await conversation.respond(Success(question.id, {"roots": []}))
+
+            answer = await conversation.receive()
+
+    assert answer.result["answered"]["result"] == {"roots": []}

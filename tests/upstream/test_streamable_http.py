@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era
-from gateway.upstream.base import HttpSettings, Upstream
+from gateway.upstream.base import Deadlines, HttpSettings, Upstream
 from gateway.upstream.streamable_http import StreamableHttp
 from tests.upstream.wires import (
     ANSWER,
@@ -508,3 +508,18 @@ def test_it_is_an_upstream():
 
     assert upstream.name == "clinic"
     assert MODERN.era is Era.MODERN
+
+
+async def test_an_upstream_that_has_asked_something_may_be_silent_until_a_person_has_answered():
+    async def script(wire):
+        asked = await wire.request()
+        if b"tools/call" in asked.body:
+            await wire.say(STREAM + event({"jsonrpc": "2.0", "id": 7, "method": "roots/list"}))
+            await trio.sleep(0.6)
+            await wire.say(event({"jsonrpc": "2.0", "id": "call-1", "result": ANSWER.result}), b"0\r\n\r\n")
+            await wire.closed()
+
+    async with upstream_of(script, deadlines=Deadlines(connect_s=2, idle_s=0.3, call_s=5)) as (upstream, _):
+        *_, answer = await ask(upstream, link=LEGACY)
+
+    assert answer == ANSWER
