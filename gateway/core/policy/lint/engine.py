@@ -72,8 +72,9 @@ def panics(policy: Policy) -> Faults:
     opa=True,
 )
 def recursion(policy: Policy) -> Faults:
-    """Every rule on a cycle of what rules use, told once each."""
-    looping = _on_a_cycle(policy.uses)
+    """Every rule on a cycle of what rules use, told once each; by way of a whole package, `whole-package` tells it."""
+    # Of each rule of that package, none of which can do anything about it, it would be told otherwise.
+    looping = _on_a_cycle(policy.names)
     told: set[Path] = set()
     for scope in policy.scopes:
         if scope.path in looping and scope.path not in told:

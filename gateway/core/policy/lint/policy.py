@@ -180,6 +180,14 @@ class Policy:
     @cached_property
     def uses(self) -> Mapping[Path, frozenset[Path]]:
         """What each rule needs; a reference to a package needs all of its rules."""
+        return self._used(whole=True)
+
+    @cached_property
+    def names(self) -> Mapping[Path, frozenset[Path]]:
+        """What each rule needs by name, references to packages left out."""
+        return self._used(whole=False)
+
+    def _used(self, *, whole: bool) -> Mapping[Path, frozenset[Path]]:
         below: dict[Path, set[Path]] = {}
         for path in self.paths:
             for length in range(1, len(path) + 1):
@@ -187,9 +195,17 @@ class Policy:
         found: dict[Path, set[Path]] = {path: set() for path in self.paths}
         for scope in self.scopes:
             for target in _targets(scope):
+                if target in self.packages and not whole:
+                    continue
                 found[scope.path] |= below.get(target, set())
                 found[scope.path] |= {target[:length] for length in range(1, len(target)) if target[:length] in found}
         return {path: frozenset(used) for path, used in found.items()}
+
+    @cached_property
+    def packages(self) -> frozenset[Path]:
+        """The path of every package, and of what is above one."""
+        paths = (("data", *module.package) for module in self.modules)
+        return frozenset(path[:length] for path in paths for length in range(1, len(path) + 1))
 
     @cached_property
     def reach(self) -> Mapping[Path, frozenset[Entrypoint]]:

@@ -107,6 +107,10 @@ def test_a_function_that_calls_itself_would_crash_the_process():
     assert rules(CALL + "f(x) := f(x)\n") == ["recursion"]
 
 
+def test_what_goes_round_by_way_of_a_package_is_told_where_the_package_is_named_alone():
+    assert rules(CALL + 'x := data.gateway[name] if name := "call"\n') == ["whole-package"]
+
+
 def test_a_circle_through_several_rules_and_packages_is_found():
     other = {"gateway/b.rego": "package gateway.b\ny if data.gateway.call.x\n"}
 
