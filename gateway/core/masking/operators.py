@@ -38,6 +38,12 @@ _NUMBERS = frozenset(
     {Phi.SSN, Phi.PHONE, Phi.FAX, Phi.MRN, Phi.ACCOUNT, Phi.HEALTH_PLAN, Phi.LICENSE, Phi.DEVICE, Phi.VEHICLE}
 )
 """Classes whose values are the same however they are punctuated."""
+_AGE = re.compile(
+    r"\s*(?:aged?[\s:=]*)?(\d{1,3})(?:\.\d{1,2})?[\s+-]*"
+    r"(?:years?|yrs?|y|yo|y/o|y\.o\.?|months?|mos?|weeks?|wks?|w|days?|d)?[\s-]*(?:old|of[\s-]+age)?\s*",
+    re.IGNORECASE,
+)
+"""A number as people write ages, and nothing beside it."""
 OLDEST = 89
 """164.514(b)(2)(i)(C): years; what is over it is one category, 90 or older."""
 
@@ -174,8 +180,10 @@ def _generalise(phi: Phi, text: str, operator: Operator) -> str:
         case Phi.BIRTH_DATE:
             return _birth_year(text, operator)
         case Phi.AGE:
-            age = re.search(r"\d{1,3}", text)
-            return text if age and int(age.group()) <= OLDEST else "90+"
+            age = _AGE.fullmatch(text)
+            if age is None:
+                return label(operator, phi)  # Whatever stands in the place of an age, a ZIP code say, is none.
+            return text if int(age[1]) <= OLDEST else "90+"
         case Phi.ZIP:
             return zip3(text)
     return label(operator, phi)
