@@ -114,6 +114,18 @@ PARTS = (
         "sealed as it was handed out",
     ),
     (
+        "`requestState` of an upstream",
+        "as a cursor is, for the method and params that it was given for; one that does not open is refused (`-32602`)",
+        "it cannot be read",
+        "sealed as it was handed out; as it was, in the intent of the call that brings it back",
+    ),
+    (
+        "the gateway's own `requestState` and tasks, of calls that wait ([approvals](approvals.md))",
+        "the call they are for, again; a `tasks/…` request with `held` in its `message`. Neither goes upstream",
+        "what is handed out is what was masked when the call ran",
+        "`exchange.intent` and `exchange.outcome` of each retry and poll",
+    ),
+    (
         "`cacheScope`",
         '`public` only where the result\'s decision has the label `cache: "public"`',
         "it becomes `private`",

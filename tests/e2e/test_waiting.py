@@ -25,16 +25,11 @@ NAMED = {"tools/call": "name", "tasks/get": "taskId", "tasks/cancel": "taskId", 
 
 
 @pytest.fixture(scope="module")
-def waited(tmp_path_factory, people):
+def ledger(tmp_path_factory, people):
+    """Its evidence is checked, and all its decisions made again, when it has ended."""
     place, db = tmp_path_factory.mktemp("waited"), tmp_path_factory.mktemp("ledger") / "ledger.db"
     with opened(place, people, db, hold_s=1, keepalive_s=1, drain_s=5) as ledger:
         yield ledger
-
-
-@pytest.fixture
-def ledger(waited):
-    yield waited
-    waited.gateway.check()
 
 
 @dataclass
