@@ -210,8 +210,9 @@ def _replaced(value: Any, known: dict[str, Any]) -> Any:
 
 def check(question: Question, answer: Answer, *, leaks: str = SSN) -> None:
     """What must hold of the answer to anything."""
-    assert answer.status in STATUS or (question.hangs_up and not answer.status), answer
-    assert answer.over or answer.left or not answer.status, "it never ended"
+    assert question.stands or not answer.left, "it never ended"
+    assert answer.over or answer.left or question.hangs_up, "it ended without its end"
+    assert answer.status in STATUS or not answer.over, answer
     assert leaks.encode() not in answer.body, "what is masked got out"
     if question.method == "HEAD" or not answer.body:
         return

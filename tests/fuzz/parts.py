@@ -33,7 +33,9 @@ MARK = "Zyxwvut-PHI-Marker"
 GROUP = "fuzz"
 """The group of whoever asks; its role may do much."""
 LINGER_S = 0.8
-"""How long a client waits for its answer: longer than the upstream may take."""
+"""How long a client listens to a standing stream, and `PATIENCE_S` how long it waits for any other answer: many times
+what the upstream may take."""
+PATIENCE_S = 8.0
 STOP_S = 6.0
 """How long an exchange may go on once its client has left: the longest that a call may take, and some."""
 CALL_S = 0.6
@@ -53,11 +55,16 @@ class Question:
     body: tuple[bytes, ...] = (b"",)
     hangs_up: bool = False
 
+    @property
+    def stands(self) -> bool:
+        """Whether it may ask for a stream that ends by itself never."""
+        return self.method == "GET" or b"subscriptions/listen" in b"".join(self.body)
+
 
 @dataclass
 class Answer:
-    """What came back. `over`: whether the application said that it is the end; `left`: the client did not wait for it,
-    as nobody can for the end of a standing stream."""
+    """What came back. `over`: whether the application said that it is the end; `left`: the client did not wait for it
+    any longer."""
 
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -127,9 +134,10 @@ class House:
         scope = {"type": "http", "method": question.method, "path": path, "query_string": query.encode()}
         scope |= {"headers": list(question.headers), "client": ("127.0.0.1", 1), "scheme": "http"}
         assert self.gateway is not None
-        with trio.fail_after(LINGER_S + STOP_S):
+        patience = LINGER_S if question.stands else PATIENCE_S
+        with trio.fail_after(patience + STOP_S):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_leave, left)
+                nursery.start_soon(_leave, left, patience)
                 await self.gateway.app(scope, receive, send)
                 nursery.cancel_scope.cancel()
         return answer
@@ -172,8 +180,8 @@ class House:
             trio.from_thread.run_sync(self._over.set, trio_token=self.token)
 
 
-async def _leave(left: trio.Event) -> None:
-    await trio.sleep(LINGER_S)
+async def _leave(left: trio.Event, after_s: float) -> None:
+    await trio.sleep(after_s)
     left.set()
 
 
