@@ -90,6 +90,13 @@ PARTS = (
         "in the outcome",
     ),
     (
+        "a task in place of a result",
+        "as the result that it is (`task`); withheld for SQL whose result would be masked: by its id alone nobody "
+        "knows which columns it renames",
+        "as a result; so is what `tasks/get` and `tasks/result` bring",
+        "in the outcome",
+    ),
+    (
         "`inputRequests` of a result or a task",
         "methods in `asks`, origins of pages in `opens`",
         "as part of the result",

@@ -129,6 +129,8 @@ def _result(message: Message) -> Document:
         case Success(result=result):
             failed = isinstance(result, dict) and result.get("isError") is True
             found: Document = {"kind": "success", "method": "", "is_error": failed}
+            if mcp.is_task(result):
+                found["task"] = True
         case Failure(code=code):
             found = {"kind": "error", "method": "", "is_error": True, "code": code}
         case Request(method=method):

@@ -99,6 +99,7 @@ _ABOUT: Document = {"kind": "request", "method": "tools/call", "name": "run_sql"
 _RESULTS: tuple[Document, ...] = (
     {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []},
     {"kind": "success", "method": "", "is_error": True, "asks": [], "opens": []},
+    {"kind": "success", "method": "", "is_error": False, "task": True, "asks": [], "opens": []},
     {"kind": "success", "method": "", "is_error": False, "asks": ["sampling/createMessage"], "opens": []},
     {"kind": "error", "method": "", "is_error": True, "code": -32000, "asks": [], "opens": []},
     {"kind": "request", "method": "elicitation/create", "is_error": False, "opens": ["https://elsewhere.example"]},

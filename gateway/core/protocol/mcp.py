@@ -118,6 +118,14 @@ def opens_urls(message: Message) -> bool:
     return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
 
 
+def is_task(result: Json) -> bool:
+    """Whether a result promises another (tasks extension: `resultType` is `task`; 2025-11-25, Tasks: it has one)."""
+    if not isinstance(result, dict):
+        return False
+    task = result.get("task")
+    return result.get("resultType") == "task" or (isinstance(task, dict) and "taskId" in task)
+
+
 def progress_token(message: Message) -> RequestId | None:
     """The token under which a request asks for progress, or to which a progress notification belongs."""
     if isinstance(message, Notification):

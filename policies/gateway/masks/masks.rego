@@ -93,6 +93,11 @@ default hides := false
 
 # Whether something that the profile masks would come back under a name that nobody can tell beforehand.
 hides if {
+	# What comes of a task is asked for by an id, and then nobody knows of the SQL that it ran.
+	input.facts.sql
+	input.result.task == true
+	count(base) > 0
+} else if {
 	input.facts.sql
 	not told
 } else if {

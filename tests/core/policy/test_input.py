@@ -105,6 +105,14 @@ def test_a_clients_answer_is_told_with_its_content():
             {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []},
         ),
         (Success(1, {"isError": True}), {"kind": "success", "method": "", "is_error": True, "asks": [], "opens": []}),
+        (
+            Success(1, {"resultType": "task", "taskId": "t"}),
+            {"kind": "success", "method": "", "is_error": False, "task": True, "asks": [], "opens": []},
+        ),
+        (
+            Success(1, {"task": {"taskId": "t"}}),
+            {"kind": "success", "method": "", "is_error": False, "task": True, "asks": [], "opens": []},
+        ),
         (Success(1, None), {"kind": "success", "method": "", "is_error": False, "asks": [], "opens": []}),
         (
             Failure(1, -5, "Jane"),

@@ -1,5 +1,7 @@
 """What MCP calls things, and where they stand in a message."""
 
+import pytest
+
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 
@@ -54,3 +56,13 @@ def test_a_subscription_is_named_in_a_notifications_meta():
 
     assert mcp.subscription(Notification("notifications/tools/list_changed", meta)) == 4
     assert mcp.subscription(Request(1, "m", meta)) is None
+
+
+@pytest.mark.parametrize("result", [{"resultType": "task"}, {"task": {"taskId": "t", "status": "working"}}])
+def test_a_promise_of_a_result_is_a_task_in_either_era(result):
+    assert mcp.is_task(result)
+
+
+@pytest.mark.parametrize("result", [{}, None, [], {"resultType": "complete"}, {"task": "t"}, {"task": {"name": "a"}}])
+def test_any_other_result_is_none(result):
+    assert not mcp.is_task(result)
