@@ -374,3 +374,21 @@ async def test_a_question_that_the_upstream_takes_back_is_nothing_to_a_modern_cl
         (done,) = await ask(bridge, modern(), MODERN)
 
     assert isinstance(done, Success)
+
+
+async def test_attack_however_many_principals_there_are_so_many_calls_wait_and_so_many_sessions_are_open(monkeypatch):
+    monkeypatch.setattr(parked, "ALL", 3)
+    monkeypatch.setattr(sessions, "ALL", 4)
+    upstream = asking(QUESTION)
+    async with processes(upstream, era=Era.LEGACY) as (bridge,):
+        for number in range(3):
+            await answer_to(bridge, modern(), Link(SessionId(f"s{number}"), Era.MODERN, "2026-07-28"))
+        with pytest.raises(UpstreamFault, match="too many calls"):
+            await answer_to(bridge, modern(), Link(SessionId("s3"), Era.MODERN, "2026-07-28"))
+        await answer_to(bridge, modern("server/discover", {}), Link(SessionId("s4"), Era.MODERN, "2026-07-28"))
+        assert len(upstream.ended) == 1
+        monkeypatch.setattr(sessions, "ALL", 3)
+        async with bridge.converse(Link(SessionId("s4"), Era.MODERN, "2026-07-28")) as busy:
+            await busy.send(modern())
+            with pytest.raises(UpstreamFault, match="too many sessions"):
+                await answer_to(bridge, modern(), Link(SessionId("s5"), Era.MODERN, "2026-07-28"))
