@@ -26,7 +26,7 @@ from tests.e2e import harness, issuer
 
 LIMIT_KB = 50.0
 """Memory that one held call may take."""
-IDLE_S = 45.0
+IDLE_S = 30.0
 """How long nobody answers: three rounds of comments that keep the connections alive."""
 OPENING = 64
 """Calls that are on their way to be held at a time, and reviewers that grant at a time."""

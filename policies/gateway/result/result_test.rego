@@ -51,7 +51,7 @@ test_an_analyst_gets_safe_harbor_with_the_year_of_birth if {
 		"BLOB": "null",
 		"PHI": "redact",
 	}
-	decision.mask[0].operator.as_of == result.time
+	decision.mask[0].operator.as_of == substring(result.time, 0, 4)
 }
 
 test_every_profile_but_treatment_masks_whatever_phi_there_is if {
@@ -291,7 +291,7 @@ test_a_renamed_column_is_masked_like_the_column_it_is if {
 	fields(decision.mask) == {"x": {"name": "generalise"}}
 	masked(decision.mask).PHI == "redact"
 	dated := decided(selected(analyst, {"classes": ["BIRTH_DATE"]}))
-	fields(dated.mask) == {"x": {"name": "generalise", "as_of": result.time}}
+	fields(dated.mask) == {"x": {"name": "generalise", "as_of": substring(result.time, 0, 4)}}
 	wide := decided(selected(analyst, {"classes": ["MRN"]}))
 	fields(wide.mask) == {"x": {"name": "redact"}}
 	narrow := decided(selected(clinician, {"classes": ["SSN"]}))
