@@ -145,13 +145,13 @@ class Pdp:
             unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
             return self._decided(entrypoint, _Answer(unreadable, fault="it has no JSON text"), b"null", at, began)
         if self._last is not None and self._last[1] == asked and self._last[0] is entrypoint:
-            # Bundles whose answers depend on anything but their input are not admitted (core/policy/builtins.py).
+            # What would answer differently when asked again is refused by the lint (core/policy/lint/engine.py).
             return self._decided(entrypoint, self._last[2], asked, at, began)
         answer = self._evaluate(entrypoint, asked)
-        self._last = (entrypoint, asked, answer) if not answer.fault else None
         if time.perf_counter_ns() - began > self._deadline_ns:
             slow = decision.deny("policy_slow", "The policy took longer than it may; nothing is allowed that way.")
             answer = replace(answer, decision=slow, fault="slower than its deadline")
+        self._last = None if answer.fault else (entrypoint, asked, answer)
         return self._decided(entrypoint, answer, asked, at, began)
 
     def answer(self, entrypoint: Entrypoint, asked: bytes) -> bytes:

@@ -142,10 +142,11 @@ class HttpClient:
 
     async def _still_here(self) -> None:
         """A comment, and progress if a hold goes on and the client asked to be told (MCP, Progress)."""
-        await self._event(sse.comment("still here"))
+        said = sse.comment("still here")
         if self._held is not None and self._progress is not None:
-            await self._event(sse.event(_progress(self._progress, self._waited, self._held)))
+            said += sse.event(_progress(self._progress, self._waited, self._held))
             self._waited += 1
+        await self._event(said)
 
     async def _event(self, data: bytes) -> None:
         """Write on the stream, which the first event opens. Several tasks write: each whole, in turn."""

@@ -71,9 +71,24 @@ def test_a_decision_that_is_too_long_to_keep_is_read_every_time():
     )
     pdp = Pdp(policy(f'labels := {{"x": [i | some i in numbers.range(1, 9000)]}}\n{much.replace("deny", "allow")}'))
 
-    first, again = (pdp.decide(Entrypoint.CALL, {}, at=AT).decision for _ in range(2))
+    first, again = (pdp.decide(Entrypoint.CALL, {"n": n}, at=AT).decision for n in range(2))
     assert first == again
     assert first is not again
+
+
+def test_the_very_same_question_twice_running_has_one_answer_and_two_events():
+    counted = 'decision := {"effect": "allow", "labels": {"n": input.n, "time": input.time}}\n'
+    pdp = Pdp(policy(counted))
+    first, again, other, later = (
+        pdp.decide(Entrypoint.CALL, {"n": n}, at=at) for n, at in ((1, AT), (1, AT), (2, AT), (2, "2027" + AT[4:]))
+    )
+
+    assert first.decision is again.decision
+    assert [each.decision.labels["n"] for each in (again, other, later)] == [1, 2, 2]
+    assert other.decision.labels["time"] != later.decision.labels["time"]
+    ids = {orjson.loads(each.event)["decision_id"] for each in (first, again)}
+    assert len(ids) == 2
+    assert orjson.loads(first.event)["input"] == orjson.loads(again.event)["input"]
 
 
 def test_input_and_result_are_in_canonical_order():
