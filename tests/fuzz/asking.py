@@ -184,20 +184,24 @@ def _sent(status: int, kind: bytes, body: bytes, extra: bytes = b"", *, whole: b
 
 
 def _proper(asked: Asked) -> Any:
-    message = json.loads(asked.body) if asked.body else {}
-    result = grammar.RESULTS.get(message.get("method", ""), {**grammar.TEXT, "resultType": "complete"})
+    result = grammar.RESULTS.get(_asked(asked).get("method", ""), {**grammar.TEXT, "resultType": "complete"})
     return {"jsonrpc": "2.0", "id": IDENT, "result": result}
 
 
 def _filled(document: Any, asked: Asked) -> Any:
     """A document with what the request had where the upstream repeats it."""
-    try:
-        message = json.loads(asked.body)
-    except ValueError:
-        message = {}
-    meta = message.get("params", {}).get("_meta", {})
-    known = {IDENT: message.get("id"), TOKEN: meta.get("progressToken", 1)}
+    message = _asked(asked)
+    match message:
+        case {"params": {"_meta": {"progressToken": token}}}:
+            known = {IDENT: message.get("id"), TOKEN: token}
+        case _:
+            known = {IDENT: message.get("id"), TOKEN: 1}
     return _replaced(deepcopy(document), known)
+
+
+def _asked(asked: Asked) -> dict[str, Any]:
+    """The message of a request; empty where it has none."""
+    return dict(json.loads(asked.body)) if asked.body else {}
 
 
 def _replaced(value: Any, known: dict[str, Any]) -> Any:

@@ -89,6 +89,7 @@ class Notes(logging.Handler):
         self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Note it."""
         self.said.append(self.format(record))
 
 
@@ -215,10 +216,15 @@ def running(directory: Path, issuer: Issuer) -> Iterator[House]:
         if house.fault is not None:
             raise house.fault
         yield house
+    except BaseException:
+        print(*notes.said[-20:], sep="\n")
+        raise
     finally:
         house.finish()
         thread.join()
         logging.getLogger().removeHandler(notes)
+        if house.fault is not None:
+            raise house.fault
     check(house)
 
 
