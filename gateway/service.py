@@ -15,16 +15,16 @@ from functools import partial
 
 import trio
 
-from gateway.config import Config, UpstreamConfig
+from gateway.config import Config
 from gateway.config.policy import PolicyConfig
 from gateway.core.commands import Decided
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
-from gateway.core.facts import call as call_facts
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ApprovalId, Digest, Document, Era, ExchangeId, UpstreamRef
+from gateway.core.types import ApprovalId, Digest, Document, ExchangeId
+from gateway.doors import Doors
 from gateway.driver import World, timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
@@ -39,12 +39,11 @@ from gateway.store.mail import Mail
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.stamps import uuid7
 from gateway.store.standing import Standing
-from gateway.upstream import opened
-from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings
+from gateway.upstream.base import Upstream
 from gateway.web import approvals as pages
 from gateway.web.app import App
 from gateway.web.counter import Counter
-from gateway.web.desk import Desk, Door
+from gateway.web.desk import Desk
 from gateway.web.endpoint import Endpoint
 from gateway.web.errands import Errands
 from gateway.web.health import Detail, Probe
@@ -66,6 +65,8 @@ class Gateway:
     app: App
     endpoint: Endpoint
     log: EvidenceLog
+    look_again: Callable[[], None]
+    """The configuration file may say something else of upstreams now."""
 
 
 @asynccontextmanager
@@ -78,17 +79,18 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
     keys = keystore.load(config.evidence.keys)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(EvidenceLog.open(config.evidence.store, keys, now=now))
-        await _put_on_record(log, LeafType.CONFIG_CHANGED, {"config": _digest(config.file.read_bytes())})
+        await _configured(log, _digest(config.file.read_bytes()))
         policy = await _policy(config.policy, log, stack)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers))
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
         mail = Mail(log)
-        worlds = await _worlds(config, keys, log, policy, approvals, standing, mail, beside, stack)
+        world = _world(config, keys, log, policy, approvals, standing, mail, beside)
+        doors = await stack.enter_async_context(Doors.open(config, world, partial(_configured, log), log, mail))
         logins = FailedLogins()
         errands = Errands()
-        endpoint = Endpoint(_desk(config, keys, log, issuers, worlds, mail, logins, errands))
+        endpoint = Endpoint(_desk(config, keys, log, issuers, doors, mail, logins, errands))
         stack.enter_context(endpoint.open())
         counter = Counter(
             approvals=approvals,
@@ -102,16 +104,18 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         app = App(
             endpoint,
             probes=_probes(log, policy, issuers),
-            metadata={
-                settings.name: challenge.metadata(config.resource(settings.name), [i.url for i in config.issuers])
-                for settings in config.upstreams
-            },
+            metadata=partial(_metadata, config, doors),
             pages=pages.blueprint(counter),
-            details={"policy": lambda: policy.status.public(), **_details(beside)},
+            details={
+                "policy": lambda: policy.status.public(),
+                "configuration": doors.status,
+                **_details(beside),
+            },
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(policy.watch)
             nursery.start_soon(errands.run)
+            nursery.start_soon(doors.watch)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
             nursery.start_soon(_keep, SWEEP_S, standing.sweep)
@@ -120,7 +124,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
             if beside is not None:
                 nursery.start_soon(beside.run)
-            yield Gateway(app, endpoint, log)
+            yield Gateway(app, endpoint, log, doors.look_again)
             if beside is not None:
                 await beside.finish()
             await _record_logins(log, logins)
@@ -178,7 +182,7 @@ def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[st
     return {"evidence": evidence, "policy": bundle, "identity": issuers.probe}
 
 
-async def _worlds(
+def _world(
     config: Config,
     keys: Keys,
     log: EvidenceLog,
@@ -187,14 +191,12 @@ async def _worlds(
     standing: Standing,
     mail: Mail,
     beside: Shadow | None,
-    stack: AsyncExitStack,
-) -> dict[str, World]:
+) -> Callable[[Upstream], World]:
+    """What exchanges with an upstream are performed with: all but the upstream is the same for everyone."""
     sealer = Sealer(keys.session_seal, now)
-    worlds: dict[str, World] = {}
-    for settings in config.upstreams:
-        wire = _settings(settings, config.gateway.max_in_flight)
-        upstream = await stack.enter_async_context(opened(wire, mail, settings.era))
-        worlds[settings.name] = World(
+
+    def world(upstream: Upstream) -> World:
+        made = World(
             pdp=lambda: policy.current,
             evidence=log,
             approvals=approvals,
@@ -207,9 +209,9 @@ async def _worlds(
             standing=standing,
             hold_s=config.gateway.hold_s,
         )
-    if beside is None:
-        return worlds
-    return {name: replace(world, observe=beside.note) for name, world in worlds.items()}
+        return made if beside is None else replace(made, observe=beside.note)
+
+    return world
 
 
 def _desk(
@@ -217,13 +219,13 @@ def _desk(
     keys: Keys,
     log: EvidenceLog,
     issuers: Issuers,
-    worlds: dict[str, World],
+    doors: Doors,
     mail: Mail,
     logins: FailedLogins,
     errands: Errands,
 ) -> Desk:
     return Desk(
-        doors={settings.name: _door(config, settings, worlds[settings.name]) for settings in config.upstreams},
+        doors=doors,
         identify=issuers.identify,
         challenge=challenge.challenge,
         failed_login=logins.note,
@@ -242,34 +244,9 @@ def _desk(
     )
 
 
-def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
-    return Door(
-        ref=UpstreamRef(settings.name, settings.labels),
-        resource=config.resource(settings.name),
-        world=world,
-        facts=partial(call_facts.of, reading=_reading(settings)),
-        greets=settings.url is None or settings.era is not Era.LEGACY,
-    )
-
-
-def _reading(settings: UpstreamConfig) -> call_facts.Reading:
-    # Looking for PHI costs as much as masking does, so it is looked for where the contract makes a difference.
-    without_contract = settings.labels.get("baa", True) is not True
-    return call_facts.Reading(
-        settings.sql, settings.sql_dialect, settings.fhir, settings.fhir_bases, survey=without_contract
-    )
-
-
-def _settings(settings: UpstreamConfig, max_in_flight: int) -> HttpSettings | StdioSettings:
-    deadlines = Deadlines(settings.connect_s, settings.idle_s, settings.call_s)
-    bounds = Bounds(message=Limits(settings.max_response_bytes, settings.max_depth))
-    if settings.url is not None:
-        # At least twice what one principal may have in flight: whoever takes all of that leaves the others as much.
-        bounds = replace(bounds, max_connections=max(bounds.max_connections, 2 * max_in_flight))
-        return HttpSettings(settings.name, settings.url, settings.headers, deadlines=deadlines, bounds=bounds)
-    return StdioSettings(
-        settings.name, settings.command, settings.cwd, settings.environment, deadlines=deadlines, bounds=bounds
-    )
+def _metadata(config: Config, doors: Doors, name: str) -> Document | None:
+    """The RFC 9728 document of an upstream or aggregate that is there now."""
+    return challenge.metadata(config.resource(name), [each.url for each in config.issuers]) if name in doors else None
 
 
 def _decide(policy: ActivePolicy, entrypoint: Entrypoint, document: Document) -> Decided:
@@ -298,6 +275,11 @@ async def _archived(log: EvidenceLog, url: str) -> bytes | None:
 
     await log.transact(job)
     return found[-1] if found else None
+
+
+async def _configured(log: EvidenceLog, digest: str) -> None:
+    """Put on record which configuration file is in force."""
+    await _put_on_record(log, LeafType.CONFIG_CHANGED, {"config": digest})
 
 
 async def _put_on_record(log: EvidenceLog, kind: LeafType, members: Document) -> None:

@@ -74,6 +74,7 @@ async def supervised(lifeline: int) -> AsyncIterator[Callable[[], Awaitable[None
     Yields `shutdown`, which returns once SIGTERM or SIGINT arrives or the supervisor is gone.
     """
     _die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # It is passed on to whoever has beaten, and may have no use for it.
     os.set_inheritable(lifeline, False)
     os.set_blocking(lifeline, False)
     stop = trio.Event()
@@ -128,7 +129,7 @@ def supervise(
     had to be killed; or a worker's own code when it ended before any had served: later ones would end the same way.
     """
     supervisor = _Supervisor(argv_for_worker, tuple(sockets), workers, heartbeat_s, drain_s, on_worker_death)
-    with _signals(supervisor.signalled), supervisor.selector:
+    with _signals(supervisor.signalled, supervisor.pass_on), supervisor.selector:
         try:
             return supervisor.run()
         finally:
@@ -156,6 +157,12 @@ class _Supervisor:
     def signalled(self) -> None:
         """We are told to stop; called from the signal handler."""
         self.signals += 1
+
+    def pass_on(self) -> None:
+        """SIGHUP: the workers look at their configuration. One that has not begun to serve has yet to read it."""
+        for place in self.places:
+            if place.process is not None and place.beaten is not None:
+                place.process.send_signal(signal.SIGHUP)
 
     def run(self) -> int:
         """Watch over the workers until all are gone, or out of time."""
@@ -268,12 +275,12 @@ def _cause(code: int) -> str:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """While the block runs SIGTERM and SIGINT call `stop` and SIGHUP does nothing."""
+def _signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+    """While the block runs SIGTERM and SIGINT call `stop`, and SIGHUP `reload`."""
     handlers = {
         signal.SIGTERM: lambda *_: stop(),
         signal.SIGINT: lambda *_: stop(),
-        signal.SIGHUP: lambda *_: None,
+        signal.SIGHUP: lambda *_: reload(),
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

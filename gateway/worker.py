@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -62,11 +63,18 @@ async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
     async with open_gateway(config) as gateway, supervised(lifeline) as shutdown, trio.open_nursery() as nursery:
         settle_garbage()
         settings = ServerSettings(drain_s=config.gateway.drain_s, max_body=config.gateway.max_request_bytes)
+        nursery.start_soon(_reload, gateway)
         nursery.start_soon(_drain, shutdown, gateway, config.gateway.drain_s)
         await serve(
             cast(ASGIFramework, gateway.app), adopt(sockets), settings=settings, shutdown=shutdown, started=_nothing
         )
         nursery.cancel_scope.cancel()
+
+
+async def _reload(gateway: Gateway) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            gateway.look_again()
 
 
 def settle_garbage() -> None:

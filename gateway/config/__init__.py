@@ -1,4 +1,4 @@
-"""The configuration: one TOML file read once, at start, into frozen values that are believed afterwards.
+"""The configuration: one TOML file read into frozen values that are believed afterwards.
 
 `load` names every fault at once, each with file, line, what it means and the fix, and starts nothing. Secrets are read
 here from the environment and from files, are never part of a `repr`, and never stand in a message. Relative paths are
@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import outside, policy, values
+from gateway.config import outside, policy, upstream, values
 from gateway.config.policy import PolicyConfig
-from gateway.config.table import Faults, Table, lines
+from gateway.config.table import Faults, Table, distinct, lines
+from gateway.config.upstream import AggregateConfig, UpstreamConfig
 from gateway.core.errors import ConfigFault
-from gateway.core.facts.fhir_template import Template
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
-from gateway.core.types import Document, Era
+from gateway.core.types import Document
 from gateway.identity.settings import IssuerConfig
 
 MAX_FILE_BYTES = 1 << 20
@@ -45,6 +45,8 @@ class GatewayConfig:
     max_depth: int
     max_in_flight: int
     """Requests of one principal that each worker serves at a time."""
+    reload_s: float
+    """How often a running gateway looks for other upstreams in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +61,6 @@ class EvidenceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamConfig:
-    """An MCP server. Exactly one of `url` (Streamable HTTP) and `command` (stdio) is set."""
-
-    name: str
-    url: str | None
-    command: tuple[str, ...]
-    """The program and its arguments."""
-    cwd: Path
-    environment: Mapping[str, str] = field(repr=False)
-    """All that the program's environment holds."""
-    headers: Mapping[str, str] = field(repr=False)
-    """Sent with every request: the gateway's own credentials."""
-    labels: Document
-    connect_s: float
-    idle_s: float
-    """Longest silence while an answer is awaited."""
-    call_s: float
-    max_response_bytes: int
-    max_depth: int
-    era: Era | None
-    """The one era that it speaks; None where the gateway is to find out."""
-    sql: Mapping[str, str]
-    """Tool name -> the argument of it that holds SQL."""
-    sql_dialect: str
-    fhir: Mapping[str, Template]
-    """Tool name -> how it makes a FHIR request of its arguments."""
-    fhir_bases: tuple[str, ...]
-    """What the URLs of its FHIR server, and with them its resources, begin with."""
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, checked."""
 
@@ -99,6 +70,7 @@ class Config:
     policy: PolicyConfig
     issuers: tuple[IssuerConfig, ...]
     upstreams: tuple[UpstreamConfig, ...]
+    aggregates: tuple[AggregateConfig, ...]
 
     def resource(self, upstream: str) -> str:
         """The resource URL of an upstream (RFC 8707): where clients call it, and what tokens must be for."""
@@ -151,6 +123,7 @@ def _parse(path: Path, faults: Faults) -> Document:
 
 def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     base = path.parent
+    upstreams = upstream.decode(top, base, environ)
     gateway = _gateway(top.table("gateway"))
     config = Config(
         file=path,
@@ -158,7 +131,8 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         evidence=_evidence(top.table("evidence"), base),
         policy=policy.decode(top.table("policy"), base, environ),
         issuers=_issuers(top, loopback=values.is_loopback(gateway.host)),
-        upstreams=_upstreams(top, base, environ),
+        upstreams=upstreams,
+        aggregates=upstream.aggregates(top, upstreams),
     )
     top.finish()
     return config
@@ -188,6 +162,7 @@ def _gateway(table: Table) -> GatewayConfig:
         max_request_bytes=table.take("max_request_bytes", values.whole(1024, 1 << 30), 4 << 20),
         max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), 64),
         max_in_flight=table.take("max_in_flight", values.whole(1, 1 << 20), 512),
+        reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
     )
     table.finish()
     return config
@@ -215,7 +190,7 @@ def _evidence(table: Table, base: Path) -> EvidenceConfig:
 def _issuers(top: Table, *, loopback: bool) -> tuple[IssuerConfig, ...]:
     tables = top.tables("issuer", fix="add [[issuer]] with the url of your OIDC provider")
     issuers = tuple(_issuer(table, loopback=loopback) for table in tables)
-    _distinct(tables, "url", [issuer.url for issuer in issuers])
+    distinct(tables, "url", [issuer.url for issuer in issuers])
     return issuers
 
 
@@ -238,60 +213,3 @@ def _issuer(table: Table, *, loopback: bool) -> IssuerConfig:
     )
     table.finish()
     return config
-
-
-def _upstreams(top: Table, base: Path, environ: Mapping[str, str]) -> tuple[UpstreamConfig, ...]:
-    tables = top.tables("upstream", fix="add [[upstream]] with a name and a url or command")
-    upstreams = tuple(_upstream(table, base, environ) for table in tables)
-    _distinct(tables, "name", [upstream.name for upstream in upstreams])
-    return upstreams
-
-
-def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamConfig:
-    url = table.take("url", values.optional(values.upstream_url), None)
-    command = table.take("command", outside.command(base, environ), "")
-    if table.has("url") == table.has("command"):
-        table.fault("url", "and command: an upstream has exactly one of them", "keep url for HTTP, command for stdio")
-    table.belongs("url", "allow_http", "headers_env", "headers_file")
-    table.belongs("command", "args", "env", "cwd")
-    allow_http = table.take("allow_http", values.boolean, False)
-    if url is not None and not allow_http and values.is_plain_remote(url):
-        what = "is http beyond this machine, so PHI would cross the network in the clear"
-        table.fault("url", what, "use https, or say allow_http = true if the network itself is encrypted")
-    no_args: tuple[str, ...] = ()
-    no_era: Era | None = None
-    args = table.take("args", values.arguments, no_args)
-    config = UpstreamConfig(
-        name=table.need("name", values.upstream_name, "", fix='add name = "…", which becomes /mcp/<name>'),
-        url=url,
-        command=(command, *args) if command else (),
-        cwd=table.take("cwd", outside.directory(base), base),
-        environment=table.take("env", outside.environment(environ), outside.base_environment(environ)),
-        headers={
-            **table.take("headers_env", outside.headers_from_environment(environ), {}),
-            **table.take("headers_file", outside.headers_from_files(base), {}),
-        },
-        labels=table.take("labels", values.labels, {}),
-        connect_s=table.take("connect_s", values.seconds(0.1, 300), 5.0),
-        idle_s=table.take("idle_s", values.seconds(0.1, 3600), 60.0),
-        call_s=table.take("call_s", values.seconds(0.1, 86_400), 300.0),
-        max_response_bytes=table.take("max_response_bytes", values.whole(1024, 1 << 30), 16 << 20),
-        max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), DEPTH_CEILING),
-        era=table.take("era", values.era, no_era),
-        sql=table.take("sql", values.names_to_names, {}),
-        sql_dialect=table.take("sql_dialect", values.sql_dialect, ""),
-        fhir=table.take("fhir", values.fhir_templates, {}),
-        fhir_bases=table.take("fhir_bases", values.fhir_bases, ()),
-    )
-    if config.sql and not table.has("sql_dialect"):
-        table.fault("sql_dialect", "is missing, so the SQL of `sql` cannot be parsed", 'add sql_dialect = "postgres"')
-    table.finish()
-    return config
-
-
-def _distinct(tables: list[Table], key: str, found: list[str]) -> None:
-    for index, value in enumerate(found):
-        if value and value in found[:index]:
-            table, first = tables[index], tables[found.index(value)]
-            line = table.faults.lines.get((*first.where, key), 1)
-            table.fault(key, f"is the same as on line {line}", f"give each {table.where[0]} its own {key}")

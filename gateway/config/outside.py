@@ -113,6 +113,18 @@ def command(base: Path, environ: Mapping[str, str]) -> Callable[[Any], str]:
     return decode
 
 
+def launcher(base: Path, environ: Mapping[str, str]) -> Callable[[Any], tuple[str, ...]]:
+    """A program with the arguments that stand before the command it is to start."""
+
+    def decode(value: Any) -> tuple[str, ...]:
+        words = values.arguments(value)
+        if not words:
+            raise Wrong("is empty", 'for example ["bwrap", "--ro-bind", "/", "/", "--unshare-net"]')
+        return (command(base, environ)(words[0]), *words[1:])
+
+    return decode
+
+
 def base_environment(environ: Mapping[str, str]) -> Mapping[str, str]:
     """What every stdio upstream gets of the environment."""
     return {name: environ[name] for name in BASE_ENVIRONMENT if name in environ}

@@ -142,6 +142,15 @@ class Table:
                 self.fault(key, "is not a setting", did_you_mean(key, self.taken))
 
 
+def distinct(tables: list[Table], key: str, found: list[str]) -> None:
+    """Note a fault for each value under `key` that an earlier table has."""
+    for index, value in enumerate(found):
+        if value and value in found[:index]:
+            table, first = tables[index], tables[found.index(value)]
+            line = table.faults.lines.get((*first.where, key), 1)
+            table.fault(key, f"is the same as on line {line}", f"give each {table.where[0]} its own {key}")
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """A fix for an unknown word: the nearest known one, else all of them."""
     near = difflib.get_close_matches(word[:80], sorted(known), n=1)

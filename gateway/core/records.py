@@ -8,6 +8,7 @@ patient's name into is a body, and sealed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,7 +19,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.protocol import jsonrpc, mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, Json
+from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, SessionId
 
 _CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _REASONS_KEPT = 8
@@ -132,6 +133,29 @@ def outcome(call: Call, ending: Ending) -> Record:
     if ending.upstream is not None:
         bodies["manifest"] = encode({**ending.manifest, "upstream_sha256": jsonrpc.digest(ending.upstream)})
     return _record(LeafType.EXCHANGE_OUTCOME, call, members, bodies, ending.approval)
+
+
+def merged(
+    upstream: str,
+    actor: str,
+    era: Era,
+    session: SessionId,
+    exchange: ExchangeId,
+    message: Message,
+    *,
+    of: Sequence[ExchangeId],
+    data: bytes,
+) -> Record:
+    """What the aggregate endpoint `upstream` sends in answer to `message`, put together from the exchanges `of`."""
+    members: Document = {
+        "actor": actor,
+        "upstream": upstream,
+        "era": era.value,
+        "method": method_of(message),
+        "of": [*of],
+    }
+    bodies = {"request": jsonrpc.format(message)} | ({"response": data} if data else {})
+    return Record(LeafType.EXCHANGE_MERGED, members, session, exchange, bodies=bodies)
 
 
 def method_of(message: Message) -> str:

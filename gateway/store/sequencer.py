@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -25,6 +25,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Document, ExchangeId, LeafIndex, SessionId, Tool
 from gateway.store import sessions, sqlite, tools, writers
 from gateway.store.keys import Keys
+from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
 from gateway.store.writer import Connect, Job, Writer
 
@@ -153,6 +154,12 @@ class EvidenceLog:
             known = await self.transact(lambda transaction: sessions.find_or_open(transaction, hidden, members, idle_s))
             self._sessions.put(hidden, known)
         return known
+
+    async def touch(self, session: SessionId, *, idle_s: float) -> None:
+        """Something was heard of a session: it is not idle. Raises SessionEnded when it has ended."""
+        since = timestamp(self.now() - timedelta(seconds=idle_s / 4))
+        if not await self.read(lambda connection: sessions.fresh(connection, session, since)):
+            await self.transact(lambda transaction: sessions.touch(transaction, session))
 
     async def close_session(self, session: SessionId, *, why: str) -> None:
         """End a session, if it has not ended. `why` is a word from a closed set: it goes into the leaf."""

@@ -6,9 +6,11 @@ one session; its row in the store is the truth, and this process's memory of it 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from datetime import timedelta
 
+from gateway.core.errors import SessionEnded
 from gateway.core.types import Document, SessionId
 from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
@@ -52,6 +54,20 @@ def find_or_open(transaction: Transaction, key: str, members: Document, idle_s: 
             return session
         transaction.close_session(session, "idle")
     return transaction.open_session(key, members)
+
+
+def fresh(connection: sqlite3.Connection, session: SessionId, since: str) -> bool:
+    """Whether something was heard of a live session since then. Raises SessionEnded where it is not live."""
+    row = connection.execute("SELECT closed, last FROM session WHERE id = ?", (session,)).fetchone()
+    if row is None or row[0] is not None:
+        raise SessionEnded("This session has ended. Begin another with `initialize`.")
+    return str(row[1]) >= since
+
+
+def touch(transaction: Transaction, session: SessionId) -> None:
+    """Something was heard of a session that no leaf of its own tells."""
+    if not fresh(transaction.connection, session, transaction.now):
+        transaction.connection.execute("UPDATE session SET last = ? WHERE id = ?", (transaction.now, session))
 
 
 def close_idle(transaction: Transaction, idle_s: float) -> list[SessionId]:

@@ -104,7 +104,7 @@ class Transaction:
         if record.exchange is not None:
             self.touched.add(record.exchange)
         chain = None if record.session is None else self._chain(record.session)
-        if chain is not None and chain.closed and record.type in _BEGINS:
+        if chain is not None and chain.closed and record.type in _BEGINS | {LeafType.EXCHANGE_MERGED}:
             raise SessionEnded("This session has ended. Begin another with `initialize`.")
         entry = leaf.format(record, self._place(index, sealed.id, chain), sealed.refs)
         self._track(record, index)

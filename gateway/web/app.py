@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from quart import Blueprint
@@ -24,7 +24,7 @@ class App:
         *,
         probes: Mapping[str, Probe],
         details: Mapping[str, Detail],
-        metadata: Mapping[str, Document],
+        metadata: Callable[[str], Document | None],
         pages: Blueprint,
     ) -> None:
         """`probes`: what readiness asks; `details`: what it shows; `metadata`: RFC 9728 documents by upstream;

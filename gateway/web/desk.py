@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import trio
+
 from gateway.core.errors import Unauthenticated
+from gateway.core.protocol.aggregate import Names
 from gateway.core.protocol.jsonrpc import Limits, Message
 from gateway.core.types import Document, ExchangeId, Principal, SessionId, Tool, UpstreamRef
-from gateway.driver import World
+from gateway.driver import Evidence, World
 from gateway.upstream.mail import Mail
 from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
@@ -19,6 +22,8 @@ class Sessions(Protocol):
     """The sessions of the evidence log, and the tools it has seen listed."""
 
     async def session(self, key: str, *, members: Document, idle_s: float) -> SessionId: ...
+
+    async def touch(self, session: SessionId, *, idle_s: float) -> None: ...
 
     async def close_session(self, session: SessionId, *, why: str) -> None: ...
 
@@ -46,10 +51,26 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One address behind which several upstreams are."""
+
+    ref: UpstreamRef
+    """Its name, which is no upstream's."""
+    resource: str
+    names: Names
+    evidence: Evidence
+    nursery: trio.Nursery
+    """Where an exchange ends whose answer nobody waits for any more."""
+    wait_s: float = 20.0
+    """How long the others wait for an upstream that does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """What the endpoint works with, whichever door is used."""
 
-    doors: Mapping[str, Door]
+    doors: Mapping[str, Door | Aggregate]
+    """By name; a reload of the configuration changes what it holds."""
     identify: Identify
     challenge: Callable[[Unauthenticated, str], tuple[int, str]]
     """HTTP status and WWW-Authenticate of a refusal at a resource."""

@@ -27,7 +27,8 @@ from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.core.replies import Reply
 from gateway.core.types import Document, SessionId
 from gateway.web.client import Headers, HttpClient, Receive, Send
-from gateway.web.desk import Desk, Door
+from gateway.web.desk import Aggregate, Desk, Door
+from gateway.web.gathering import Gathering
 from gateway.web.inbound import Inbound
 from gateway.web.visit import WITHDRAWN, Visit
 
@@ -94,9 +95,13 @@ class Endpoint:
         principal = await self.desk.identify(token, resource=door.resource, query=request.query)
         actor = self.desk.actor(principal)
         with self._turn(actor):
-            await self._visit(Visit(self.desk, door, principal, request, send, self.clients, actor), receive)
+            if isinstance(door, Aggregate):
+                several = Gathering(self.desk, door, principal, request, send, self.clients, actor)
+                await self._visit(several, receive)
+            else:
+                await self._visit(Visit(self.desk, door, principal, request, send, self.clients, actor), receive)
 
-    async def _visit(self, visit: Visit, receive: Receive) -> None:
+    async def _visit(self, visit: Visit | Gathering, receive: Receive) -> None:
         match visit.request.method:
             case "POST":
                 await visit.post(receive)
@@ -129,7 +134,7 @@ class Endpoint:
             if not self._in_flight[actor]:
                 del self._in_flight[actor]  # A principal that has gone leaves nothing behind.
 
-    def _door(self, request: Inbound) -> Door:
+    def _door(self, request: Inbound) -> Door | Aggregate:
         door = self.desk.doors.get(request.path.removeprefix(PREFIX))
         if door is None:
             raise ClientFault("There is no such upstream here. Check the URL.", code=INVALID_REQUEST, status=404)

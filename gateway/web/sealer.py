@@ -7,18 +7,20 @@ All are sealed with one key that all workers share, so no worker needs to rememb
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.core.errors import InternalFault
 from gateway.core.protocol import session, token
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
-from gateway.core.protocol.session import Ticket
+from gateway.core.protocol.session import Pass, Ticket
 from gateway.core.types import Document, SessionId
 
 SESSION_S = 7 * 24 * 3600
 """A legacy session id is good for a week at most; idle sessions end long before."""
+CURSOR_S = 24 * 3600
+"""How long a client may take to ask for the next page of a listing."""
 REQUEST_S = 3600
 """How long a client may take to answer an upstream's request (an elicitation waits for a person)."""
 
@@ -38,6 +40,24 @@ class Sealer:
         """The ticket behind an `Mcp-Session-Id`."""
         document = self.unseal(session_id, "session")
         return session.of(document) if document is not None else None
+
+    def pass_id(self, held: Pass) -> str:
+        """The `Mcp-Session-Id` of an aggregate endpoint."""
+        return self.seal(held.document(), "session of several", SESSION_S)
+
+    def pass_(self, session_id: str) -> Pass | None:
+        """The pass behind such an id."""
+        document = self.unseal(session_id, "session of several")
+        return session.pass_of(document) if document is not None else None
+
+    def cursors(self, cursors: Mapping[str, str], purpose: str) -> str:
+        """One cursor for the listings of several upstreams; `purpose` says whose and of what."""
+        return self.seal({**cursors}, f"cursors of {purpose}", CURSOR_S)
+
+    def cursors_of(self, cursor: str, purpose: str) -> Mapping[str, str] | None:
+        """What `cursors` sealed."""
+        document = self.unseal(cursor, f"cursors of {purpose}")
+        return None if document is None else {name: held for name, held in document.items() if isinstance(held, str)}
 
     def request(self, request: Request, session: SessionId) -> Request:
         """An upstream's request with an id that only this gateway can have made, to be answered in this session."""

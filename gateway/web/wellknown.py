@@ -5,7 +5,7 @@ Public by design (RFC 9728): it holds nothing but URLs that every client is told
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import orjson
 from quart import Blueprint, Response
@@ -20,16 +20,15 @@ _HEADERS = {
 }
 
 
-def blueprint(documents: Mapping[str, Document]) -> Blueprint:
-    """Serves the metadata document (`challenge.metadata`) of each upstream, by its name."""
+def blueprint(document: Callable[[str], Document | None]) -> Blueprint:
+    """Serves the metadata document (`challenge.metadata`) of each upstream, by its name, as they are now."""
     routes = Blueprint("wellknown", __name__)
-    bodies = {name: orjson.dumps(document) for name, document in documents.items()}
 
     @routes.get(f"{WELL_KNOWN}/mcp/<upstream>")
     async def metadata(upstream: str) -> Response:
-        body = bodies.get(upstream)
-        if body is None:
+        found = document(upstream)
+        if found is None:
             return Response(b'{"error":"not_found"}', 404, content_type="application/json")
-        return Response(body, 200, _HEADERS, content_type="application/json")
+        return Response(orjson.dumps(found), 200, _HEADERS, content_type="application/json")
 
     return routes

@@ -188,6 +188,7 @@ def prepare(
     workers: int = 1,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     policy: Callable[[Path], None] | None = None,
+    aggregates: Sequence[Mapping[str, Any]] = (),
 ) -> Gateway:
     """A gateway that is not started yet, made as `phigate init` makes it.
 
@@ -207,6 +208,7 @@ def prepare(
     tables = [(f"[{name}]", keys) for name, keys in sections.items()]
     tables.append(("[[issuer]]", {"url": issuer.url, "audience": AUDIENCE}))
     tables += [("[[upstream]]", {"name": upstream.name, **upstream.settings}) for upstream in upstreams]
+    tables += [("[[aggregate]]", dict(keys)) for keys in aggregates]
     lines = [line for head, keys in tables for line in (head, *(f"{key} = {_toml(keys[key])}" for key in keys))]
     (place / "phigate.toml").write_text("\n".join(lines) + "\n")
     return Gateway(place, issuer, port)

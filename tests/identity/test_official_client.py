@@ -47,7 +47,7 @@ class Memory:
 def guarded(issuers: Issuers, issuer: str) -> QuartTrio:
     """The door of one upstream: only identity, nothing behind it."""
     app = QuartTrio(__name__)
-    app.register_blueprint(wellknown.blueprint({"ehr": challenge.metadata(RESOURCE, [issuer])}))
+    app.register_blueprint(wellknown.blueprint({"ehr": challenge.metadata(RESOURCE, [issuer])}.get))
 
     @app.post("/mcp/ehr")
     async def door():

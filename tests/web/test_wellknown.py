@@ -13,7 +13,7 @@ RESOURCE = "https://gateway.example/mcp/ehr"
 
 def client():
     app = QuartTrio(__name__)
-    app.register_blueprint(wellknown.blueprint({"ehr": metadata(RESOURCE, ["https://idp.example"])}))
+    app.register_blueprint(wellknown.blueprint({"ehr": metadata(RESOURCE, ["https://idp.example"])}.get))
     return app.test_client()
 
 

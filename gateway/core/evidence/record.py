@@ -23,6 +23,7 @@ class LeafType(Enum):
     EXCHANGE_MESSAGE = "exchange.message"
     EXCHANGE_OUTCOME = "exchange.outcome"
     EXCHANGE_UNKNOWN = "exchange.unknown"
+    EXCHANGE_MERGED = "exchange.merged"
     APPROVAL_REQUEST = "approval.request"
     APPROVAL_RESOLVED = "approval.resolved"
     BUNDLE_ACTIVATED = "bundle.activated"

@@ -6,6 +6,7 @@ cannot be guessed, is good only for the principal and upstream it was made for, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.types import Document, Json, SessionId
@@ -44,6 +45,40 @@ def of(document: Document) -> Ticket | None:
     if not isinstance(inner, str | None) or not isinstance(greeting, dict | None):
         return None
     return Ticket(SessionId(session), upstream, actor, version, inner, greeting)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What the legacy session id of an aggregate endpoint stands for: a ticket for each of its upstreams."""
+
+    own: Ticket
+    """Of the endpoint itself; `upstream` is its name."""
+    members: Mapping[str, Ticket] = field(default_factory=dict)
+
+    def document(self) -> Document:
+        """The pass as JSON; `pass_of` reads it back. The greeting, which is everybody's, stands in it once."""
+        members: Document = {
+            name: {**ticket.document(), "a": "", "u": "", "g": ticket.greeting is not None}
+            for name, ticket in self.members.items()
+        }
+        return {**self.own.document(), "m": members}
+
+
+def pass_of(document: Document) -> Pass | None:
+    """The pass that `document` holds, or None when it holds none."""
+    own, members = of(document), document.get("m")
+    if own is None or not isinstance(members, dict):
+        return None
+    found: dict[str, Ticket] = {}
+    for name, held in members.items():
+        if not isinstance(held, dict):
+            return None
+        greeting = own.greeting if held.get("g") is True else None
+        ticket = of({**held, "u": name, "a": own.actor, "g": greeting})
+        if ticket is None:
+            return None
+        found[name] = ticket
+    return Pass(own, found)
 
 
 def _text(value: Json) -> str:
