@@ -190,7 +190,14 @@ def wire_settings(settings: UpstreamConfig, max_in_flight: int) -> HttpSettings 
         bounds = replace(bounds, max_connections=max(bounds.max_connections, 2 * max_in_flight))
         return HttpSettings(settings.name, settings.url, settings.headers, deadlines=deadlines, bounds=bounds)
     return StdioSettings(
-        settings.name, settings.command, settings.cwd, settings.environment, deadlines=deadlines, bounds=bounds
+        settings.name,
+        settings.command,
+        settings.cwd,
+        settings.environment,
+        settings.launcher,
+        settings.shared,
+        deadlines,
+        replace(bounds, max_memory_bytes=settings.max_memory_bytes, max_cpu_s=settings.max_cpu_s),
     )
 
 

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 
 import trio
 
+from gateway import orphans
+
 logger = logging.getLogger("phigate")
 
 BEAT_S = 0.25
@@ -123,12 +125,14 @@ def supervise(
 ) -> int:
     """Keep `workers` processes serving `sockets`, which listen, until SIGTERM or SIGINT; then drain them.
 
-    Runs in the main thread and closes the sockets. A worker that dies is replaced, with backoff; one silent for
+    Runs in the main thread of a process that starts no others, and closes the sockets. What a worker leaves behind is
+    ended with it. A worker that dies is replaced, with backoff; one silent for
     `heartbeat_s` is killed first. `on_worker_death()` is called after each unexpected death, before the replacement
     starts. A second signal ends the drain at once. Returns the exit code: 0 all workers stopped by themselves; 1 some
     had to be killed; or a worker's own code when it ended before any had served: later ones would end the same way.
     """
     supervisor = _Supervisor(argv_for_worker, tuple(sockets), workers, heartbeat_s, drain_s, on_worker_death)
+    orphans.adopt()
     with _signals(supervisor.signalled, supervisor.pass_on), supervisor.selector:
         try:
             return supervisor.run()
@@ -175,7 +179,8 @@ class _Supervisor:
             for place in self.places:
                 if self._tend(place):
                     break
-            running = any(place.process for place in self.places)
+            running = [place.process.pid for place in self.places if place.process]
+            orphans.end(running)
             if self.deadline is not None and not running:
                 return self.code
             if self.deadline is not None and (self.signals > 1 or time.monotonic() > self.deadline):
@@ -268,6 +273,7 @@ class _Supervisor:
                 place.process.kill()
                 place.process.wait()
             self._cut(place)
+        orphans.end(())
 
 
 def _cause(code: int) -> str:

@@ -128,7 +128,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
 def aggregates(top: Table, upstreams: tuple[UpstreamConfig, ...]) -> tuple[AggregateConfig, ...]:
     """Every `[[aggregate]]`."""
     tables = top.optional_tables("aggregate")
-    known = [upstream.name for upstream in upstreams]
+    known = [upstream.name for upstream in upstreams if upstream.name]
     found = tuple(_aggregate(table, known) for table in tables)
     distinct(tables, "name", [aggregate.name for aggregate in found])
     return found
@@ -148,7 +148,7 @@ def _aggregate(table: Table, known: list[str]) -> AggregateConfig:
     for name in members:
         if name not in known:
             table.fault("upstreams", f"names {name}, which is no upstream", "name upstreams of this file")
-        elif not name[0].isalpha():
+        elif not name[:1].isalpha():
             what = f"names {name}, which begins with a digit and so cannot begin the resource URIs of this aggregate"
             table.fault("upstreams", what, "rename the upstream")
     if not 1 <= len(set(members)) == len(members) <= MAX_MEMBERS:

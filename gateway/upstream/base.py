@@ -37,6 +37,12 @@ class Bounds:
     """HTTP: how long an unused connection is kept. Shorter than the upstream's own, or it may close as we send."""
     process_idle_s: float = 600.0
     """stdio: how long a process that nobody talks to is kept."""
+    restart_s: tuple[float, float] = (1.0, 60.0)
+    """stdio: the pause before a program is started again that keeps ending at its start, and what it doubles up to."""
+    max_memory_bytes: int | None = None
+    """stdio: address space of the program, and of each that it starts."""
+    max_cpu_s: int | None = None
+    """stdio: processor time, likewise; past it the program is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,10 @@ class StdioSettings:
     cwd: Path
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """All that the program's environment holds."""
+    launcher: tuple[str, ...] = ()
+    """What starts the command, which it gets as its last arguments: a sandbox."""
+    shared: bool = False
+    """One program for all sessions. Only for one that speaks the modern era: it keeps no session and asks nobody."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     bounds: Bounds = field(default_factory=Bounds)
 

@@ -6,10 +6,11 @@ it writes to stderr is counted and thrown away: a program's log may hold anythin
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import trio
@@ -23,19 +24,30 @@ from gateway.upstream.switchboard import Switchboard, again
 _GRACE_S = 2.0
 """How long a program gets to end by itself when its input closes, and again after SIGTERM."""
 _READ_BYTES = 64 * 1024
-_ENDED = UpstreamFault("its program ended before its answer", kind="closed")
+_LIMITED = 'ulimit -v "$1" && ulimit -t "$2" && shift 2 && exec "$@" || exit 126'
+"""Sets the limits before the program is there, so that neither it nor what it starts was ever without them."""
+
+logger = logging.getLogger("phigate.upstream")
 
 
 class Process:
-    """A program that is run for one session."""
+    """A program that is run for one session, or for all. `ended` is told when it has ended by itself."""
 
-    def __init__(self, settings: StdioSettings) -> None:
+    def __init__(self, settings: StdioSettings, ended: Callable[[Process], None] = lambda _: None) -> None:
         self.settings = settings
-        self.board = Switchboard(self.write)
+        self.board = Switchboard(self.write, shared=settings.shared)
+        self.how = ""
+        """How it ended by itself: its exit code or signal, and how much it wrote to stderr."""
         self.greeted = False
         self.ready = trio.Lock()
         """Held while the program is started and greeted."""
         self.stderr_bytes = 0
+        self.stderr_lines = 0
+        self._drained = trio.Event()
+        """All of its stderr has been read."""
+        self._known = trio.Event()
+        """It is known how it ended."""
+        self._ended = ended
         self._process: trio.Process | None = None
         self._writing = trio.StrictFIFOLock()
         self._living = trio.CancelScope()
@@ -54,6 +66,7 @@ class Process:
         process = await self._start()
         task_status.started()
         if process is None:
+            self._ended(self)
             return
         try:
             async with trio.open_nursery() as nursery:
@@ -89,7 +102,9 @@ class Process:
                 async with self._writing:
                     await process.stdin.send_all(jsonrpc.format(message) + b"\n")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise UpstreamFault("its program has ended", kind="closed") from None
+                with trio.move_on_after(_GRACE_S):
+                    await self._known.wait()
+                raise again(self.board.dead or UpstreamFault("its program has ended", kind="closed")) from None
             return
         fault = UpstreamFault("its program does not read what it is sent", kind="timeout")
         self.board.end(fault)
@@ -100,7 +115,7 @@ class Process:
         settings = self.settings
         try:
             self._process = await trio.lowlevel.open_process(
-                list(settings.command),
+                command_of(settings),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -109,6 +124,7 @@ class Process:
                 start_new_session=True,  # A group of its own, so that what it starts can be ended with it.
             )
         except OSError as error:
+            self.how = f"it could not be started: {error.strerror}"
             why = f"its program could not be started ({error.strerror}); check its command"
             self.board.end(UpstreamFault(why, kind="unreachable"))
         return self._process
@@ -131,20 +147,52 @@ class Process:
             self.board.end(fault)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        self.board.end(_ENDED)
+        else:
+            with trio.move_on_after(_GRACE_S):
+                await process.wait()
+                await self._drained.wait()
+        self._end(process)
 
     async def _watch(self, process: trio.Process) -> None:
         """Notice that the program has ended even if something that it started still holds its output open."""
         await process.wait()
         await trio.sleep(_GRACE_S)
-        self.board.end(_ENDED)
+        self._end(process)
         self._living.cancel()
+
+    def _end(self, process: trio.Process) -> None:
+        """The program is done. What it wrote to stderr may say why, and may say anything, so it is only counted."""
+        if self.board.dead is not None:
+            return
+        self.how = f"{_cause(process.returncode)}, {self.stderr_lines} lines on stderr"
+        logger.warning("upstream %s: its program ended: %s", self.settings.name, self.how)
+        self.board.end(UpstreamFault(f"its program ended before its answer ({self.how})", kind="closed"))
+        self._ended(self)
+        self._known.set()
 
     async def _count_stderr(self, process: trio.Process) -> None:
         assert process.stderr is not None
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async for data in process.stderr:
                 self.stderr_bytes += len(data)
+                self.stderr_lines += data.count(b"\n")
+        self._drained.set()
+
+
+def command_of(settings: StdioSettings) -> list[str]:
+    """What is run: the program, in its sandbox and under its limits if it has any."""
+    command = [*settings.launcher, *settings.command]
+    memory, cpu = settings.bounds.max_memory_bytes, settings.bounds.max_cpu_s
+    if memory is None and cpu is None:
+        return command
+    kib = "unlimited" if memory is None else str(memory // 1024)
+    return ["/bin/sh", "-c", _LIMITED, "sh", kib, "unlimited" if cpu is None else str(cpu), *command]
+
+
+def _cause(code: int | None) -> str:
+    if code is None:
+        return "it closed its output"
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 async def _lines(process: trio.Process, limit: int) -> AsyncIterator[bytes]:

@@ -1,5 +1,7 @@
 """An upstream that is a program on this machine, run once for each session so that sessions never share one.
 
+A program that keeps ending before it has said anything is not started again and again: the pauses grow.
+
 Source: MCP stdio transport, every revision. A legacy program that a session finds freshly started, in another worker or
 after a crash, is greeted with the session's own `initialize` before anything else is said to it.
 """
@@ -21,6 +23,9 @@ from gateway.upstream.process import Process
 from gateway.upstream.switchboard import Talk, again
 
 _REAP_EVERY_S = 5.0
+_SHARED = SessionId("(shared)")
+_FREE_STARTS = 2
+"""How often in a row a program may end unheard before it has to pause: an old one may die of being asked its era."""
 
 
 class Stdio:
@@ -33,6 +38,9 @@ class Stdio:
         self.settings = settings
         self._nursery = nursery
         self._processes: dict[SessionId, Process] = {}
+        self._unheard = 0
+        """How many programs in a row ended before they had said anything."""
+        self._not_before = -math.inf
 
     @classmethod
     @asynccontextmanager
@@ -62,7 +70,7 @@ class Stdio:
 
     async def end(self, link: Link) -> None:
         """See `Upstream`."""
-        process = self._processes.pop(link.session, None)
+        process = self._processes.pop(link.session, None)  # A shared one is kept under no session's name.
         if process is not None:
             process.stop()
 
@@ -80,12 +88,10 @@ class Stdio:
 
         Raises UpstreamFault.
         """
-        process = self._processes.get(link.session)
+        key = _SHARED if self.settings.shared else link.session
+        process = self._processes.get(key)
         if process is None or process.board.dead is not None:
-            others = len(self._processes.keys() - {link.session})
-            if others >= self.settings.bounds.max_connections:
-                raise UpstreamFault("all its programs are in use; try again shortly", kind="unreachable")
-            process = self._processes[link.session] = Process(self.settings)
+            process = self._processes[key] = self._another(key)
         async with process.ready:
             if not process.started:
                 await self._nursery.start(process.run)
@@ -96,6 +102,30 @@ class Stdio:
         if process.board.dead is not None:
             raise again(process.board.dead)
         return process
+
+    def _another(self, key: SessionId) -> Process:
+        """A program that is still to be started. Raises UpstreamFault where there may be none now."""
+        others = len(self._processes.keys() - {key})
+        if others >= self.settings.bounds.max_connections:
+            raise UpstreamFault("all its programs are in use; try again shortly", kind="unreachable")
+        pause = self._not_before - trio.current_time()
+        if pause > 0:
+            dead = self._processes.get(key)
+            how = f" ({dead.how})" if dead is not None and dead.how else ""
+            what = f"its program ended {self._unheard} times at its start{how}; it is started again in {pause:.0f} s"
+            raise UpstreamFault(what, kind="unreachable")
+        return Process(self.settings, self._ended)
+
+    def _ended(self, process: Process) -> None:
+        """A program ended by itself."""
+        if process.board.spoke:
+            self._unheard = 0
+            return
+        self._unheard += 1
+        first, longest = self.settings.bounds.restart_s
+        if self._unheard > _FREE_STARTS:
+            pause = min(first * 2.0 ** min(self._unheard - _FREE_STARTS - 1, 32), longest)
+            self._not_before = trio.current_time() + pause
 
     async def _greet(self, process: Process, greeting: Document) -> None:
         """The legacy handshake (2025-11-25, Lifecycle), in place of the client that has had it before."""

@@ -65,9 +65,15 @@ class Talk:
 
 
 class Switchboard:
-    """The conversations over one pair of pipes. `write` sends a message; it raises UpstreamFault."""
+    """The conversations over one pair of pipes. `write` sends a message; it raises UpstreamFault.
 
-    def __init__(self, write: Callable[[Message], Awaitable[None]]) -> None:
+    `shared`: they are of different sessions, so what does not say whose it is belongs to nobody.
+    """
+
+    def __init__(self, write: Callable[[Message], Awaitable[None]], *, shared: bool = False) -> None:
+        self.shared = shared
+        self.spoke = False
+        """Whether anything was ever heard."""
         self.dead: UpstreamFault | None = None
         """Why no more messages will come."""
         self.used = trio.current_time()
@@ -114,6 +120,7 @@ class Switchboard:
     async def take(self, message: Message) -> None:
         """Give what the upstream has sent to whom it belongs. What belongs to nobody is dropped: it came too late."""
         self.used = trio.current_time()
+        self.spoke = True
         match message:
             case Success() | Failure():
                 await self._answer(message)
@@ -122,7 +129,7 @@ class Switchboard:
                     Success(ident, {})
                 )  # It asks whether we are there; clients have nothing to do with it.
             case Request():
-                talk = self._latest() or self._listener()
+                talk = None if self.shared else self._latest() or self._listener()
                 if talk is None:
                     await self._write(Failure(message.id, jsonrpc.INTERNAL_ERROR, "No client is there to be asked."))
                 else:
@@ -184,6 +191,8 @@ class Switchboard:
             params["requestId"] = talk.id
         elif subscription is not None:
             talk = self._of(subscription)
+        elif self.shared:
+            return
         else:
             talk = self._listener() or self._only() if message.method in _STANDING else self._only() or self._listener()
         if talk is None:

@@ -7,6 +7,7 @@ grows by a line for each death that it is told of. `service.py worker …` is wh
 import logging
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -60,6 +61,11 @@ async def app(scope, receive, send):
     headers = [(b"pid", b"%d" % os.getpid())]
     if scope["path"] == "/stuck":
         time.sleep(3600)  # As an evaluation that never ends: nothing else in this process runs.
+    if scope["path"] == "/program":
+        # As a stdio upstream's that does not mind its input's end, with something that it started.
+        program = ["/bin/sh", "-c", "sleep 600 & echo $!; sleep 600"]
+        started = subprocess.Popen(program, stdout=subprocess.PIPE, start_new_session=True)
+        headers.append((b"programs", b"%d %s" % (started.pid, started.stdout.readline().strip())))
     if scope["path"] == "/held":
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"held", "more_body": True})

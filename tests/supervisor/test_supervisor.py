@@ -199,6 +199,29 @@ def test_no_worker_outlives_a_killed_supervisor_not_even_a_stuck_one(service):
     connection.close()
 
 
+def started(running):
+    """The ids of a program that a worker started, and of what that started; and the worker's."""
+    connection = running.connect()
+    connection.request("GET", "/program")
+    headers = connection.getresponse().headers
+    connection.close()
+    return [int(pid) for pid in headers["programs"].split()], int(headers["pid"])
+
+
+def test_what_a_killed_worker_had_started_is_ended_and_nobody_elses(service):
+    running = service(workers=2)
+    running.await_workers(2)
+    programs, worker = started(running)
+    others, other = started(running)
+    while other == worker:
+        others, other = started(running)
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in programs), "a program outlived its worker")
+    assert all(alive(pid) for pid in others)
+    for pid in others:
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_a_hangup_signal_changes_nothing(service):
     running = service(workers=1)
     (worker,) = running.await_workers(1)
