@@ -86,7 +86,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
         mail = Mail(log)
-        world = _world(config, keys, log, policy, approvals, standing, mail, beside)
+        world = _world(config, keys, log, policy, approvals, standing, beside)
         doors = await stack.enter_async_context(Doors.open(config, world, partial(_configured, log), log, mail))
         logins = FailedLogins()
         errands = Errands()
@@ -189,7 +189,6 @@ def _world(
     policy: ActivePolicy,
     approvals: Approvals,
     standing: Standing,
-    mail: Mail,
     beside: Shadow | None,
 ) -> Callable[[Upstream], World]:
     """What exchanges with an upstream are performed with: all but the upstream is the same for everyone."""

@@ -104,7 +104,7 @@ class Process:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 with trio.move_on_after(_GRACE_S):
                     await self._known.wait()
-                raise again(self.board.dead or UpstreamFault("its program has ended", kind="closed")) from None
+                raise self._gone_away() from None
             return
         fault = UpstreamFault("its program does not read what it is sent", kind="timeout")
         self.board.end(fault)
@@ -159,6 +159,9 @@ class Process:
         await trio.sleep(_GRACE_S)
         self._end(process)
         self._living.cancel()
+
+    def _gone_away(self) -> UpstreamFault:
+        return again(self.board.dead or UpstreamFault("its program has ended", kind="closed"))
 
     def _end(self, process: trio.Process) -> None:
         """The program is done. What it wrote to stderr may say why, and may say anything, so it is only counted."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import orjson
 import trio
@@ -38,36 +38,13 @@ from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.inbound import Inbound, read_body
+from gateway.web.parts import Asked, Early, leave, until_done
 from gateway.web.visit import SESSION_HEADER, Visit
 from gateway.web.within import Within
 
 _REWRITTEN = frozenset({b"content-length", b"mcp-name", SESSION_HEADER})
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Asked:
-    """One upstream's part of the work."""
-
-    member: str
-    exchange: ExchangeId
-    within: Within
-    fault: GatewayError | None = None
-
-    def part(self, message: Message) -> Part:
-        """What came of it."""
-        if self.within.answer is not None:
-            return Part(self.member, self.within.answer)
-        match self.fault:
-            case ClientFault(code=code, detail=detail, data=data) if isinstance(message, Request):
-                return Part(self.member, Failure(message.id, code, detail, data))
-            case SessionEnded():
-                return Part(self.member, why="session_ended")
-            case None:
-                return Part(self.member, why="no_answer" if self.within.done.is_set() else "timeout")
-            case _:
-                return Part(self.member, why="failed")
 
 
 @dataclass(slots=True)
@@ -125,9 +102,9 @@ class Gathering:
             if heard:
                 await client.open_stream()
                 opened.set()
-                await _until_done(asked, client)
+                await until_done(asked, client)
             else:
-                _leave(asked)
+                leave(asked)
             nursery.cancel_scope.cancel()
         opened.set()
         await client.finish(Reply.nothing() if heard else Reply(b"", 405))
@@ -208,7 +185,10 @@ class Gathering:
         if message.method not in aggregate.EVERYBODY:
             return await self._recorded(message, era, session, [], Reply.of(_own(message), era))
         said: list[bytes] = []
-        early = _Early(self, message, era, session, client) if message.method == mcp.LISTEN else None
+        early: Early | None = None
+        if message.method == mcp.LISTEN:
+            record = partial(self._record, era, session)
+            early = Early(message, client, self.door.wait_s, record)
 
         async def keep(messages: Sequence[bytes]) -> None:
             said.extend(messages)
@@ -223,7 +203,7 @@ class Gathering:
         if early is not None:
             await early.stand(asked)
         else:
-            await _until_done(asked, client, self.door.wait_s)
+            await until_done(asked, client, self.door.wait_s)
         parts = [each.part(message) for each in asked]
         faults = [each.fault for each in asked]
         if faults and all(isinstance(fault, ClientFault) for fault in faults) and faults[0] is not None:
@@ -241,7 +221,7 @@ class Gathering:
             await client.relay(said)
         return await self._recorded(message, era, session, asked, Reply.of(answer, era))
 
-    async def record(self, message: Message, era: Era, session: SessionId, asked: list[_Asked], data: bytes) -> None:
+    async def _record(self, era: Era, session: SessionId, message: Message, asked: list[Asked], data: bytes) -> None:
         """What leaves here, which no single exchange has on record."""
         with trio.CancelScope(shield=True):
             await self.door.evidence.append(
@@ -258,9 +238,9 @@ class Gathering:
             )
 
     async def _recorded(
-        self, message: Message, era: Era, session: SessionId, asked: list[_Asked], reply: Reply
+        self, message: Message, era: Era, session: SessionId, asked: list[Asked], reply: Reply
     ) -> Reply:
-        await self.record(message, era, session, asked, reply.data)
+        await self._record(era, session, message, asked, reply.data)
         return reply
 
     def _ask(
@@ -271,10 +251,10 @@ class Gathering:
         relay: Callable[[Sequence[bytes]], Awaitable[None]],
         *,
         method: str = "GET",
-    ) -> _Asked:
+    ) -> Asked:
         """Begin one upstream's part. It comes to its end, on record, whether or not anybody waits for it."""
         within = Within(jsonrpc.format(message) if message is not None else b"", relay)
-        asked = _Asked(member, self.desk.new_exchange(), within)
+        asked = Asked(member, self.desk.new_exchange(), within)
         desk = replace(self.desk, new_exchange=lambda: asked.exchange)
 
         async def run() -> None:
@@ -353,7 +333,7 @@ class Gathering:
         return {"actor": self.actor, "upstream": upstream, "era": era.value, "version": version}
 
     def _greeting(
-        self, message: Request, version: str, session: SessionId, asked: list[_Asked], answer: Success
+        self, message: Request, version: str, session: SessionId, asked: list[Asked], answer: Success
     ) -> Headers:
         """The session id: it holds a ticket for each upstream that has taken the client's greeting."""
         members: dict[str, Ticket] = {}
@@ -389,66 +369,12 @@ class Gathering:
         return f"{message.method} at {self.door.ref.name} by {self.actor}"
 
 
-@dataclass(slots=True)
-class _Early:
-    """A subscription with several upstreams: what they tell follows what they agreed to, which is said once."""
-
-    gathering: Gathering
-    message: Request
-    era: Era
-    session: SessionId
-    client: HttpClient
-    _agreed: list[Notification] = field(default_factory=list)
-    _open: trio.Event = field(default_factory=trio.Event)
-
-    async def relay(self, messages: Sequence[bytes]) -> None:
-        """See `Within`."""
-        rest: list[bytes] = []
-        for data in messages:
-            message = jsonrpc.parse_upstream(data)
-            if isinstance(message, Notification) and message.method == aggregate.ACKNOWLEDGED:
-                self._agreed.append(message)
-            else:
-                rest.append(data)
-        if rest:
-            await self._open.wait()
-            await self.client.relay(rest)
-
-    async def stand(self, asked: list[_Asked]) -> None:
-        """Until the last of them ends, or the client does."""
-        with trio.move_on_after(self.gathering.door.wait_s):
-            for each in asked:
-                await each.within.spoken.wait()
-        if self._agreed:
-            silent = [each.part(self.message) for each in asked if each.within.done.is_set()]
-            told = merging.acknowledgement(self._agreed, merging.missing(silent))
-            data = jsonrpc.format(told)
-            await self.gathering.record(told, self.era, self.session, asked, data)
-            await self.client.relay([data])
-        self._open.set()
-        await _until_done(asked, self.client)
-
-
 @asynccontextmanager
 async def _attending(client: HttpClient, receive: Receive) -> AsyncIterator[trio.Nursery]:
     """Notice while the block runs that the client hangs up."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.watch, receive)
         yield nursery
-
-
-async def _until_done(asked: list[_Asked], client: HttpClient, wait_s: float = math.inf) -> None:
-    """Until all have answered, the time is up or the client is gone; those that have not are left."""
-    with client.interruptible(), trio.move_on_after(wait_s):
-        for each in asked:
-            await each.within.done.wait()
-    _leave(asked)
-
-
-def _leave(asked: list[_Asked]) -> None:
-    for each in asked:
-        if not each.within.done.is_set():
-            each.within.leave()
 
 
 async def _nobody(_: Sequence[bytes]) -> None:

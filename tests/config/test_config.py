@@ -502,7 +502,7 @@ def known_keys(faults) -> set[tuple[str, str]]:
     """Every section and key that the configuration has, by what it says to a word that nothing resembles."""
     odd = "q" * 30
     text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
-    text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[[upstream]]\n{odd}=1\n"
+    text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
     found = set()
     for _, told in faults(text):
         match = re.fullmatch(rf"([\w.]+)(?:\[1\])?\.{odd}: .* known here: (.*)\.", told)
