@@ -33,6 +33,7 @@ from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
 from gateway.process import now
 from gateway.store import keys as keystore
+from gateway.store import tools
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
 from gateway.store.mail import Mail
@@ -100,6 +101,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             public_url=config.gateway.public_url,
             key=keys.session_seal,
             now=now,
+            changed=partial(log.read, tools.changed),
         )
         app = App(
             endpoint,

@@ -77,7 +77,9 @@ def _add_server(command: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     query = "" if arguments.state == "all" else f"?state={arguments.state}"
-    found = cast(list[Document], _ask(arguments, "GET", query)["approvals"])
+    answer = _ask(arguments, "GET", query)
+    found = cast(list[Document], answer["approvals"])
+    changed = cast(list[Document], answer.get("changed_tools", []))
     if arguments.format == "json":
         _write_json(found)
         return 0
@@ -94,6 +96,9 @@ def _list(arguments: argparse.Namespace) -> int:
             _time(each["expires"])[5:-3] if each["state"] in _LIVE else "",
         )
     Console().print(table if found else Text("Nothing waits that is yours to see."))
+    for each in changed:
+        name = f"{_text(each['upstream'])} {_text(each['tool'])}"
+        Console().print(Text(f"A tool changed and is hidden until it is accepted: phigate tools show {name}", "yellow"))
     return 0
 
 

@@ -7,10 +7,7 @@ can see, are shown as a mark.
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import sys
-from collections.abc import Sequence
 
 import trio
 from rich.console import Console
@@ -19,7 +16,6 @@ from rich.text import Text
 
 from gateway.cli import operator, places
 from gateway.core.errors import EvidenceFault
-from gateway.core.types import Document
 from gateway.store import keys as keystore
 from gateway.store import sqlite, tools
 from gateway.store.keys import Keys
@@ -100,11 +96,11 @@ def _show(arguments: argparse.Namespace) -> int:
     console.print(Text.assemble((places.plain(each.newest.name), "bold cyan"), f" of {places.plain(each.upstream)}"))
     console.print(Text(f"accepted {each.accepted}  {each.since[:19]}Z", "dim"))
     if not each.newest.changed:
-        for line in _lines(each.newest.definition):
+        for line in tools.lines(each.newest.definition, places.plain):
             console.print(Text(line))
         return 0
     console.print(Text(f"newest   {each.newest.pin}  {each.seen[:19]}Z\n", "bold yellow"))
-    for line in _difference(each):
+    for line in tools.difference(each, places.plain):
         console.print(Text(line, {"+": "green", "-": "red", "@": "dim"}.get(line[0], "")))
     command = f"phigate tools accept {each.upstream} {each.newest.name} --pin {each.newest.pin[:_SHOWN]} --reason …"
     console.print(Text(f"\nIf this is what the tool should be: {places.plain(command)}", "dim"))
@@ -157,17 +153,6 @@ def _one(arguments: argparse.Namespace) -> Known:
     raise EvidenceFault(
         f"No tool {arguments.tool} of an upstream {arguments.upstream} is known. `phigate tools list` shows all."
     )
-
-
-def _difference(each: Known) -> Sequence[str]:
-    before, after = _lines(each.definition), _lines(each.newest.definition)
-    return list(difflib.unified_diff(before, after, "accepted", "newest", n=3, lineterm=""))
-
-
-def _lines(definition: Document) -> list[str]:
-    """A definition as lines: members in one order, long texts at their own line ends."""
-    text = json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=False)
-    return [line for each in text.split("\n") for line in places.plain(each.replace("\\n", "\\n\n    ")).split("\n")]
 
 
 def _document(each: Known, *, whole: bool) -> dict[str, object]:

@@ -8,6 +8,7 @@ on the same file; whoever holds the write lock reads the head and extends it, so
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -32,6 +33,8 @@ from gateway.store.writer import Connect, Job, Writer
 __all__ = ["EvidenceLog", "Transaction"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("phigate.tools")
 
 STALL_S = 10.0
 """A group that takes longer than this makes the log not ready: the disk hangs."""
@@ -186,6 +189,9 @@ class EvidenceLog:
             written = await self.transact(lambda transaction: tools.write(transaction, upstream, unknown))
             for tool in written:
                 self._tools.put(upstream, tool)
+            changed = [tool for tool in written if tool.changed]
+            if changed:  # Names are not for the log: the upstream chose them.
+                logger.warning("upstream %s changed %d of its tools: `phigate tools list`", upstream, len(changed))
             again = {tool.name for tool in written}
             told = [tool for tool in told if tool.name not in again] + [tool for tool in written if tool.changed]
         return frozenset(tool.name for tool in told)

@@ -6,9 +6,11 @@ whatever came between, until a person accepts it: a tool that turns into another
 
 from __future__ import annotations
 
+import difflib
+import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import cast
@@ -107,6 +109,23 @@ def known(connection: sqlite3.Connection, upstream: str | None = None) -> list[K
     query = f"""SELECT {_COLUMNS} FROM tool LEFT JOIN tool_pin USING (upstream, name)
         WHERE ?1 IS NULL OR upstream = ?1 ORDER BY upstream, name"""
     return [_known(row) for row in connection.execute(query, (upstream,)).fetchall()]
+
+
+def changed(connection: sqlite3.Connection) -> list[Known]:
+    """The tools that are not defined as they were accepted: they wait for a person to look."""
+    return [each for each in known(connection) if each.newest.changed]
+
+
+def difference(known: Known, plain: Callable[[str], str]) -> list[str]:
+    """What changed of a tool, as a unified diff; `plain` makes a text from outside fit to be shown."""
+    before, after = lines(known.definition, plain), lines(known.newest.definition, plain)
+    return list(difflib.unified_diff(before, after, "accepted", "newest", n=3, lineterm=""))
+
+
+def lines(definition: Document, plain: Callable[[str], str]) -> list[str]:
+    """A definition as lines: members in one order, long texts at their own line ends."""
+    text = json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=False)
+    return [line for each in text.split("\n") for line in plain(each.replace("\\n", "\\n\n    ")).split("\n")]
 
 
 def accept(transaction: Transaction, known: Known, by: str, bodies: Mapping[str, bytes]) -> bool:

@@ -83,8 +83,9 @@ class _Pages:
         who, cookie = await self._signed_in()
         everything = request.args.get("state") == "all"
         found = await self.counter.listed(who, None if everything else State.PENDING)
+        changed = [approval_views.changed_tool(each) for each in await self.counter.changed_tools(who)]
         rows = [(each, self._row(each)) for each in found]
-        return await self._page("inbox.html", 200, who, cookie, rows=rows, everything=everything)
+        return await self._page("inbox.html", 200, who, cookie, rows=rows, everything=everything, changed=changed)
 
     async def one(self, name: str) -> Answer:
         """One approval: exactly what will run, who asks, why, and the forms to grant or refuse it."""

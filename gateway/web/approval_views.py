@@ -17,6 +17,7 @@ from gateway.core.policy import approval as rules
 from gateway.core.policy.approval import Approval, State, Verdict
 from gateway.core.policy.approval_bodies import format_time, reasons_document
 from gateway.core.types import Document, Json, Principal
+from gateway.store.tools import Known, difference
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _WHY = {
@@ -155,3 +156,15 @@ def _person(principal: Principal) -> Document:
 def _pin(approval: Approval) -> Json:
     tool = approval.ask.input.get("tool")
     return tool.get("pin") if isinstance(tool, dict) else None
+
+
+def changed_tool(known: Known) -> Document:
+    """A tool that is not defined as it was accepted: it is hidden until somebody accepts what it has become."""
+    return {
+        "upstream": known.upstream,
+        "tool": known.newest.name,
+        "pin": known.newest.pin,
+        "seen": known.seen,
+        "accepted": {"pin": known.accepted, "since": known.since},
+        "difference": [*difference(known, str)],
+    }

@@ -1,6 +1,7 @@
 """Approvals over HTTP: a JSON API for programs, and pages for people (`approval_pages.py`), behind one blueprint.
 
-    GET  /api/approvals?state=          those that the caller may see, newest first, without their arguments
+    GET  /api/approvals?state=          those that the caller may see, newest first, without their arguments;
+                                        and the tools that changed, for those who may accept that
     GET  /api/approvals/<id>            one, with exactly what will run for those who may review it
     POST /api/approvals/<id>/grant      {"reason": "…"}; likewise refuse and cancel
 
@@ -52,7 +53,9 @@ def _api(counter: Counter) -> Blueprint:
     async def listed() -> Response:
         who = await counter.who(request.headers.get("Authorization"))
         found = await counter.listed(who, _state(request.args.get("state", "")))
-        return _answer(200, {"approvals": [approval_views.summary(each, counter.url(each.id)) for each in found]})
+        shown: list[Json] = [approval_views.summary(each, counter.url(each.id)) for each in found]
+        changed: list[Json] = [approval_views.changed_tool(each) for each in await counter.changed_tools(who)]
+        return _answer(200, {"approvals": shown, "changed_tools": changed})
 
     @routes.get("/<name>")
     async def one(name: str) -> Response:

@@ -5,7 +5,7 @@ The API and the pages are two faces of this; neither decides anything of its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -21,6 +21,7 @@ from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.policy.input import principal_document
 from gateway.core.types import ApprovalId, Document, Principal
 from gateway.store.approvals import Approvals
+from gateway.store.tools import Known
 
 REASON_LIMIT = 2_000
 """Characters of a reviewer's reason: a paragraph, not a file."""
@@ -62,6 +63,8 @@ class Counter:
     key: bytes = field(repr=False)
     """Seals the login cookie, 32 bytes."""
     now: Callable[[], datetime]
+    changed: Callable[[], Awaitable[list[Known]]]
+    """The tools that are not defined as they were accepted."""
 
     @property
     def resource(self) -> str:
@@ -88,6 +91,17 @@ class Counter:
             if self._may_see(who, each) is not None:
                 seen.append(each)
         return seen
+
+    async def changed_tools(self, who: Principal) -> list[Known]:
+        """The tools that wait for somebody to accept their new definition, for those who may. Raises EvidenceFault."""
+        document: Document = {
+            "phase": "access",
+            "principal": principal_document(who),
+            "access": {"kind": "tools", "purpose": "to look at what changed"},
+        }
+        if self.decide(Entrypoint.ACCESS, document).decision.effect is not Effect.ALLOW:
+            return []
+        return await self.changed()
 
     async def seen(self, who: Principal, name: ApprovalId) -> Approval | None:
         """The approval, if policy lets this principal see it: one they may not see is one that is not there."""

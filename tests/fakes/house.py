@@ -55,7 +55,7 @@ class Policy:
             decision = Decision(Effect.ALLOW, counts=True) if reviewer else refused
         elif entrypoint is Entrypoint.ACCESS:
             who = document["principal"]
-            own = document["approval"]["requester"]["sub"] == who["sub"]
+            own = "approval" in document and document["approval"]["requester"]["sub"] == who["sub"]
             allowed = own or {"privacy", "auditors"} & set(who["groups"])
             decision = Decision(Effect.ALLOW if allowed else Effect.DENY)
         return Decided(decision, json.dumps({"input": document}).encode(), Digest("b" * 64))

@@ -6,11 +6,13 @@ import base64
 import json
 from collections import Counter as Count
 from dataclasses import dataclass, field
+from functools import partial
 
 from quart_trio import QuartTrio
 
 from gateway.core.errors import IdentityUnavailable, Unauthenticated
 from gateway.core.types import Principal
+from gateway.store import tools
 from gateway.web import approvals
 from gateway.web.counter import Counter
 from tests.fakes.house import ALICE, BOB, CAROL, DAVE, EVE, House
@@ -57,7 +59,14 @@ class Provider:
 def site(house: House, provider: Provider, *, url: str = URL) -> QuartTrio:
     """The application that serves the API and the pages of `house`."""
     counter = Counter(
-        house.approvals, house.policy.decide, provider.identify, provider.note, url, b"k" * 32, house.clock
+        house.approvals,
+        house.policy.decide,
+        provider.identify,
+        provider.note,
+        url,
+        b"k" * 32,
+        house.clock,
+        partial(house.log.read, tools.changed),
     )
     app = QuartTrio(__name__, static_folder=None)
     app.register_blueprint(approvals.blueprint(counter))

@@ -35,7 +35,7 @@ async def counter(tmp_path, pdp):
             return pdp.decide(entrypoint, document, at="2026-11-22T12:00:00.000000Z")
 
         approvals = Approvals(house.log, decide, url=str)
-        counter = Counter(approvals, decide, None, None, "https://gate.example", b"k" * 32, house.clock)
+        counter = Counter(approvals, decide, None, None, "https://gate.example", b"k" * 32, house.clock, None)
         held = await approvals.request(asked(await house.call(), TERMS))
         yield counter, await approvals.get(held.approval)
 
