@@ -95,7 +95,7 @@ async def test_what_somebody_may_not_see_is_not_there(api, held):
 
     assert {status for status, _ in asked} == {404}
     assert len({json.dumps(shown) for _, shown in asked}) == 1
-    assert await api("GET", who="eve") == (200, {"approvals": []})
+    assert await api("GET", who="eve") == (200, {"approvals": [], "changed_tools": []})
 
 
 async def test_an_unlisted_tools_name_stays_out_of_listings(api, house):
