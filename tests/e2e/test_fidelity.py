@@ -47,6 +47,7 @@ def served(tmp_path_factory, people, plain):
     upstream = Upstream("plain", {"url": plain, "labels": {"phi": False}})
     change = lambda policies: harness.change_settings(policies, opened)  # noqa: E731
     with harness.running(tmp_path_factory.mktemp("plain"), people, [upstream], policy=change) as gateway:
+        through(gateway, modern=True).result("tools/list")  # A tool that nobody has listed is taken to write.
         yield gateway
 
 
