@@ -106,6 +106,7 @@ def await_grant(call: Call, decided: Decided) -> Script[Resolution | Ending]:
         return Ending(Status.REFUSED, reply, decided=(again,), approval=found.approval)
     if not (yield from spend(found.approval, records.spent(call, found.approval, again))):
         return Ending(Status.REFUSED, replies.spent(call, found), approval=found.approval)
+    # On record like any other; but the result is judged by what reviewers granted, and no emergency overrides more.
     yield from break_glass(call, again)
     return found
 

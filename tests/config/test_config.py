@@ -459,7 +459,8 @@ odd_values = st.recursive(
 known = st.sampled_from(
     [
         *"listen public_url workers allowed_hosts store keys origin bundle reload_s url audience algorithms".split(),
-        *"groups_claim name command args env cwd headers_env headers_file labels era sql sql_dialect allow_http".split(),
+        *"groups_claim name command args env cwd headers_env headers_file labels era".split(),
+        *"sql sql_dialect allow_http".split(),
         *("x", '""', "'a b'", "a.b"),
     ]
 )
