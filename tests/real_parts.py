@@ -26,6 +26,7 @@ _NPM_SETS = {
     "mcp-inspector": "clients",
     "mcp-server-everything": "servers",
     "mcp-server-filesystem": "servers",
+    "mcp-server-postgres": "servers",
 }
 """npm command -> the directory of `tests/node` that locks it."""
 
