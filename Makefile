@@ -11,7 +11,7 @@ DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
 DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports policy bench conformance soak fuzz bundle docs locks clean
+.PHONY: help demo test check format lint types imports policy bench conformance interop soak fuzz bundle docs locks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench: $(DEV) ## requests per second and latency beside the peers, and where the
 
 conformance: $(DEV) ## the official MCP suite, directly and through the gateway, side by side
 	@$(BIN)/python -m tests.conformance
+
+interop: $(DEV) ## real clients at real servers through the gateway, written into docs/interop.md
+	@$(BIN)/python -m tests.interop
 
 soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -11,6 +11,7 @@ import trio
 from tests import real_parts
 from tests.e2e import harness, issuer, sdk_server
 from tests.e2e.harness import Upstream
+from tests.interop.upstreams import everything_over_http
 
 CONFIDENTIAL = "078-05-1121"
 """A synthetic social security number in a file that an upstream serves."""
@@ -68,11 +69,8 @@ def everything_upstream():
 @pytest.fixture(scope="session")
 def everything_http_upstream():
     """npm's server-everything over Streamable HTTP."""
-    port = harness.free_port()
-    command = [str(real_parts.node()), str(real_parts.npm_tool("mcp-server-everything")), "streamableHttp"]
-    with harness.child(*command, env=real_parts.environment() | {"PORT": str(port)}) as process:
-        harness.wait_for_port(process, port)
-        yield Upstream("everything-http", {"url": f"http://127.0.0.1:{port}/mcp"})
+    with everything_over_http() as url:
+        yield Upstream("everything-http", {"url": url})
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ class Cell:
 
 @contextmanager
 def gateway(place: Path) -> Iterator[tuple[Gateway, tuple[Real, ...]]]:
-    """A gateway in front of all upstreams. Evidence is verified and every decision made again when the block is left."""
+    """A gateway in front of all upstreams. After the block, evidence is verified and every decision made again."""
     state, files = place / "gateway", place / "served"
     state.mkdir()
     files.mkdir()
@@ -54,7 +54,9 @@ def gateway(place: Path) -> Iterator[tuple[Gateway, tuple[Real, ...]]]:
             yield running, real
 
 
-def run(running: Gateway, pairs: Iterable[tuple[Kind, Real]], told: Callable[[Cell], None] = lambda cell: None) -> list[Cell]:
+def run(
+    running: Gateway, pairs: Iterable[tuple[Kind, Real]], told: Callable[[Cell], None] = lambda cell: None
+) -> list[Cell]:
     """The cells of the pairs. `told` hears of each as it is done."""
     cells = []
     for number, (client, real) in enumerate(pairs, 1):
@@ -102,7 +104,7 @@ def _calls(real: Real) -> dict[str, Call | None]:
 
 
 def _steps(client: Kind, real: Real) -> Iterator[Step]:
-    """What the client is told to do. Each step but `connect`, and `masked`, which is seen in what `allowed` returned."""
+    """What the client is told to do: each step but `connect`, and but `masked`, which is seen in what `allowed` got."""
     asked = set(_asked(client, real))
     yield {"step": "list"}
     for step, call in _calls(real).items():
