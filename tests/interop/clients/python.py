@@ -28,6 +28,8 @@ def answers(types: Any) -> dict[str, Callable[..., Any]]:
     """The callbacks with which a client declares that it can be asked; both versions of the SDK know them."""
 
     async def elicited(context: Any, params: Any) -> Any:
+        if params.mode == "url":
+            return types.ElicitResult(action="accept")  # "I have opened the page", where somebody else will decide.
         form = params.model_dump(by_alias=True)["requestedSchema"]
         return types.ElicitResult(action="accept", content=filled(form))
 
