@@ -84,6 +84,8 @@ async def perform(client: Any, step: dict[str, Any]) -> None:
         document = result.model_dump(by_alias=True, mode="json", exclude_none=True)
         say(step=step["step"], result=document, progress=len(heard))
     except Exception as error:  # Whatever the client makes of it is what is told.
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         say(step=step["step"], error=f"{type(error).__name__}: {error}")
 
 
