@@ -50,8 +50,15 @@ def gateway(place: Path) -> Iterator[tuple[Gateway, tuple[Real, ...]]]:
         behind = [each.upstream for each in real]
         with harness.running(state, tokens, behind, policy=upstreams.policy) as running:
             running.phi |= {each.phi for each in real if each.phi is not None}
-            trio.run(harness.list_tools, running, "analyst", *(each.name for each in real))
+            trio.run(_list_all, running, real)
             yield running, real
+
+
+async def _list_all(running: Gateway, real: tuple[Real, ...]) -> None:
+    """Have the gateway see all tools; at the same time, as finding out an era means waiting for programs to end."""
+    async with trio.open_nursery() as nursery:
+        for each in real:
+            nursery.start_soon(harness.list_tools, running, "analyst", each.name)
 
 
 def run(
