@@ -46,7 +46,7 @@ class Shape:
 
 SHAPES = (
     Shape("one stream, an event at a time", 1, 1.0, 5),
-    Shape("64 streams, an event at a time", 64, 100.0, 1),
+    Shape("64 streams, an event at a time", 64, 20.0, 1),
     Shape("16 streams, all events at once", 16, 0.0, 5),
 )
 
