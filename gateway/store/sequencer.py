@@ -53,8 +53,7 @@ class EvidenceLog:
         self._tools = tools.Remembered()
         self._closed = False
         self._gathered: list[Job] = []
-        """Appends of this turn of the event loop."""
-        self._token = trio.lowlevel.current_trio_token()
+        """Appends of this turn of the event loop; whoever brought the first sees to them all."""
 
     @classmethod
     @asynccontextmanager
@@ -213,26 +212,29 @@ class EvidenceLog:
             if job.record is not None and job.record.exchange is not None:
                 self._writer.orphans.add(job.record.exchange)
             raise EvidenceFault(fault)
-        job.task = trio.lowlevel.current_task()
         if job.record is None:
-            self._writer.queue.put(job)
-        else:
-            if not self._gathered:
-                self._token.run_sync_soon(self._write)
+            await self._wait(job, [job])
+        elif self._gathered:
             self._gathered += (*before, job)
-        await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
+            await self._wait(job, [])
+        else:
+            self._gathered += (*before, job)
+            await trio.lowlevel.cancel_shielded_checkpoint()  # What others append in this turn goes along.
+            jobs, self._gathered = self._gathered, []
+            if self._writer.now(jobs):
+                _wake(jobs)
+            else:
+                await self._wait(job, jobs)
         if job.error is not None:
             raise job.error
         return job.result
 
-    def _write(self) -> None:
-        """See to what has gathered: at once if the writer can, else the thread will."""
-        jobs, self._gathered = self._gathered, []
-        if self._writer.now(jobs):
-            _wake(jobs)
-        else:
-            for job in jobs:
-                self._writer.queue.put(job)
+    async def _wait(self, job: Job, jobs: list[Job]) -> None:
+        """Leave `jobs` to the thread, and wait until `job` is done."""
+        job.task = trio.lowlevel.current_task()
+        for each in jobs:
+            self._writer.queue.put(each)
+        await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
 
     async def _leave(self) -> None:
         """The last group: end what is still open, sign, and take this writer off the list."""
