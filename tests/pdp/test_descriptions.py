@@ -12,7 +12,7 @@ from gateway.core.protocol.jsonrpc import Request, Success
 from gateway.core.types import Era, SessionId
 from gateway.pdp import loader
 from gateway.pdp.engine import Pdp
-from gateway.upstream import opened
+from gateway.upstream import wire
 from gateway.upstream.base import Deadlines, Link, StdioSettings
 from tests import real_parts
 from tests.upstream.wires import ask
@@ -98,7 +98,7 @@ async def test_the_everything_server_is_described_to_the_byte(pdp, tmp_path):
     command = (str(await trio.to_thread.run_sync(real_parts.npm_tool, "mcp-server-everything")),)
     settings = StdioSettings("npm", command, tmp_path, real_parts.environment(), deadlines=Deadlines(connect_s=20))
     link = Link(SessionId("s"), Era.LEGACY, "2025-11-25", greeting=GREETING)
-    async with opened(settings) as upstream:
+    async with wire(settings) as upstream:
         with trio.fail_after(60):
             for method, params in {"initialize": GREETING, "tools/list": {}, "prompts/list": {}}.items():
                 heard = (await ask(upstream, Request(1, method, params), link))[-1]
