@@ -130,10 +130,10 @@ class Gateway:
         assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def phigate_fails(self, *arguments: str) -> str:
-        """Run a `phigate` command that cannot be done (exit code 2); what it said."""
+    def phigate_fails(self, *arguments: str, code: int = 2) -> str:
+        """Run a `phigate` command that cannot be done (exit code 2), or whose answer is no (1); what it said."""
         done = self._run(arguments)
-        assert done.returncode == 2, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stderr
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
