@@ -139,6 +139,7 @@ async def test_an_upstream_asks_the_client_through_the_aggregate(gateway, mode, 
 
     with trio.fail_after(GIVE_UP_S):
         async with harness.client(gateway, "all", "analyst", mode=mode, elicitation_callback=elicited) as client:
+            await client.list_tools()  # A tool that nobody has listed counts as one that writes.
             answer = await client.call_tool(tool, {})
 
     assert answer.content[0].text == "accept: icu"

@@ -25,8 +25,8 @@ identifying := [{"select": {"class": class}, "operator": operator} |
 	operator := of_class(class)
 ]
 
-# Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock. Only the year:
-# an answer that stays the same from call to call is read once.
+# Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock. Only the
+# year: an answer that stays the same from call to call is read once.
 base := array.concat(
 	[{
 		"select": {"class": "BIRTH_DATE"},
