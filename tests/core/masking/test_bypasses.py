@@ -69,7 +69,7 @@ ENCODED: list[tuple[str, str]] = [
     ("21 base64", base64.b64encode(f"the ssn {SSN}".encode()).decode()),
     ("22 base64url without padding", base64.urlsafe_b64encode(f"??>> ssn {SSN}".encode()).decode().rstrip("=")),
     ("23 hex", f"the ssn {SSN}".encode().hex()),
-    ("24 gzip in base64", base64.b64encode(gzip.compress(f"the ssn {SSN}".encode())).decode()),
+    ("24 gzip in base64", base64.b64encode(gzip.compress(f"the ssn {SSN}".encode(), mtime=0)).decode()),
     ("26 data: URI", "data:text/plain;base64," + base64.b64encode(f"the ssn {SSN}".encode()).decode()),
     ("27 UTF-16 in base64", base64.b64encode(f"the ssn {SSN}".encode("utf-16-le")).decode()),
     ("39 a space between all characters", " ".join(SSN)),

@@ -144,7 +144,9 @@ def test_more_files_than_a_bundle_may_have_are_refused():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no", gzip.compress(b"no tar" * 200), bundle.build(FILES)[:-9], bundle.build(FILES) + b"x"]
+    "data",
+    [b"", b"no", gzip.compress(b"no tar" * 200), bundle.build(FILES)[:-9], bundle.build(FILES) + b"x"],
+    ids=["nothing", "no gzip", "no tar", "cut short", "more after it"],
 )
 def test_what_is_no_bundle_or_cut_short_is_refused(data):
     assert refusal(data)
