@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -145,6 +146,7 @@ def _askers(bundle: Bundle, case: Case) -> dict[str, Callable[[], object]]:
     text, asked = case.text, case.text.decode()
     rule = "data." + case.entrypoint.value.replace("/", ".")
     path = rule.removeprefix("data.").encode()
+    times = (f"2026-01-05T12:{n // 60 % 60:02d}:{n % 60:02d}.{n % 1_000_000:06d}Z" for n in count())
 
     def regorus() -> str:
         bare.set_input_json(asked)
@@ -154,7 +156,8 @@ def _askers(bundle: Bundle, case: Case) -> dict[str, Callable[[], object]]:
     if ours != theirs:
         raise RuntimeError(f"{case.name}: OPA answers {theirs}, regorus {ours}.")
     return {
-        "decide": lambda: pdp.decide(case.entrypoint, case.document, at=AT),
+        # Another time for each: a question asked again at the same moment is recalled and not decided.
+        "decide": lambda: pdp.decide(case.entrypoint, case.document, at=next(times)),
         "regorus": regorus,
         "OPA": lambda: opa.ask(path, text),
     }
