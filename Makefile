@@ -62,8 +62,9 @@ docs: $(DEV) ## write anew what the documents quote: the commands' help, the sch
 	@$(BIN)/python -m tests.test_docs
 
 locks: ## resolve the locks anew (needs uv)
-	uv pip compile pyproject.toml --extra demo --group dev -o locks/dev.lock $(UVFLAGS)
+	uv pip compile pyproject.toml --all-extras --group dev -o locks/dev.lock $(UVFLAGS)
 	uv pip compile pyproject.toml --extra demo --group build -c locks/dev.lock -o locks/demo.lock $(UVFLAGS)
+	uv pip compile pyproject.toml $(addprefix --extra ,postgresql saml telemetry) --group build -c locks/dev.lock -o locks/serve.lock $(UVFLAGS)
 UVFLAGS := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make locks"
 
