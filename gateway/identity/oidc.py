@@ -40,7 +40,7 @@ async def fetch(http: httpx2.AsyncClient, issuer: IssuerConfig) -> tuple[bytes, 
     """
     try:
         with trio.fail_after(issuer.timeout_s, shield=True):
-            metadata = await _discover(http, issuer)
+            metadata = await discover(http, issuer)
             data = await _get(http, issuer, _jwks_uri(issuer, metadata))
     except trio.TooSlowError:
         raise _unavailable(issuer, f"did not answer within {issuer.timeout_s:g} s") from None
@@ -56,7 +56,7 @@ async def fetch(http: httpx2.AsyncClient, issuer: IssuerConfig) -> tuple[bytes, 
         raise _unavailable(issuer, "published what is not a JWK set") from None
 
 
-async def _discover(http: httpx2.AsyncClient, issuer: IssuerConfig) -> Document:
+async def discover(http: httpx2.AsyncClient, issuer: IssuerConfig) -> Document:
     """The issuer's metadata: OpenID Connect Discovery §4, else RFC 8414 §3.1, which puts the well-known part first."""
     parts = urlsplit(issuer.url)
     path = parts.path.rstrip("/")

@@ -87,7 +87,7 @@ def read(authorization: str) -> Token:
 
 def verify(token: Token, key: Key, issuer: IssuerConfig, *, resource: str, now: float) -> Verified:
     """Check everything about a token of `issuer` that is sent to `resource` at `now` (seconds since 1970)."""
-    _check_signature(token, key, issuer)
+    check_signature(token, key, issuer)
     if token.issuer != issuer.url:
         raise refused(Reason.UNKNOWN_ISSUER)
     claims = token.claims
@@ -96,11 +96,16 @@ def verify(token: Token, key: Key, issuer: IssuerConfig, *, resource: str, now: 
     audiences = audience if isinstance(audience, list) else [audience]
     if (issuer.audience or resource) not in audiences:
         raise refused(Reason.WRONG_AUDIENCE)
-    until = _check_times(claims, skew=issuer.clock_skew_s, now=now)
+    until = check_times(claims, skew=issuer.clock_skew_s, now=now)
+    return Verified(principal(claims, issuer), until)
+
+
+def principal(claims: Document, issuer: IssuerConfig) -> Principal:
+    """Who the claims are about. They must have been checked: this believes them."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise refused(Reason.NO_SUBJECT)
-    principal = Principal(
+    return Principal(
         issuer=issuer.url,
         subject=subject,
         groups=groups.extract(claims, issuer.groups_claim),
@@ -109,10 +114,10 @@ def verify(token: Token, key: Key, issuer: IssuerConfig, *, resource: str, now: 
         amr=groups.extract(claims, ("amr",)),
         chain=_chain(claims),
     )
-    return Verified(principal, until)
 
 
-def _check_signature(token: Token, key: Key, issuer: IssuerConfig) -> None:
+def check_signature(token: Token, key: Key, issuer: IssuerConfig) -> None:
+    """That this key of the issuer signed the token, with an algorithm that suits both."""
     # The algorithm must suit the issuer and the key, whatever the token says (RFC 8725 §3.1: algorithm confusion).
     if token.algorithm not in issuer.algorithms or token.algorithm not in key.algorithms:
         raise refused(Reason.ALG_REFUSED)
@@ -134,7 +139,7 @@ def _check_kind(token: Token) -> None:
         raise refused(Reason.PROOF_REQUIRED)  # RFC 9449 §6, RFC 8705 §3: to a thief a bound token is no bearer token.
 
 
-def _check_times(claims: Document, *, skew: float, now: float) -> float:
+def check_times(claims: Document, *, skew: float, now: float) -> float:
     """Check `exp`, `nbf` and `iat`; the moment from which the token is no longer accepted."""
     times = {name: claims[name] for name in ("exp", "nbf", "iat") if name in claims}
     for value in times.values():
