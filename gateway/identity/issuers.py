@@ -67,6 +67,10 @@ class Issuers:
         async with oidc.client() as http:
             yield cls(issuers, partial(oidc.fetch, http), now=now)
 
+    def provider(self, url: str) -> Provider:
+        """The issuer at `url`, which must be one of them."""
+        return self._providers[url]
+
     async def identify(self, authorization: str | None, *, resource: str, query: bytes = b"") -> Principal:
         """The principal of a request to `resource` with this `Authorization` header and raw query string.
 

@@ -99,19 +99,25 @@ async def _get(http: httpx2.AsyncClient, issuer: IssuerConfig, url: str) -> byte
     async with http.stream("GET", url, headers=headers) as response:
         if response.status_code != 200:
             return None
-        data = bytearray()
-        try:
-            async for chunk in response.aiter_raw():  # Raw: a compressed bomb stays as small as it was sent.
-                data += chunk
-                if len(data) > MAX_DOCUMENT_BYTES:
-                    # The next read then fails and unwinds the library's generators; leaving the loop would not.
-                    await response.aclose()
-        except httpx2.HTTPError:
-            if len(data) <= MAX_DOCUMENT_BYTES:
-                raise
-        if len(data) > MAX_DOCUMENT_BYTES:
+        data = await body(response)
+        if data is None:
             raise _unavailable(issuer, f"sent more than {MAX_DOCUMENT_BYTES} bytes")
-        return bytes(data)
+        return data
+
+
+async def body(response: httpx2.Response) -> bytes | None:
+    """The whole body of a streamed answer, None as soon as it is larger than any document of a provider."""
+    data = bytearray()
+    try:
+        async for chunk in response.aiter_raw():  # Raw: a compressed bomb stays as small as it was sent.
+            data += chunk
+            if len(data) > MAX_DOCUMENT_BYTES:
+                # The next read then fails and unwinds the library's generators; leaving the loop would not.
+                await response.aclose()
+    except httpx2.HTTPError:
+        if len(data) <= MAX_DOCUMENT_BYTES:
+            raise
+    return bytes(data) if len(data) <= MAX_DOCUMENT_BYTES else None
 
 
 def _unavailable(issuer: IssuerConfig, what: str) -> IdentityUnavailable:
