@@ -21,11 +21,11 @@ import trio
 from gateway.core.errors import IdentityUnavailable
 from gateway.core.types import Principal
 from gateway.identity import oidc, tokens
+from gateway.identity.jws import MAX_TOKEN_CHARACTERS, Jws
 from gateway.identity.keys import Key, KeySet
 from gateway.identity.provider import Fetch, Provider
 from gateway.identity.reasons import Reason, refused
 from gateway.identity.settings import IssuerConfig
-from gateway.identity.tokens import Token
 
 REMEMBERED_TOKENS = 10_000
 """About 1 KB each."""
@@ -80,7 +80,7 @@ class Issuers:
             raise refused(Reason.IN_URL)
         if authorization is None:
             raise refused(Reason.MISSING)
-        if len(authorization) > tokens.MAX_TOKEN_CHARACTERS:
+        if len(authorization) > MAX_TOKEN_CHARACTERS:
             raise refused(Reason.OVERSIZE)
         name = (sha256(authorization.encode("utf-8", "surrogatepass")).digest(), resource)
         known = self._remembered.get(name)
@@ -111,7 +111,7 @@ class Issuers:
                 nursery.start_soon(one, provider)
         return "; ".join(sorted(faults)) if len(faults) == len(self._providers) else None
 
-    async def _verify(self, token: Token, resource: str) -> _Remembered:
+    async def _verify(self, token: Jws, resource: str) -> _Remembered:
         provider = self._providers.get(token.issuer)
         if provider is None:
             raise refused(Reason.UNKNOWN_ISSUER)
@@ -122,7 +122,7 @@ class Issuers:
         return _Remembered(verified.principal, verified.until, provider, keys)
 
 
-async def _key(provider: Provider, token: Token) -> tuple[KeySet, Key]:
+async def _key(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
     """The key that must have signed the token, after another look at the provider when it is not known."""
     keys = await provider.keys()
     known, key = keys.find(token.kid, token.algorithm)
