@@ -14,7 +14,19 @@ from collections.abc import Sequence
 
 from gateway.core.errors import GatewayError
 
-NOUNS = ("demo", "init", "serve", "policy", "bundle", "approvals", "emergency", "tools", "sessions", "evidence")
+NOUNS = (
+    "demo",
+    "init",
+    "serve",
+    "doctor",
+    "policy",
+    "bundle",
+    "approvals",
+    "emergency",
+    "tools",
+    "sessions",
+    "evidence",
+)
 """Each names a module of `gateway.cli` with `add(commands)`, which registers its parser and sets `run` to a function
 from the parsed arguments to an exit code."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
 from gateway.store import sqlite
@@ -14,14 +16,15 @@ def check_log(transaction: Transaction, verifier: Verifier) -> None:
     Leaves before that checkpoint are not read again: `phigate evidence verify` does that.
     """
     try:
-        if _grown(transaction, verifier) != (transaction.size, transaction.frontier):
+        if grown(transaction.connection, verifier) != (transaction.size, transaction.frontier):
             raise ValueError("the leaves do not lead to the head that is stored")
     except ValueError as error:
         raise sqlite.altered(str(error)) from None
 
 
-def _grown(transaction: Transaction, verifier: Verifier) -> tuple[int, merkle.Frontier]:
-    execute = transaction.connection.execute
+def grown(connection: sqlite3.Connection, verifier: Verifier) -> tuple[int, merkle.Frontier]:
+    """The size and frontier that the newest checkpoint and the leaves since lead to. Raises ValueError."""
+    execute = connection.execute
     size, frontier = 0, merkle.frontier_of(())
     row = execute("SELECT size, note, frontier FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
     if row is not None:

@@ -1,0 +1,97 @@
+"""The machine: versions, open files, the port, and whether its clock runs evenly."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import resource
+import socket
+import sqlite3
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx2
+import trio
+
+from gateway.cli.doctor.finding import Finding, fail, ok, warn
+from gateway.config import Config
+from gateway.config.values import bracketed
+
+STEP_S = 0.5
+"""A clock that gains or loses as much while we look is being set, not kept."""
+
+
+async def versions() -> list[Finding]:
+    """What it runs on."""
+    found = f"Python {platform.python_version()}, trio {trio.__version__}, SQLite {sqlite3.sqlite_version}"
+    return [ok(f"{found}, {ssl.OPENSSL_VERSION}")]
+
+
+async def descriptors(config: Config) -> list[Finding]:
+    """Whether each worker may open what `max_in_flight` calls need: two sockets each, and some for itself."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * config.gateway.max_in_flight + 256
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        fix = "LimitNOFILE=65536 in the systemd unit, or `ulimit -Hn 65536` before the start; or a lower max_in_flight"
+        return [warn(f"A worker may open {hard} files, and {wanted} are used by max_in_flight calls.", fix=fix)]
+    return [ok(f"each worker may open {'any number of' if hard == resource.RLIM_INFINITY else hard} files")]
+
+
+async def port(config: Config) -> list[Finding]:
+    """Whether the gateway can listen, or whether it is the gateway that does already."""
+    gateway = config.gateway
+    where = f"{bracketed(gateway.host)}:{gateway.port}"
+    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((gateway.host, gateway.port))  # Bound and not listening: nobody can connect to it.
+            return [ok(f"{where} is free")]
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                fix = f"correct `listen` in {config.file}; ports below 1024 need CAP_NET_BIND_SERVICE"
+                return [fail(f"Nobody can listen on {where}: {error.strerror}.", fix=fix)]
+    return [await _served(config, where)]
+
+
+async def _served(config: Config, where: str) -> Finding:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.gateway.host, config.gateway.host)
+    url = f"http://{bracketed(host)}:{config.gateway.port}/readyz"
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+            reply = await http.get(url)
+        parts = reply.json()["parts"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        fix = f"find it with `ss -ltnp 'sport = :{config.gateway.port}'` and stop it, or change `listen`"
+        return fail(f"Another program listens on {where}.", fix=fix)
+    if reply.status_code == 200:
+        return ok(f"a gateway serves on {where}, and is ready")
+    ill = ", ".join(sorted(name for name, state in parts.items() if state != "ready")) or "it drains"
+    return fail(f"A gateway serves on {where} and is not ready: {ill}.", fix="its log says why: look for `not ready`")
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """One reading of both clocks, in seconds."""
+
+    wall: float
+    monotonic: float
+
+    @staticmethod
+    def read() -> Clocks:
+        """Now."""
+        return Clocks(time.time(), time.monotonic())
+
+
+def stepped(before: Clocks, after: Clocks) -> Sequence[Finding]:
+    """Whether the wall clock went as far as the monotonic one."""
+    gained = (after.wall - before.wall) - (after.monotonic - before.monotonic)
+    if abs(gained) > STEP_S:
+        fix = "keep it with one time service (chrony or systemd-timesyncd), which slews and does not step"
+        text = (
+            f"The clock was set by {gained:+.1f} s while the doctor looked: expiries and evidence times jump with it."
+        )
+        return [warn(text, fix=fix)]
+    return [ok("the wall clock goes as evenly as the monotonic one")]

@@ -1,0 +1,49 @@
+"""The way in: whether clients that follow `public_url` arrive at this gateway."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import httpx2
+import trio
+
+from gateway.cli.doctor import certificate
+from gateway.cli.doctor.finding import Finding, Status, ok, warn, worst
+from gateway.config import Config
+from gateway.config.values import is_loopback
+
+TIMEOUT_S = 5.0
+
+
+async def check(config: Config) -> list[Finding]:
+    """Hints only: from inside, the way that clients take cannot always be walked."""
+    url = config.gateway.public_url
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host):
+        return [ok(f"public_url is {url}: clients on this machine only")]
+    try:
+        await trio.socket.getaddrinfo(host, None)
+    except OSError:
+        text = f"{host} of public_url has no address: clients that are told to go there find nobody."
+        return [warn(text, fix=f"make a DNS record for {host}, or correct public_url in {config.file}")]
+    secured = await certificate.check(url, timeout_s=TIMEOUT_S)
+    if worst(secured) is Status.FAIL:
+        return [warn(finding.text, fix=finding.fix) for finding in secured]
+    return [*secured, await _arrives(config, url)]
+
+
+async def _arrives(config: Config, url: str) -> Finding:
+    """Whether the metadata that a 401 points at can be had through the ingress, and is this gateway's."""
+    resource = config.resource(config.upstreams[0].name)
+    asked = f"{url}/.well-known/oauth-protected-resource/mcp/{config.upstreams[0].name}"
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as http:
+            reply = await http.get(asked)
+        if reply.status_code == 200 and reply.json().get("resource") == resource:
+            return ok(f"{url} leads to a gateway with this configuration")
+        what = f"answers {reply.status_code}" if reply.status_code != 200 else "is answered by something else"
+    except (httpx2.HTTPError, ValueError, AttributeError):
+        what = "is not answered"
+    text = f"{asked} {what}: clients cannot find out where to log in (RFC 9728)."
+    fix = "have the ingress pass /mcp, /.well-known/oauth-protected-resource, /approvals, /healthz and /readyz"
+    return warn(text, fix=f"{fix}; nothing answers before the gateway serves")

@@ -1,0 +1,60 @@
+"""The keys directory: complete, private, of one piece; and the wrapping keys of the months that the store names."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trio
+
+from gateway.cli.doctor.finding import Finding, fail, ok, warn
+from gateway.cli.doctor.store import opened
+from gateway.config import Config
+from gateway.core.errors import ConfigFault, EvidenceFault
+from gateway.store import keys as keystore
+
+
+async def check(config: Config) -> list[Finding]:
+    """Everything about `[evidence] keys`."""
+    return await trio.to_thread.run_sync(_check, config, abandon_on_cancel=True)
+
+
+def _check(config: Config) -> list[Finding]:
+    directory = config.evidence.keys
+    try:
+        keys = keystore.load(directory)
+    except ConfigFault as fault:
+        return [fail(fault.detail, fix=f"restore {directory} from its backup: phigate keys restore FILE {directory}")]
+    found = [ok(f"the keys of the log {keys.origin} are all there, private, and of one piece")]
+    return [*found, *_months(directory), *_lost(config)]
+
+
+def _months(directory: Path) -> list[Finding]:
+    """This month's and the next wrapping key, without which nothing can be sealed."""
+    today = datetime.now(UTC)
+    following = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+    missing = [f"{month:%Y-%m}" for month in (today, following) if not (directory / f"kek-{month:%Y-%m}.key").exists()]
+    if not missing:
+        return [ok("wrapping keys of this month and the next are there")]
+    if os.access(directory, os.W_OK):
+        return [ok("wrapping keys are made when a month begins")]
+    text = f"There is no wrapping key for {' and '.join(missing)}, and the gateway cannot make one in {directory}."
+    state = fail if f"{today:%Y-%m}" in missing else warn
+    return [state(text, fix=f"let the gateway's user write in {directory}")]
+
+
+def _lost(config: Config) -> list[Finding]:
+    """Months whose bodies nobody can read any more: of the data keys in the store, those whose wrapping key is gone."""
+    try:
+        with opened(config) as reader:
+            if reader is None:
+                return []
+            named = [str(row[0]) for row in reader.connection.execute("SELECT DISTINCT kek FROM dek ORDER BY kek")]
+    except EvidenceFault:
+        return []  # The store's own check tells.
+    gone = [kek for kek in named if not (config.evidence.keys / f"{kek.replace(':', '-')}.key").exists()]
+    if not gone:
+        return []
+    text = f"The wrapping keys {', '.join(gone)} are gone: the bodies of those months are intact and unreadable."
+    return [warn(text, fix="restore them from the keys' backup, unless they were destroyed on purpose")]

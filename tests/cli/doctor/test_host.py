@@ -1,0 +1,72 @@
+"""The machine: too few files, a port that is taken, a clock that is set."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from gateway.cli.doctor import host, ingress
+from gateway.cli.doctor.finding import Status
+from tests.cli.doctor.conftest import bad
+
+
+def test_a_limit_of_files_that_is_too_low_for_its_calls_is_a_warning(patient):
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "doctor", "-c", str(patient.gateway.config), "--format", "json"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512)),
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = {each["check"]: each["findings"] for each in json.loads(done.stdout)["checks"]}["open files"][0]
+    assert found["status"] == "WARN"
+    assert found["text"] == "A worker may open 512 files, and 1280 are used by max_in_flight calls."
+    assert "LimitNOFILE" in found["fix"]
+
+
+async def test_a_port_that_another_program_holds_is_a_failure(patient):
+    with socket.create_server(("127.0.0.1", patient.gateway.port)) as other:
+        other.settimeout(0)
+        found = bad(await host.port(patient.config))
+
+    assert found.status is Status.FAIL
+    assert found.text.startswith("Another program listens on 127.0.0.1:")
+    assert f"sport = :{patient.gateway.port}" in found.fix
+
+
+async def test_an_address_that_is_not_this_machines_is_a_failure(patient):
+    patient.edit(
+        lambda text: text.replace(
+            f'listen = "127.0.0.1:{patient.gateway.port}"',
+            f'listen = "192.0.2.1:{patient.gateway.port}"\npublic_url = "https://gw.example"',
+        ).replace(f'url = "{patient.gateway.issuer.url}"', 'url = "https://idp.example"')
+    )
+
+    found = bad(await host.port(patient.config))
+
+    assert "Cannot assign requested address" in found.text
+    assert "`listen`" in found.fix
+
+
+@pytest.mark.parametrize(("gained", "status"), [(0.0, Status.OK), (-3600.0, Status.WARN), (2.0, Status.WARN)])
+def test_a_clock_that_is_set_meanwhile_is_noticed(gained, status):
+    (found,) = host.stepped(host.Clocks(1000.0, 50.0), host.Clocks(1003.0 + gained, 53.0))
+
+    assert found.status is status
+
+
+async def test_a_public_url_that_nobody_can_look_up_is_a_warning(patient):
+    line = f'listen = "127.0.0.1:{patient.gateway.port}"'
+    patient.edit(lambda text: text.replace(line, f'{line}\npublic_url = "https://gateway.invalid"'))
+
+    found = bad(await ingress.check(patient.config))
+
+    assert found.status is Status.WARN
+    assert "gateway.invalid of public_url has no address" in found.text
+    assert "DNS record" in found.fix
