@@ -12,7 +12,15 @@ from gateway.upstream.base import HttpSettings, StdioSettings
 def upstream(**changes):
     given = {"name": "clinic", "url": "http://127.0.0.1:9/mcp", "command": (), "cwd": Path("/"), "environment": {}}
     given |= {"launcher": (), "shared": False, "max_memory_bytes": None, "max_cpu_s": None}
-    given |= {"headers": {}, "labels": {}, "connect_s": 5, "idle_s": 60, "call_s": 300, "max_response_bytes": 1 << 20}
+    given |= {
+        "headers": {},
+        "labels": {},
+        "required_scopes": (),
+        "connect_s": 5,
+        "idle_s": 60,
+        "call_s": 300,
+        "max_response_bytes": 1 << 20,
+    }
     return UpstreamConfig(
         **{**given, "max_depth": 64, "era": None, "fhir": {}, "fhir_bases": (), "sql": {}, "sql_dialect": "", **changes}
     )

@@ -130,7 +130,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         gateway=gateway,
         evidence=_evidence(top.table("evidence"), base),
         policy=policy.decode(top.table("policy"), base, environ),
-        issuers=issuer.decode(top, loopback=values.is_loopback(gateway.host)),
+        issuers=issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host)),
         upstreams=upstreams,
         aggregates=upstream.aggregates(top, upstreams),
     )

@@ -150,17 +150,26 @@ def headers_from_environment(environ: Mapping[str, str]) -> Callable[[Any], Mapp
 
 def headers_from_files(base: Path) -> Callable[[Any], Mapping[str, str]]:
     """Header name -> the file that holds its value; white space at the file's ends does not count."""
+    return lambda value: {_header(name): _content(path(base)(source)) for name, source in values.table(value).items()}
 
-    def read(source: Any) -> str:
-        found = path(base)(source)
-        try:
-            with found.open("rb") as file:
-                data = file.read(_MAX_SECRET_BYTES + 1)
-        except OSError as error:
-            raise Wrong(f"names a file that cannot be read ({found}: {error.strerror})", "correct the path") from None
-        return _secret(data.decode("latin-1").strip(), f"file {found}")
 
-    return lambda value: {_header(name): read(source) for name, source in values.table(value).items()}
+def secret_from_environment(environ: Mapping[str, str]) -> Callable[[Any], str]:
+    """The secret in a variable that is named."""
+    return lambda value: _secret(_variable(environ, value), f"variable {shown(value)}")
+
+
+def secret_from_file(base: Path) -> Callable[[Any], str]:
+    """The secret in a file that is named; white space at the file's ends does not count."""
+    return lambda value: _content(path(base)(value))
+
+
+def _content(found: Path) -> str:
+    try:
+        with found.open("rb") as file:
+            data = file.read(_MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise Wrong(f"names a file that cannot be read ({found}: {error.strerror})", "correct the path") from None
+    return _secret(data.decode("latin-1").strip(), f"file {found}")
 
 
 def _variable(environ: Mapping[str, str], name: Any) -> str:

@@ -38,6 +38,8 @@ class UpstreamConfig:
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request: the gateway's own credentials."""
     labels: Document
+    required_scopes: tuple[str, ...]
+    """What a token must hold to be used here, as clients ask for it."""
     connect_s: float
     idle_s: float
     """Longest silence while an answer is awaited."""
@@ -104,6 +106,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
             **table.take("headers_file", outside.headers_from_files(base), {}),
         },
         labels=table.take("labels", values.labels, {}),
+        required_scopes=table.take("required_scopes", values.scopes, ()),
         connect_s=table.take("connect_s", values.seconds(0.1, 300), 5.0),
         idle_s=table.take("idle_s", values.seconds(0.1, 3600), 60.0),
         call_s=table.take("call_s", values.seconds(0.1, 86_400), 300.0),

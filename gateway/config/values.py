@@ -34,6 +34,7 @@ SQL_DIALECTS = frozenset(
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOG_ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
 _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 
 
@@ -175,6 +176,15 @@ def issuer_url(value: Any) -> str:
     return str(value)
 
 
+def service_url(value: Any) -> str:
+    """The URL of something that the gateway sends a secret of its own to, kept as written."""
+    if _url(value).query:
+        raise Wrong("has a query", "write the URL without it")
+    if is_plain_remote(value):
+        raise Wrong("is http, so a secret would cross the network in the clear", "use https")
+    return str(value)
+
+
 def upstream_url(value: Any) -> str:
     """The URL of an upstream, kept as written."""
     _url(value)
@@ -231,6 +241,23 @@ def claim_path(value: Any) -> tuple[str, ...]:
     if not steps or len(steps) > 8 or not all(steps):
         raise Wrong("is not the path to a claim", 'for example "groups" or "realm_access.roles"')
     return steps
+
+
+def claim_paths(value: Any) -> tuple[tuple[str, ...], ...]:
+    """One path to a claim, or an array of several; an empty one names none."""
+    paths = tuple(claim_path(item) for item in array(value)) if isinstance(value, list) else (claim_path(value),)
+    if len(paths) > 8:
+        raise Wrong("names more than 8 claims", "name only those that policy needs")
+    return paths
+
+
+def scopes(value: Any) -> tuple[str, ...]:
+    """OAuth scopes, each once, as RFC 6749 §3.3 writes them."""
+    found = tuple(dict.fromkeys(text(item) for item in array(value)))
+    for scope in found:
+        if not _SCOPE.fullmatch(scope):
+            raise Wrong(f"holds what is no scope ({shown(scope)})", 'for example ["mcp:read"]')
+    return found
 
 
 def sql_dialect(value: Any) -> str:

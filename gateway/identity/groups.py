@@ -1,30 +1,68 @@
-"""Groups, as each provider puts them into its tokens: one claim, or a path into nested ones.
+"""Groups, as each provider puts them into its tokens: one claim or several, each a path into nested ones.
 
-Okta and most others: `groups`. Keycloak: `realm_access.roles`. Entra ID: `groups` (ids) or `roles`; with more than 200
-groups it sends only a link (`_claim_names`), which is no groups here. What is not plainly groups is no groups, and too
-many are none at all: a part of somebody's groups could leave out the one that a policy denies by.
+A token without the claim has no groups. One whose groups are there but cannot be read is refused: a part of them, or
+none, could leave out the very one that a policy denies by. docs/identity/ has each provider's claims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from gateway.core.types import Document, Json
+from gateway.identity.reasons import Reason, refused
+from gateway.identity.settings import ClaimPath
 
-MAX_GROUPS = 512
+MAX_GROUPS = 2048
+"""A token of 16 KiB holds some 400; Microsoft Graph may tell of more."""
 MAX_GROUP_CHARACTERS = 256
 
 
-def extract(claims: Document, path: Sequence[str]) -> tuple[str, ...]:
-    """The groups at `path`, each once, in the token's order. Total: anything else than texts there is no groups."""
+def read(claims: Document, paths: Iterable[ClaimPath]) -> tuple[str, ...]:
+    """The groups at all of `paths`, each once, in their order. Raises Unauthenticated when some cannot be read."""
+    found = [group for path in paths for group in _at(claims, path)]
+    return checked(found)
+
+
+def checked(found: Iterable[str]) -> tuple[str, ...]:
+    """Each group once. Raises Unauthenticated when there are too many to be held."""
+    groups = tuple(dict.fromkeys(found))
+    if len(groups) > MAX_GROUPS:
+        raise refused(Reason.GROUPS_UNREADABLE)
+    return groups
+
+
+def texts(value: Json) -> list[str] | None:
+    """One text or an array of them; none for null; None when the value is anything else."""
+    items = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str) and 0 < len(item) <= MAX_GROUP_CHARACTERS for item in items):
+        return None
+    return [str(item) for item in items]
+
+
+def elsewhere(claims: Document, paths: Iterable[ClaimPath]) -> frozenset[str]:
+    """Which of the claims with groups the token leaves to be asked for (OpenID Connect Core §5.6.2, distributed ones).
+
+    Entra ID does so with `groups` beyond 200. In tokens that must be short it says no more than `hasgroups`.
+    """
+    wanted = frozenset(path[0] for path in paths)
+    if "groups" in wanted and "groups" not in claims and claims.get("hasgroups", False) is not False:
+        return frozenset({"groups"})
+    names = claims.get("_claim_names")
+    if isinstance(names, dict):
+        return wanted & names.keys()
+    # Without a list of names a link may be to any of them.
+    return wanted if "_claim_names" in claims or "_claim_sources" in claims else frozenset()
+
+
+def _at(claims: Document, path: ClaimPath) -> list[str]:
     found: Json = claims
     for step in path:
-        if not isinstance(found, dict) or step not in found:
-            return ()
+        if not isinstance(found, dict):
+            raise refused(Reason.GROUPS_UNREADABLE)
+        if found.get(step) is None:
+            return []
         found = found[step]
-    items = [found] if isinstance(found, str) else found
-    if not isinstance(items, list) or len(items) > MAX_GROUPS:
-        return ()
-    if not all(isinstance(item, str) and 0 < len(item) <= MAX_GROUP_CHARACTERS for item in items):
-        return ()
-    return tuple(dict.fromkeys(str(item) for item in items))
+    groups = texts(found)
+    if groups is None:
+        raise refused(Reason.GROUPS_UNREADABLE)
+    return groups

@@ -1,7 +1,7 @@
 """Who sends this request? The one question that the rest of the gateway asks of identity.
 
-A token that was verified is remembered, by its SHA-256 and the resource it was sent to, until it expires or its issuer
-publishes other keys: checking it again would prove nothing new. Tokens themselves are not kept.
+A token that was verified is remembered, by its SHA-256 and the resource it was sent to, until it expires, its issuer
+publishes other keys or something is revoked: checking it again would prove nothing new. Tokens themselves are not kept.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
@@ -19,13 +19,16 @@ from urllib.parse import unquote_to_bytes
 import trio
 
 from gateway.core.errors import IdentityUnavailable
-from gateway.core.types import Principal
-from gateway.identity import oidc, tokens
+from gateway.core.types import Document, Principal
+from gateway.identity import groups, oidc, tokens
+from gateway.identity.directory import Directory, LookUp
 from gateway.identity.jws import MAX_TOKEN_CHARACTERS, Jws
 from gateway.identity.keys import Key, KeySet
 from gateway.identity.provider import Fetch, Provider
 from gateway.identity.reasons import Reason, refused
+from gateway.identity.revoked import Revoked
 from gateway.identity.settings import IssuerConfig
+from gateway.identity.tokens import Verified
 
 REMEMBERED_TOKENS = 10_000
 """About 1 KB each."""
@@ -35,8 +38,7 @@ _TOKEN_PARAMETER = re.compile(rb"(?:^|[&;])access_token(?:=|&|;|$)", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    principal: Principal
-    until: float
+    token: Verified
     provider: Provider
     keys: KeySet = field(repr=False)
 
@@ -49,10 +51,15 @@ class Issuers:
         issuers: Iterable[IssuerConfig],
         fetch: Fetch,
         *,
+        look_ups: Mapping[str, LookUp] | None = None,
         now: Callable[[], float] = time.time,
         remember: int = REMEMBERED_TOKENS,
     ) -> None:
-        """`now` is seconds since 1970; `fetch` asks a provider for its keys."""
+        """`now` is seconds since 1970; `fetch` asks a provider for its keys; `look_ups` have the groups that tokens of
+        an issuer, by its URL, leave out.
+        """
+        self._look_ups = look_ups or {}
+        self._revoked = Revoked()
         self._providers = {issuer.url: Provider(issuer, fetch) for issuer in issuers}
         self._now = now
         self._limit = remember
@@ -64,17 +71,34 @@ class Issuers:
         cls, issuers: Iterable[IssuerConfig], *, now: Callable[[], float] = time.time
     ) -> AsyncIterator[Issuers]:
         """The issuers, asked over HTTP. Nothing is fetched before it is needed or `probe` is called."""
+        known = tuple(issuers)
         async with oidc.client() as http:
-            yield cls(issuers, partial(oidc.fetch, http), now=now)
+            look_ups = {each.url: Directory(each.graph, http).groups for each in known if each.graph is not None}
+            yield cls(known, partial(oidc.fetch, http), look_ups=look_ups, now=now)
 
     def provider(self, url: str) -> Provider:
         """The issuer at `url`, which must be one of them."""
         return self._providers[url]
 
-    async def identify(self, authorization: str | None, *, resource: str, query: bytes = b"") -> Principal:
+    def revoke(self, revoked: Revoked) -> None:
+        """From here on these are what was revoked, also for the tokens that are remembered."""
+        self._revoked = revoked
+        self._remembered.clear()
+
+    async def principal(self, claims: Document, issuer: str) -> Principal:
+        """Who these claims of an issuer are about, with the groups that they leave to be looked up. They must have been
+        checked. Raises Unauthenticated, and IdentityUnavailable when groups cannot be had.
+        """
+        found, groups_of = tokens.partial(claims, self._providers[issuer].issuer)
+        return (await self._look_up(found, groups_of))[0] if groups_of else found
+
+    async def identify(
+        self, authorization: str | None, *, resource: str, query: bytes = b"", scopes: Sequence[str] = ()
+    ) -> Principal:
         """The principal of a request to `resource` with this `Authorization` header and raw query string.
 
-        Raises Unauthenticated, and IdentityUnavailable when the issuer's keys cannot be had.
+        The token must hold all of `scopes`. Raises Unauthenticated, and IdentityUnavailable when the issuer's keys, or
+        groups that the token leaves out, cannot be had.
         """
         if query and _TOKEN_PARAMETER.search(unquote_to_bytes(query)):
             raise refused(Reason.IN_URL)
@@ -86,15 +110,15 @@ class Issuers:
         known = self._remembered.get(name)
         if known is not None:
             # Only while these very keys are published; a key that its issuer has withdrawn vouches for nobody.
-            if known.keys is known.provider.fresh and self._now() < known.until:
+            if known.keys is known.provider.fresh and self._now() < known.token.until:
                 self._remembered.move_to_end(name)
-                return known.principal
+                return _with_scopes(known, scopes)
             del self._remembered[name]
         found = await self._verify(tokens.read(authorization), resource)
         self._remembered[name] = found
         while len(self._remembered) > self._limit:
             self._remembered.popitem(last=False)
-        return found.principal
+        return _with_scopes(found, scopes)
 
     async def probe(self) -> str | None:
         """Why nobody can be identified now; None when some issuer's keys are at hand. Fetches what is due."""
@@ -119,7 +143,20 @@ class Issuers:
             raise refused(Reason.ALG_REFUSED)
         keys, key = await _key(provider, token)
         verified = tokens.verify(token, key, provider.issuer, resource=resource, now=self._now())
-        return _Remembered(verified.principal, verified.until, provider, keys)
+        if verified.groups_of:
+            found, valid_s = await self._look_up(verified.principal, verified.groups_of)
+            verified = replace(verified, principal=found, until=min(verified.until, self._now() + valid_s))
+        if self._revoked.holds(verified, skew_s=provider.issuer.clock_skew_s):
+            raise refused(Reason.REVOKED)
+        return _Remembered(verified, provider, keys)
+
+    async def _look_up(self, found: Principal, groups_of: str) -> tuple[Principal, float]:
+        """The same with the groups that its token left out, and for how many seconds they count."""
+        look_up = self._look_ups.get(found.issuer)
+        if look_up is None:
+            raise refused(Reason.GROUPS_ELSEWHERE)
+        theirs, valid_s = await look_up(groups_of)
+        return replace(found, groups=groups.checked((*theirs, *found.groups))), valid_s
 
 
 async def _key(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
@@ -132,3 +169,13 @@ async def _key(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
     if key is None:
         raise refused(Reason.ALG_REFUSED if known else Reason.UNKNOWN_KEY)
     return keys, key
+
+
+def _with_scopes(known: _Remembered, scopes: Sequence[str]) -> Principal:
+    """The principal, if its token holds all of `scopes` (RFC 6750 §3.1)."""
+    prefix, held = known.provider.issuer.scope_prefix, known.token.scopes
+    for scope in scopes:
+        # Entra ID leaves out of the token what stands before the name in the request.
+        if scope not in held and not (prefix and scope.startswith(prefix) and scope.removeprefix(prefix) in held):
+            raise refused(Reason.INSUFFICIENT_SCOPE)
+    return known.token.principal

@@ -23,6 +23,8 @@ from gateway.identity.settings import IssuerConfig
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Entra ID's whole key set is about 20 KB."""
+JSON = {"accept": "application/json", "accept-encoding": "identity"}
+"""Headers of a request for JSON that is not compressed."""
 
 
 @asynccontextmanager
@@ -49,7 +51,7 @@ async def fetch(http: httpx2.AsyncClient, issuer: IssuerConfig) -> tuple[bytes, 
     except httpx2.HTTPError as error:
         raise _unavailable(issuer, f"could not be reached ({type(error).__name__})") from error
     if data is None:
-        raise _unavailable(issuer, "does not serve its jwks_uri")
+        raise _unavailable(issuer, "does not serve its jwks_uri (redirects are not followed)")
     try:
         return data, keys.decode(orjson.loads(data))
     except ValueError:
@@ -76,7 +78,7 @@ async def discover(http: httpx2.AsyncClient, issuer: IssuerConfig) -> Document:
         if not isinstance(metadata, dict) or metadata.get("issuer") != issuer.url:
             raise _unavailable(issuer, "calls itself by another name in its metadata; set url to that name exactly")
         return metadata
-    raise _unavailable(issuer, "has no metadata at either well-known address")
+    raise _unavailable(issuer, "has no metadata at either well-known address (redirects are not followed)")
 
 
 def _jwks_uri(issuer: IssuerConfig, metadata: Document) -> str:
@@ -95,8 +97,7 @@ def _jwks_uri(issuer: IssuerConfig, metadata: Document) -> str:
 
 async def _get(http: httpx2.AsyncClient, issuer: IssuerConfig, url: str) -> bytes | None:
     """The body at `url`, bounded; None when the answer is another status than 200."""
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
-    async with http.stream("GET", url, headers=headers) as response:
+    async with http.stream("GET", url, headers=JSON) as response:
         if response.status_code != 200:
             return None
         data = await body(response)

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+ClaimPath = tuple[str, ...]
+"""The way to a claim: ("realm_access", "roles")."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphConfig:
+    """Microsoft Graph, asked for the groups that Entra ID left out of a token. Times in seconds."""
+
+    url: str
+    """Where the API is, with its version: "https://graph.microsoft.com/v1.0"."""
+    token_url: str
+    """The tenant's token endpoint."""
+    client_id: str
+    client_secret: str = field(repr=False)
+    cache_s: float
+    """How long an answer is used."""
+    timeout_s: float
+    """Deadline of one look-up, its token included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +33,8 @@ class IssuerConfig:
     audience: str | None
     """What `aud` must hold instead of the upstream's resource URL."""
     algorithms: tuple[str, ...]
-    groups_claim: tuple[str, ...]
-    """Path to the groups: ("realm_access", "roles")."""
+    groups_claim: tuple[ClaimPath, ...]
+    """Where the groups are; those of several claims are put together."""
     client_claim: str | None
     """The claim that names the client; None: `client_id`, else `azp`."""
     clock_skew_s: float
@@ -26,3 +45,14 @@ class IssuerConfig:
     jwks_refetch_s: float
     """Least time between two fetches that unknown key ids or failures cause."""
     timeout_s: float
+    subject_claim: str = "sub"
+    """The claim that names the person or agent."""
+    other_audiences: frozenset[str] | None = None
+    """What `aud` may hold beside ours; None: anything."""
+    require_at_jwt: bool = False
+    """Whether a token's header must say at+jwt."""
+    max_lifetime_s: float = 86_400.0
+    """Longest time from `iat` to `exp`."""
+    scope_prefix: str = ""
+    """What stands before the name of a scope where clients ask for it, and not in the token."""
+    graph: GraphConfig | None = None

@@ -23,6 +23,9 @@ MAX_CHAIN = 8
 _AUTHORIZATION = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
 _ACCESS_TOKEN = "at+jwt"
 """RFC 9068 §2.1."""
+_LOOKED_UP = "groups"
+"""The claim that Entra ID leaves out when it is too long."""
+_OBJECT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 
 
@@ -32,6 +35,13 @@ class Verified:
 
     principal: Principal
     until: float
+    issued: float | None
+    """When it was issued; None when it does not say."""
+    name: str
+    """Its `jti`; empty when it has none."""
+    scopes: frozenset[str] = frozenset()
+    groups_of: str = ""
+    """The directory object whose groups must be looked up before this is believed; empty: they are known."""
 
 
 def read(authorization: str) -> Jws:
@@ -53,39 +63,87 @@ def verify(token: Jws, key: Key, issuer: IssuerConfig, *, resource: str, now: fl
     if token.issuer != issuer.url:
         raise refused(Reason.UNKNOWN_ISSUER)
     claims = token.claims
-    _check_kind(token)
-    audience = claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
-    if (issuer.audience or resource) not in audiences:
-        raise refused(Reason.WRONG_AUDIENCE)
+    _check_kind(token, issuer)
+    _check_audience(claims.get("aud"), issuer.audience or resource, issuer.other_audiences)
     until = jws.check_times(claims, skew=issuer.clock_skew_s, now=now)
-    return Verified(principal(claims, issuer), until)
+    issued = _issued(claims, issuer, now=now)
+    found, groups_of = partial(claims, issuer)
+    return Verified(found, until, issued, _text(claims.get("jti")), _scopes(claims), groups_of)
 
 
 def principal(claims: Document, issuer: IssuerConfig) -> Principal:
     """Who the claims are about. They must have been checked: this believes them."""
-    subject = claims.get("sub")
+    found, groups_of = partial(claims, issuer)
+    if groups_of:
+        raise refused(Reason.GROUPS_ELSEWHERE)
+    return found
+
+
+def partial(claims: Document, issuer: IssuerConfig) -> tuple[Principal, str]:
+    """The same, with whose groups must be added to it before it is believed; empty: nothing is missing."""
+    elsewhere = groups.elsewhere(claims, issuer.groups_claim)
+    groups_of = _text(claims.get("oid")) if elsewhere else ""
+    if elsewhere and (issuer.graph is None or elsewhere != {_LOOKED_UP} or not _OBJECT_ID.fullmatch(groups_of)):
+        raise refused(Reason.GROUPS_ELSEWHERE)
+    here = [path for path in issuer.groups_claim if path[0] not in elsewhere]
+    return _principal(claims, issuer, groups.read(claims, here)), groups_of
+
+
+def _principal(claims: Document, issuer: IssuerConfig, found: tuple[str, ...]) -> Principal:
+    subject = claims.get(issuer.subject_claim)
     if not isinstance(subject, str) or not subject:
         raise refused(Reason.NO_SUBJECT)
     return Principal(
         issuer=issuer.url,
         subject=subject,
-        groups=groups.extract(claims, issuer.groups_claim),
+        groups=found,
         client=_client(claims, issuer.client_claim),
         acr=_text(claims.get("acr")),
-        amr=groups.extract(claims, ("amr",)),
+        amr=tuple(groups.texts(claims.get("amr")) or ()),
         chain=_chain(claims),
     )
 
 
-def _check_kind(token: Jws) -> None:
+def _check_kind(token: Jws, issuer: IssuerConfig) -> None:
     """Only bearer access tokens. Many providers leave theirs unmarked; ID tokens then show by their claims."""
     claims = token.claims
     marked = token.type == _ACCESS_TOKEN
     if not marked and (_ID_TOKEN_CLAIMS & claims.keys() or claims.get("typ", "Bearer") != "Bearer"):
         raise refused(Reason.WRONG_TYPE)  # Keycloak writes `typ` into the claims: Bearer, ID, Refresh, Logout.
+    if issuer.require_at_jwt and not marked:
+        raise refused(Reason.NOT_AT_JWT)
     if "cnf" in claims:
         raise refused(Reason.PROOF_REQUIRED)  # RFC 9449 §6, RFC 8705 §3: to a thief a bound token is no bearer token.
+
+
+def _check_audience(audience: Json, wanted: str, others: frozenset[str] | None) -> None:
+    """`aud` must hold exactly what is wanted (RFC 7519 §4.1.3, RFC 8707 §2), and beside it only what is allowed."""
+    audiences = audience if isinstance(audience, list) else [audience]
+    if wanted not in audiences:
+        raise refused(Reason.WRONG_AUDIENCE)
+    if not all(isinstance(each, str) for each in audiences):
+        raise refused(Reason.MALFORMED)
+    if others is not None and any(each != wanted and each not in others for each in audiences):
+        raise refused(Reason.OTHER_AUDIENCE)
+
+
+def _issued(claims: Document, issuer: IssuerConfig, *, now: float) -> float | None:
+    """When the token was issued, if it says so; it must not live too long. Its times must have been checked."""
+    exp, iat = claims["exp"], claims.get("iat")
+    issued = float(iat) if isinstance(iat, int | float) else None
+    # One that does not say when it was issued has lived already: it is valid for longer than from now on.
+    if isinstance(exp, int | float) and exp - (now if issued is None else issued) > issuer.max_lifetime_s:
+        raise refused(Reason.TOO_LONG_LIVED)
+    return issued
+
+
+def _scopes(claims: Document) -> frozenset[str]:
+    """RFC 9068 §2.2.3 `scope`, words in one text; Okta's `scp` is an array of them, Entra ID's a text."""
+    found: set[str] = set()
+    for value in (claims.get("scope"), claims.get("scp")):
+        for words in value if isinstance(value, list) else [value]:
+            found.update(_text(words).split(" "))
+    return frozenset(found - {""})
 
 
 def _client(claims: Document, claim: str | None) -> str:

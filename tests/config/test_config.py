@@ -94,7 +94,7 @@ def test_a_short_configuration_gets_safe_defaults(load, place):
     assert made.evidence.origin == "gateway.example/phigate"
     assert made.policy.bundle == place / "policies"
     assert made.issuers[0].algorithms == ("RS256", "PS256", "ES256", "EdDSA")
-    assert made.issuers[0].groups_claim == ("groups",)
+    assert made.issuers[0].groups_claim == (("groups",),)
     assert made.resource("ehr") == "http://127.0.0.1:8080/mcp/ehr"
 
 
@@ -159,12 +159,64 @@ def test_what_is_fhir_is_taken_over(load):
 
 
 @pytest.mark.parametrize(
-    ("written", "path"),
-    [('"roles"', ("roles",)), ('"realm_access.roles"', ("realm_access", "roles")),
-     ('"https://acme.example/groups"', ("https://acme.example/groups",)), ('["a.b", "c"]', ("a.b", "c"))],
+    ("written", "paths"),
+    [('"roles"', [("roles",)]), ('"realm_access.roles"', [("realm_access", "roles")]),
+     ('"https://acme.example/groups"', [("https://acme.example/groups",)]), ("[]", []),
+     ('["groups", "realm_access.roles", ["resource_access", "my.app", "roles"]]',
+      [("groups",), ("realm_access", "roles"), ("resource_access", "my.app", "roles")])],
 )  # fmt: skip
-def test_a_groups_claim_is_a_path(load, written, path):
-    assert load(GOOD.replace("[[upstream]]", f"groups_claim = {written}\n[[upstream]]")).issuers[0].groups_claim == path
+def test_a_groups_claim_is_one_path_or_several(load, written, paths):
+    made = load(GOOD.replace("[[upstream]]", f"groups_claim = {written}\n[[upstream]]"))
+    assert made.issuers[0].groups_claim == tuple(paths)
+
+
+GRAPH = """\
+[issuer.graph]
+token_url = "https://login.example/tenant/oauth2/v2.0/token"
+client_id = "7d9e"
+client_secret_env = "GRAPH_SECRET"
+
+[[upstream]]"""
+
+
+def test_a_directory_gets_its_secret_from_the_environment_or_a_file_and_never_shows_it(load, place):
+    made = load(GOOD.replace("[[upstream]]", GRAPH), GRAPH_SECRET="graph-secret").issuers[0]
+    assert (made.graph.url, made.graph.client_secret) == ("https://graph.microsoft.com/v1.0", "graph-secret")
+    assert "graph-secret" not in repr(made)
+    (place / "graph.secret").write_text("graph-secret\n")
+    from_file = GRAPH.replace('client_secret_env = "GRAPH_SECRET"', 'client_secret_file = "graph.secret"')
+    assert load(GOOD.replace("[[upstream]]", from_file)).issuers[0] == made
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("https://login", "http://login", "a secret would cross the network in the clear"),
+        ("/token", "/token?a=b", "has a query"),
+        ('client_id = "7d9e"\n', "", "graph.client_id: is missing"),
+        ('client_secret_env = "GRAPH_SECRET"\n', "", "or client_secret_file is needed, and not both"),
+        ("GRAPH_SECRET", "ANOTHER", "names the variable ANOTHER, which is not set"),
+        ("GRAPH_SECRET", "graph secret", "must name environment variables"),
+        ("client_secret_env", "client_secret", "is not a setting"),
+    ],
+)
+def test_a_fault_of_a_directory_is_named_without_its_secret(faults, before, after, told):
+    shown = " ".join(text for _, text in faults(GOOD.replace("[[upstream]]", GRAPH.replace(before, after)),
+                                                GRAPH_SECRET="graph-secret"))  # fmt: skip
+    assert told in shown
+    assert "graph-secret" not in shown
+
+
+def test_an_upstream_may_require_scopes(load):
+    assert load(GOOD).upstreams[0].required_scopes == ()
+    made = load(GOOD + 'required_scopes = ["mcp:read", "api://gateway/call", "mcp:read"]\n')
+    assert made.upstreams[0].required_scopes == ("mcp:read", "api://gateway/call")
+
+
+@pytest.mark.parametrize("scope", ['"a b"', "'a\"b'", "'a\\b'", '""', '"é"', "1"])
+def test_what_is_no_scope_is_a_fault(faults, scope):
+    [(_, told)] = faults(GOOD + f"required_scopes = [{scope}]\n")
+    assert "required_scopes" in told
 
 
 def test_several_issuers_and_upstreams_keep_their_order(load):
@@ -245,8 +297,13 @@ def test_a_fault_of_the_gateway_section_is_named_at_its_line(faults, line, told)
         ("algorithms = []", "no token could ever be accepted"),
         ('algorithms = "RS256"', "must be an array"),
         ('groups_claim = "a..b"', "is not the path to a claim"),
-        ("groups_claim = []", "is not the path to a claim"),
+        ("groups_claim = [[]]", "is not the path to a claim"),
         ('groups_claim = ["a", 1]', "must be a text"),
+        ('groups_claim = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]', "names more than 8 claims"),
+        ('subject_claim = ""', "1 to 2,048 printable characters"),
+        ('other_audiences = "x"', "must be an array"),
+        ("max_lifetime_s = 0", "use 1 to 2.592e+06"),
+        ('require_at_jwt = "yes"', "must be true or false"),
         ("clock_skew_s = 3600", "use 0 to 300"),
         ("jwks_refetch_s = 0", "use 0.1 to 3600"),
         ('audiense = "x"', "did you mean 'audience'?"),
@@ -459,8 +516,9 @@ odd_values = st.recursive(
 known = st.sampled_from(
     [
         *"listen public_url workers allowed_hosts store keys origin bundle reload_s url audience algorithms".split(),
-        *"groups_claim name command args env cwd headers_env headers_file labels era".split(),
-        *"sql sql_dialect allow_http".split(),
+        *"groups_claim subject_claim other_audiences max_lifetime_s graph name command args env cwd".split(),
+        *"headers_env headers_file labels era".split(),
+        *"sql sql_dialect allow_http required_scopes token_url client_secret_env".split(),
         *("x", '""', "'a b'", "a.b"),
     ]
 )
@@ -472,6 +530,7 @@ headers = st.sampled_from(
         "[[issuer]]",
         "[[upstream]]",
         "[upstream.labels]",
+        "[issuer.graph]",
         "[x]",
         "",
         "[[gateway]]",
@@ -503,12 +562,13 @@ def known_keys(faults) -> set[tuple[str, str]]:
     """Every section and key that the configuration has, by what it says to a word that nothing resembles."""
     odd = "q" * 30
     text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
-    text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
+    text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[issuer.graph]\n{odd}=1\n"
+    text += f"[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
     found = set()
     for _, told in faults(text):
-        match = re.fullmatch(rf"([\w.]+)(?:\[1\])?\.{odd}: .* known here: (.*)\.", told)
+        match = re.fullmatch(rf"([\w.\[\]]+)\.{odd}: .* known here: (.*)\.", told)
         if match:
-            found |= {(match[1], key) for key in match[2].split(", ")}
+            found |= {(match[1].replace("[1]", ""), key) for key in match[2].split(", ")}
     sections = {section for section, _ in found}
     return {(section, key) for section, key in found if f"{section}.{key}" not in sections}
 

@@ -28,7 +28,7 @@ async def test_an_agents_own_token_names_the_agent_and_its_groups():
 
 async def test_a_humans_login_yields_an_access_token_that_is_accepted_and_an_id_token_that_is_not():
     async with oidc_provider.running() as provider:
-        nested = config(provider, groups_claim=("realm_access", "roles"))
+        nested = config(provider, groups_claim=(("realm_access", "roles"),))
         tokens = await provider.login_tokens(RESOURCE)
         async with Issuers.open([nested]) as issuers:
             principal = await issuers.identify(f"Bearer {tokens['access_token']}", resource=RESOURCE)
