@@ -36,10 +36,10 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol import jsonrpc
 from gateway.core.replies import Reply
 from gateway.core.types import Document
-from gateway.driver import World
 from gateway.service import open_gateway
 from gateway.upstream.base import Link
 from gateway.web.endpoint import Endpoint
+from gateway.world import World
 
 CALLS = 1500
 CONCURRENCY = (1, 16, 64)

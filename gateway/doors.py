@@ -24,12 +24,12 @@ from gateway.core.facts import call as call_facts
 from gateway.core.protocol.aggregate import Names
 from gateway.core.protocol.jsonrpc import Limits
 from gateway.core.types import Document, Era, UpstreamRef
-from gateway.driver import Evidence, World
 from gateway.upstream import opened
 from gateway.upstream.base import Bounds, Deadlines, HttpSettings, StdioSettings, Upstream
 from gateway.upstream.mail import Mail
 from gateway.upstream.retiring import Retiring
 from gateway.web.desk import Aggregate, Door
+from gateway.world import Evidence, World
 
 PATIENCE_S = 30.0
 """How much longer than a call may take a replaced upstream is kept."""

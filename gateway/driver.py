@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 import orjson
 import trio
@@ -29,13 +29,13 @@ from gateway.core.masking import plan, profile
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
 from gateway.core.masking.survey import Survey
-from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, ExchangeId, Json, LeafIndex, Principal, SessionId
-from gateway.upstream.base import Conversation, Link, Upstream
+from gateway.core.types import ApprovalId, Document, Json, LeafIndex
+from gateway.upstream.base import Conversation, Link
+from gateway.world import Client, World
 
 T = TypeVar("T")
 
@@ -49,110 +49,8 @@ BURST_MOST = 32
 """Notifications that are looked at together: enough to share a commit, few enough not to keep the others waiting."""
 
 
-class Pdp(Protocol):
-    """Decides, with the time stamped into the input. Total: whatever goes wrong in there is a denial."""
-
-    def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided: ...
-
-
-class Evidence(Protocol):
-    """Makes records durable, or raises EvidenceFault."""
-
-    async def append(self, record: Record) -> LeafIndex: ...
-
-    async def append_all(self, records: Sequence[Record]) -> None: ...
-
-    def abandon(self, exchange: ExchangeId) -> None:
-        """The exchange ended without an outcome on record: end it as unknown as soon as the store can."""
-
-    async def learn(self, upstream: str, definitions: tuple[Document, ...]) -> frozenset[str]:
-        """Remember tool definitions; the names of those that are not defined as they were accepted."""
-
-
-class Approvals(Protocol):
-    """Puts questions to reviewers; everything it answers is durable."""
-
-    async def request(self, ask: Ask, joins: ApprovalId | None = None) -> Resolution: ...
-
-    async def look(self, approval: ApprovalId) -> Resolution: ...
-
-    async def asked(self, approval: ApprovalId) -> Message: ...
-
-    async def wait(self, approval: ApprovalId, *, joined: bool = False) -> Resolution: ...
-
-    async def cancel(self, approval: ApprovalId, requester: Principal) -> object: ...
-
-    async def spend(self, approval: ApprovalId, record: Record) -> bool: ...
-
-
-class Standing(Protocol):
-    """How a principal stands: what it used of its budgets, which reviews it owes. Free where policy does not ask."""
-
-    @property
-    def patient_key(self) -> bytes | None:
-        """The key under which patients are told apart; None when nobody counts them."""
-
-    async def stamp(self, document: Document, profile: Profile) -> Document:
-        """A decision input with the standing of its principal; `profile` is of what was inspected last."""
-
-    def charge(self, call: Call, record: Record, profile: Profile) -> Record:
-        """`record` with what it counts against budgets."""
-
-
-class Client(Protocol):
-    """The client that waits for the reply."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether it has hung up."""
-
-    def interruptible(self) -> AbstractContextManager[trio.CancelScope]:
-        """A scope that is cancelled when the client hangs up, at once if it already has."""
-
-    def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
-        """A scope that ends when the client should not be kept waiting any longer: it is told to ask again."""
-
-    async def open_stream(self) -> None:
-        """Let the client know that it is listening, before there is anything to hear."""
-
-    async def relay(self, messages: Sequence[bytes]) -> None:
-        """Send messages ahead of the reply; a client that is gone is no error."""
-
-    async def wait_for(self, resolution: Resolution) -> None:
-        """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
-
-
 async def _nothing_runs(_: ApprovalId) -> Json:
     raise InternalFault("nobody is here to run a call that waited as a task")
-
-
-def _unobserved(_: ExchangeId, __: Decided) -> None:
-    """Nobody looks on."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What commands are performed with; the same for every exchange of one upstream."""
-
-    pdp: Callable[[], Pdp]
-    evidence: Evidence
-    approvals: Approvals
-    upstream: Upstream
-    now: Callable[[], datetime]
-    mask_key: bytes = field(repr=False)
-    seal_request: Callable[[Request, SessionId], Request]
-    """Gives an upstream's own request an id that only the gateway can have made, and that is good in one session."""
-    unseal_response: Callable[[Message, SessionId], Message]
-    seal: Callable[[Document, str, int], str]
-    """Makes a document into text for one purpose, good for so many seconds."""
-    standing: Standing
-    hold_s: float = 45.0
-    """How long a client is kept waiting for reviewers; clients give up at 60 s."""
-    stream_s: float = 900.0
-    """How long a standing stream lasts. Its principal was identified when it began: whoever opens the next is
-    identified anew, so a token that expired or groups that were taken away end here."""
-    observe: Callable[[ExchangeId, Decided], None] = _unobserved
-    """Is told each decision; returns at once and never raises."""
 
 
 @dataclass(slots=True)
@@ -241,6 +139,8 @@ class Driver:
                 return await self._mask(command)
             case commands.Relay(messages):
                 await self.client.relay(messages)
+            case commands.Recall():
+                return await self._recall(command)
             case commands.Present():
                 return not self.client.gone
             case commands.Hold():
@@ -291,7 +191,7 @@ class Driver:
     async def _listen(self) -> None:
         self._begin_stream()
         self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
-        await self.client.open_stream()
+        await self.client.open_stream(self.call.exchange)
 
     async def _receive(self) -> Message | commands.Burst | None:
         self._came = None
@@ -339,6 +239,15 @@ class Driver:
         if hung_up.cancelled_caught:
             raise ClientGone("the client hung up while its call was waiting for approval")
         return resolution
+
+    async def _recall(self, recall: commands.Recall) -> commands.Recalled:
+        with self.client.interruptible() as hung_up:
+            found = await self.world.evidence.recall(
+                self.call.session, recall.exchange, recall.said, waits=recall.waits
+            )
+        if hung_up.cancelled_caught:
+            raise ClientGone("the client hung up while it was told again what it had lost")
+        return found
 
     async def _resume(self, approval: ApprovalId) -> Resolution:
         reply: Json = None

@@ -25,7 +25,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
 from gateway.core.types import ApprovalId, Digest, Document, ExchangeId
 from gateway.doors import Doors
-from gateway.driver import World, timestamp
+from gateway.driver import timestamp
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
 from gateway.pdp import replay, server
@@ -50,6 +50,7 @@ from gateway.web.errands import Errands
 from gateway.web.health import Detail, Probe
 from gateway.web.logins import FailedLogins
 from gateway.web.sealer import Sealer
+from gateway.world import World
 
 PROBE_S = 1.0
 """How often a failed evidence store is tried again."""

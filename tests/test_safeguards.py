@@ -19,7 +19,7 @@ from gateway.core.policy import bundle as bundles
 from gateway.core.policy.bundle import Bundle
 from gateway.core.protocol.jsonrpc import Request, Success
 from gateway.core.types import Document, Era, ExchangeId, Json, Principal, UpstreamRef
-from gateway.driver import Driver, World
+from gateway.driver import Driver
 from gateway.pdp import admission, loader
 from gateway.pdp.engine import Pdp
 from gateway.store import emergencies, keys
@@ -27,6 +27,7 @@ from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
 from gateway.store.standing import Standing
 from gateway.upstream.base import Link
+from gateway.world import World
 from tests.fakes.evidence import Clock, report
 from tests.fakes.world import FakeApprovals, FakeClient, FakeConversation, FakeUpstream
 

@@ -17,7 +17,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Decision, Entrypoint, MaskRule
 from gateway.core.protocol.jsonrpc import Message, Notification
-from gateway.core.types import ApprovalId, Digest, Document, Json, LeafIndex
+from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Json, LeafIndex
 
 T = TypeVar("T")
 
@@ -206,6 +206,28 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Look up what an exchange of this session sent its client, after the first `said` messages. The answer is
+    Recalled; with `waits` not before there is something to tell, or the exchange has ended."""
+
+    exchange: ExchangeId
+    said: int
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What is on record of an exchange that somebody comes back for: the very bytes that were sent."""
+
+    leaves: tuple[LeafIndex, ...] = ()
+    """Where each of `messages` is on record."""
+    messages: tuple[bytes, ...] = field(default=(), repr=False)
+    ended: bool = False
+    answered: bool = False
+    """Its reply is on record: the last of `messages`, unless the client had that already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """Ask whether the client is still there."""
 
@@ -228,6 +250,7 @@ Command = (
     | Mask
     | Learn
     | Relay
+    | Recall
     | Present
 )
 Script = Generator[Command, Any, T]
@@ -299,6 +322,10 @@ def learn(tools: tuple[Document, ...]) -> Script[frozenset[str]]:
 
 def relay(messages: tuple[bytes, ...]) -> Script[None]:
     yield Relay(messages)
+
+
+def recall(exchange: ExchangeId, said: int, *, waits: bool) -> Script[Recalled]:
+    return cast(Recalled, (yield Recall(exchange, said, waits)))
 
 
 def present() -> Script[bool]:

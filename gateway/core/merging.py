@@ -178,3 +178,13 @@ def _said(result: Document, lacking: list[Json], unnamed: dict[str, Json]) -> Do
         return result
     meta = result.get(mcp.META)
     return {**result, mcp.META: {**(meta if isinstance(meta, dict) else {}), META: detail}}
+
+
+def own(message: Request) -> Success | Failure:
+    """What the endpoint itself answers: that it is there, or that what is asked for is nobody's."""
+    if message.method == "ping":
+        return Success(message.id, {})
+    if message.method not in mcp.METHODS:
+        return Failure(message.id, jsonrpc.METHOD_NOT_FOUND, "There is no such method here.")
+    text = "Nothing here has this name. Things here are <upstream>__<name>, and resources <upstream>+<uri>."
+    return Failure(message.id, jsonrpc.INVALID_PARAMS, text)

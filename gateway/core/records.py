@@ -19,10 +19,12 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.protocol import jsonrpc, mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, SessionId
+from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, LeafIndex, SessionId
 
 _CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _REASONS_KEPT = 8
+_LEAVES_KEPT = 256
+"""Leaves named in one that tells of them; they are those of one exchange in their order, so the rest follows."""
 EMERGENCY_MAX_S = 86_400
 """An emergency lasts a day at most, whatever policy says: the next access is another one, with a review of its own."""
 
@@ -46,6 +48,8 @@ class Status(Enum):
     """A retry that was given the kept reply."""
     ENDED = "ended"
     """A stream of messages outside any call came to its end."""
+    RESUMED = "resumed"
+    """A client that had lost its stream was told the rest of it."""
     FAILED = "failed"
     ABANDONED = "abandoned"
     """The client hung up: nothing was returned."""
@@ -82,9 +86,11 @@ def refused(call: Call, decided: Decided, reply: Reply) -> Record:
     return _record(LeafType.EXCHANGE_REFUSED, call, members, _request(call, decided) | {"response": reply.data})
 
 
-def intent(call: Call, decided: Decided) -> Record:
-    """The gateway is about to forward, or to hold for approval."""
+def intent(call: Call, decided: Decided, *, resumes: ExchangeId | None = None) -> Record:
+    """The gateway is about to forward, to hold for approval, or to tell again what came of the exchange `resumes`."""
     members = {**_about(call), **_decision(decided)}
+    if resumes is not None:
+        members["resumes"] = resumes
     return _record(LeafType.EXCHANGE_INTENT, call, members, _request(call, decided))
 
 
@@ -114,6 +120,12 @@ def message(call: Call, relayed: Message, decided: Decided, data: bytes | None, 
     if data is not None:
         bodies["message"] = data
     return _record(LeafType.EXCHANGE_MESSAGE, call, members, bodies)
+
+
+def retold(call: Call, of: ExchangeId, leaves: Sequence[LeafIndex]) -> Record:
+    """Messages of the exchange `of`, which are on record in these leaves, are sent to the client once more."""
+    members: Document = {"status": "retold", "of": of, "leaves": [*leaves[:_LEAVES_KEPT]], "count": len(leaves)}
+    return _record(LeafType.EXCHANGE_MESSAGE, call, members, {})
 
 
 def outcome(call: Call, ending: Ending) -> Record:

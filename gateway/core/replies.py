@@ -187,6 +187,16 @@ def internal(call: Call) -> Reply:
     return Reply.of(failure, call.era)
 
 
+def unknown_end(call: Call) -> Reply:
+    """A client came back for an answer that is not on record: its call was begun and left, or its process died."""
+    if not isinstance(call.message, Request):
+        return Reply.nothing()
+    text = "The stream of this call broke off before its end, and how the call ended is not on record. Look before "
+    text += "you call again: it may have run."
+    data: Document = {"code": "unknown_end", "exchange": call.exchange}
+    return Reply.of(Failure(call.message.id, INTERNAL, text, data), call.era)
+
+
 def unrecorded(call: Call) -> Reply:
     """Evidence could not be written, so nothing of what happened may be returned."""
     if not isinstance(call.message, Request):

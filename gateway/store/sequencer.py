@@ -21,10 +21,12 @@ from typing import TypeVar, cast
 
 import trio
 
+from gateway.core.commands import Recalled
 from gateway.core.errors import EvidenceFault, SessionEnded
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.resuming import Lost
 from gateway.core.types import Document, ExchangeId, LeafIndex, SessionId, Tool
-from gateway.store import sessions, sqlite, tools, writers
+from gateway.store import retelling, sessions, sqlite, tools, writers
 from gateway.store.keys import Keys
 from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
@@ -36,6 +38,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("phigate.tools")
 
+RECALL_S = 0.25
+"""How late a client that came back for a running call hears what another process brings."""
 STALL_S = 10.0
 """A group that takes longer than this makes the log not ready: the disk hangs."""
 
@@ -174,6 +178,23 @@ class EvidenceLog:
         for session in closed:
             self._sessions.forget(session)
         return len(closed)
+
+    async def lost(self, session: SessionId, exchange: ExchangeId) -> Lost | None:
+        """The exchange of this session whose client comes back for what it lost of it; None where there is none."""
+        return await self.transact(lambda transaction: retelling.lost(transaction, session, exchange))
+
+    async def recall(self, session: SessionId, exchange: ExchangeId, said: int, *, waits: bool) -> Recalled:
+        """What the exchange sent its client, whichever process runs it, after `said` messages. With `waits` not before
+        there is something, or its end. Safe to cancel."""
+        seen = -1
+        while True:
+            length = await self.read(lambda connection: retelling.length(connection, session, exchange))
+            if length != seen:
+                seen = length
+                found = await self.transact(lambda transaction: retelling.told(transaction, session, exchange, said))
+                if found.messages or found.ended or not waits:
+                    return found
+            await trio.sleep(RECALL_S)
 
     async def learn(self, upstream: str, definitions: Iterable[Document]) -> frozenset[str]:
         """Remember tool definitions that an upstream has just listed; those without a name are passed over.

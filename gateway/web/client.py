@@ -17,7 +17,8 @@ from gateway.core.commands import Resolution
 from gateway.core.protocol import sse
 from gateway.core.protocol.jsonrpc import RequestId
 from gateway.core.replies import Reply
-from gateway.core.types import SessionId
+from gateway.core.resuming import Mark
+from gateway.core.types import ExchangeId, SessionId
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -37,8 +38,21 @@ _JSON_HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-contr
 class HttpClient:
     """The waiting HTTP client, as the driver's `Client`."""
 
-    def __init__(self, send: Send, *, keepalive_s: float = 15.0, progress: str | int | None = None) -> None:
+    def __init__(
+        self,
+        send: Send,
+        *,
+        keepalive_s: float = 15.0,
+        progress: str | int | None = None,
+        mark: Mark | None = None,
+        primed: bool = False,
+    ) -> None:
+        """`mark`: the place on a stream that a client can come back to, where this begins; None: its events have no
+        ids. `primed`: the client takes an id before there is a message."""
         self._send = send
+        self._mark = mark
+        self._primed = primed
+        self._prime = sse.priming(str(mark)) if primed and mark is not None else b""
         self._turn = trio.Lock()
         self._keepalive_s = keepalive_s
         self._progress = progress
@@ -74,7 +88,7 @@ class HttpClient:
 
     @contextmanager
     def interruptible(self) -> Iterator[trio.CancelScope]:
-        """See `driver.Client`."""
+        """See `world.Client`."""
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
             if self.gone:
@@ -86,7 +100,7 @@ class HttpClient:
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """See `driver.Client`."""
+        """See `world.Client`."""
         with trio.move_on_after(0 if self._hurried else seconds) as self._patience:
             yield self._patience
 
@@ -111,11 +125,11 @@ class HttpClient:
                 await self._still_here()
 
     async def relay(self, messages: Sequence[bytes]) -> None:
-        """See `driver.Client`."""
-        await self._event(b"".join([sse.event(data) for data in messages]))
+        """See `world.Client`."""
+        await self._event(b"".join([self._numbered(data) for data in messages]))
 
     async def wait_for(self, resolution: Resolution) -> None:
-        """See `driver.Client`."""
+        """See `world.Client`."""
         self._held = resolution
         try:
             await self._still_here()
@@ -123,15 +137,19 @@ class HttpClient:
         finally:
             self._held = None
 
-    async def open_stream(self) -> None:
-        """See `driver.Client`."""
-        await self._event(b"")
+    async def open_stream(self, of: ExchangeId) -> None:
+        """See `world.Client`."""
+        if self._mark is None or self._mark.exchange == of:
+            await self._event(b"")
+        else:  # It came back for the end of another stream, and goes on with this.
+            self._mark = Mark(of)
+            await self._event(sse.priming(str(self._mark)) if self._primed and self._streaming else b"")
 
     async def finish(self, reply: Reply) -> None:
         """Send the reply, on the stream if one is open."""
         self._finished = True
         if self._streaming:
-            body = sse.event(reply.data) if reply.data else b""
+            body = self._numbered(reply.data) if reply.data else b""
             async with self._turn:
                 await self._write({"type": "http.response.body", "body": body, "more_body": False})
             return
@@ -139,6 +157,13 @@ class HttpClient:
         headers.append((b"content-length", b"%d" % len(reply.data)))
         await self._write({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self._write({"type": "http.response.body", "body": reply.data, "more_body": False})
+
+    def _numbered(self, data: bytes) -> bytes:
+        """The event of a recorded message, under its id if the client can come back for what follows it."""
+        if self._mark is None:
+            return sse.event(data)
+        self._mark = Mark(self._mark.exchange, self._mark.said + 1)
+        return sse.event(data, str(self._mark))
 
     async def _still_here(self) -> None:
         """A comment, and progress if a hold goes on and the client asked to be told (MCP, Progress)."""
@@ -155,6 +180,7 @@ class HttpClient:
                 self._streaming = True
                 headers = _STREAM_HEADERS + self.headers(None)
                 await self._write({"type": "http.response.start", "status": 200, "headers": headers})
+                data = self._prime + data
             await self._write({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _write(self, message: dict[str, Any]) -> None:

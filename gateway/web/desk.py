@@ -11,11 +11,12 @@ import trio
 from gateway.core.errors import Unauthenticated
 from gateway.core.protocol.aggregate import Names
 from gateway.core.protocol.jsonrpc import Limits, Message
+from gateway.core.resuming import Lost
 from gateway.core.types import Document, ExchangeId, Principal, SessionId, Tool, UpstreamRef
-from gateway.driver import Evidence, World
 from gateway.upstream.mail import Mail
 from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
+from gateway.world import Evidence, World
 
 
 class Sessions(Protocol):
@@ -26,6 +27,8 @@ class Sessions(Protocol):
     async def touch(self, session: SessionId, *, idle_s: float) -> None: ...
 
     async def close_session(self, session: SessionId, *, why: str) -> None: ...
+
+    async def lost(self, session: SessionId, exchange: ExchangeId) -> Lost | None: ...
 
     async def tool(self, upstream: str, name: str) -> Tool | None: ...
 

@@ -11,6 +11,7 @@ import trio
 
 from gateway.core.commands import Resolution
 from gateway.core.errors import InternalFault
+from gateway.core.types import ExchangeId
 
 T = TypeVar("T")
 
@@ -61,19 +62,19 @@ class Away:
 
     @contextmanager
     def interruptible(self) -> Iterator[trio.CancelScope]:
-        """See `driver.Client`. It has left already and is expected back, so its leaving ends nothing."""
+        """See `world.Client`. It has left already and is expected back, so its leaving ends nothing."""
         with trio.CancelScope() as scope:
             yield scope
 
     def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:  # noqa: ARG002 - a protocol's
-        """See `driver.Client`. Nobody is there to wait."""
+        """See `world.Client`. Nobody is there to wait."""
         return trio.move_on_after(0)
 
-    async def open_stream(self) -> None:
-        """See `driver.Client`."""
+    async def open_stream(self, of: ExchangeId) -> None:
+        """See `world.Client`."""
 
     async def relay(self, messages: Sequence[bytes]) -> None:
-        """See `driver.Client`."""
+        """See `world.Client`."""
 
     async def wait_for(self, resolution: Resolution) -> None:
-        """See `driver.Client`."""
+        """See `world.Client`."""

@@ -38,7 +38,7 @@ from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.inbound import Inbound, read_body
-from gateway.web.parts import Asked, Early, leave, until_done
+from gateway.web.parts import Asked, Early, leave, until_done, whose
 from gateway.web.visit import SESSION_HEADER, Visit
 from gateway.web.within import Within
 
@@ -85,6 +85,11 @@ class Gathering:
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstreams say outside any call."""
         held = await self._pass()
+        last = self.request.header(b"last-event-id")
+        if last:
+            member = await whose(last, {name: held.members[name] for name in self._members(held)}, self.desk.sessions)
+            await self._visit(self.desk, member, None, held, self.send).get(receive)
+            return
         client = HttpClient(self.send, keepalive_s=self.desk.keepalive_s)
         opened = trio.Event()
 
@@ -100,7 +105,7 @@ class Gathering:
                     await each.within.begun.wait()
             heard = any(each.within.status == 200 for each in asked)
             if heard:
-                await client.open_stream()
+                await client.open_stream(self._exchange)
                 opened.set()
                 await until_done(asked, client)
             else:
@@ -183,7 +188,7 @@ class Gathering:
         self, message: Request, era: Era, version: str, held: Pass | None, session: SessionId, client: HttpClient
     ) -> Reply:
         if message.method not in aggregate.EVERYBODY:
-            return await self._recorded(message, era, session, [], Reply.of(_own(message), era))
+            return await self._recorded(message, era, session, [], Reply.of(merging.own(message), era))
         said: list[bytes] = []
         early: Early | None = None
         if message.method == mcp.LISTEN:
@@ -379,16 +384,6 @@ async def _attending(client: HttpClient, receive: Receive) -> AsyncIterator[trio
 
 async def _nobody(_: Sequence[bytes]) -> None:
     """Nobody listens for what comes ahead of this answer."""
-
-
-def _own(message: Request) -> Success | Failure:
-    """What the endpoint itself answers: that it is there, or that what is asked for is nobody's."""
-    if message.method == "ping":
-        return Success(message.id, {})
-    if message.method not in mcp.METHODS:
-        return Failure(message.id, jsonrpc.METHOD_NOT_FOUND, "There is no such method here.")
-    text = "Nothing here has this name. Things here are <upstream>__<name>, and resources <upstream>+<uri>."
-    return Failure(message.id, INVALID_PARAMS, text)
 
 
 def _greets(message: Message) -> bool:

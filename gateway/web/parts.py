@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
-from gateway.core import merging
+from gateway.core import merging, resuming
 from gateway.core.errors import ClientFault, GatewayError, SessionEnded
 from gateway.core.merging import Part
 from gateway.core.protocol import aggregate, jsonrpc
-from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request
+from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Notification, Request
+from gateway.core.protocol.session import Ticket
 from gateway.core.types import ExchangeId
 from gateway.web.client import HttpClient
+from gateway.web.desk import Sessions
+from gateway.web.visit import UNKNOWN_EVENT
 from gateway.web.within import Within
 
 
@@ -95,3 +98,12 @@ def leave(asked: list[Asked]) -> None:
     for each in asked:
         if not each.within.done.is_set():
             each.within.leave()
+
+
+async def whose(last: str, tickets: Mapping[str, Ticket], sessions: Sessions) -> str:
+    """The upstream on whose stream the client got this event id: one call's, for only those have ids here."""
+    mark = resuming.parse(last)
+    for name, ticket in tickets.items() if mark is not None else ():
+        if mark is not None and await sessions.lost(ticket.session, mark.exchange) is not None:
+            return name
+    raise ClientFault(UNKNOWN_EVENT, code=INVALID_REQUEST)

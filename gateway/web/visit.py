@@ -16,8 +16,9 @@ from typing import cast
 import orjson
 import trio
 
-from gateway.core import held, replies
+from gateway.core import held, replies, resuming
 from gateway.core.call import EMERGENCY, JUSTIFICATION, LISTEN, PURPOSE, Call, Emergency
+from gateway.core.commands import Script
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
 from gateway.core.held import Claim, Opened
@@ -26,6 +27,7 @@ from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
+from gateway.core.resuming import Lost, Mark
 from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, SessionId, Tool
 from gateway.driver import Driver
 from gateway.upstream.base import Link
@@ -38,6 +40,7 @@ from gateway.web.inbound import Inbound, read_body
 SESSION_HEADER = b"mcp-session-id"
 WITHDRAWN = "withdrawn"
 """The box for what clients take back: each process looks whether it holds that."""
+UNKNOWN_EVENT = "This Last-Event-ID was not given in this session. Open the stream without one."
 FACTS_INLINE_BYTES = 2048
 """Facts of messages up to this size are found on the event loop; larger ones beside it: 64 KB of SQL take seconds."""
 
@@ -93,7 +96,29 @@ class Visit:
         if not self.request.accepts("text/event-stream"):
             raise ClientFault("A GET here answers with text/event-stream only.", code=INVALID_REQUEST, status=406)
         link = self._link_of(self._ticket())
-        await self._perform(self._call(Opened(LISTEN), link, {}), link, receive)
+        last = self.request.header(b"last-event-id")
+        if last:
+            await self._come_back(last, link, receive)
+        else:
+            await self._perform(self._call(Opened(LISTEN), link, {}), link, receive)
+
+    async def _come_back(self, last: str, link: Link, receive: Receive) -> None:
+        """A client that lost a stream wants the rest of it (MCP 2025-11-25, Resumability and Redelivery)."""
+        mark = resuming.parse(last)
+        lost = await self.desk.sessions.lost(link.session, mark.exchange) if mark is not None else None
+        if mark is None or lost is None:
+            raise ClientFault(UNKNOWN_EVENT, code=INVALID_REQUEST)
+        tool = await self._tool(lost.message)
+        facts: Document = {}
+        if lost.message is not LISTEN:
+            facts = await self._facts(lost.message, len(jsonrpc.format(lost.message)))
+        call = self._call(
+            Opened(lost.message), replace(link, mirrored=self._mirrored(lost.message, tool, link)), facts, tool
+        )
+        if lost.left_waiting:
+            await self._perform(call, link, receive)  # Asking again is how a held call goes on: it joins its approval.
+        else:
+            await self._perform(call, link, receive, resumes=(mark, lost))
 
     async def delete(self) -> None:
         """A legacy client ends its session. Nothing is asked of policy: giving up access needs no permission."""
@@ -230,11 +255,15 @@ class Visit:
         facts = await self._facts(message, len(jsonrpc.format(message)))
         again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
         call = replace(again, exchange=self.desk.new_exchange())
-        reply = await _driven(Driver(call, self.door.world, link, Away()), call)
+        reply = await _driven(Driver(call, self.door.world, link, Away()), call, exchange(call))
         return cast(Json, orjson.loads(reply.data))
 
-    async def _perform(self, call: Call, link: Link, receive: Receive) -> None:
-        driver = Driver(call, self.door.world, link, client := self._client(call), self._errand(link))
+    async def _perform(
+        self, call: Call, link: Link, receive: Receive, *, resumes: tuple[Mark, Lost] | None = None
+    ) -> None:
+        mark = Mark(call.exchange) if resumes is None else resumes[0]
+        driver = Driver(call, self.door.world, link, client := self._client(call, mark), self._errand(link))
+        script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream
         client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
@@ -244,7 +273,9 @@ class Visit:
                 nursery.start_soon(client.watch, receive)
                 if call.listens or (isinstance(call.message, Request) and not _greets(call.message)):
                     nursery.start_soon(client.keep_alive)
-                reply = await _driven(driver, call)
+                if self.request.method == "GET" and not call.listens:
+                    await client.open_stream(mark.exchange)  # What answers a GET is a stream, whatever is said on it.
+                reply = await _driven(driver, call, script)
                 await client.finish(reply)
                 nursery.cancel_scope.cancel()
         finally:
@@ -253,9 +284,14 @@ class Visit:
     def _errand(self, link: Link) -> Callable[[ApprovalId], Awaitable[Json]]:
         return lambda approval: self.desk.errands.do(partial(self._granted, link, approval))
 
-    def _client(self, call: Call) -> HttpClient:
-        progress = mcp.progress_token(call.message)
-        return HttpClient(self.send, keepalive_s=self.desk.keepalive_s, progress=progress)
+    def _client(self, call: Call, mark: Mark) -> HttpClient:
+        return HttpClient(
+            self.send,
+            keepalive_s=self.desk.keepalive_s,
+            progress=mcp.progress_token(call.message),
+            mark=mark if call.era is Era.LEGACY else None,
+            primed=call.version >= resuming.PRIMED_SINCE,
+        )
 
     def _greeting_headers(self, call: Call, link: Link, driver: Driver) -> Callable[[Reply | None], Headers]:
         """The session id, made when the response starts: only then is it known what the upstream answered."""
@@ -279,10 +315,10 @@ class Visit:
         return headers
 
 
-async def _driven(driver: Driver, call: Call) -> Reply:
+async def _driven(driver: Driver, call: Call, script: Script[Reply]) -> Reply:
     """The reply of the exchange, or what may be said when it could not be brought to its end."""
     try:
-        return await driver.drive(exchange(call))
+        return await driver.drive(script)
     except SessionEnded as ended:  # By a DELETE that this message crossed: found out where its first leaf is written.
         return replies.problem(ended, replies.NO_SESSION, 404, _ident(call.message))
     except EvidenceFault:

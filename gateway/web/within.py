@@ -63,7 +63,8 @@ class Within:
             self.begun.set()
             return
         if self._events is not None:
-            await self._take([told.data for told in self._events.feed(event["body"])])
+            told = self._events.feed(event["body"])
+            await self._take([each.data for each in told if each.data])  # Without data it only says an id.
         else:
             self._whole.append(event["body"])
         if not event.get("more_body", False):

@@ -11,11 +11,11 @@ from tests.conformance import parts
 from tests.e2e import harness, workers
 from tests.e2e.harness import Upstream
 from tests.e2e.ledger import APPROVAL, opened
+from tests.e2e.workers import CAPABILITIES, accepted, call, greeted
 
 PROGRAM = Path(__file__).parents[1] / "upstream" / "program.py"
 NEEDS = "test_input_required_result_elicitation"
 """A tool of the modern upstream that asks for a name."""
-CAPABILITIES = {"elicitation": {}, "roots": {}}
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "e2e", "version": "1"},
@@ -41,31 +41,6 @@ def both(gateway):
     """A connection to each worker."""
     with workers.each(gateway, parts.WHO, [parts.WHO]) as found:
         yield found
-
-
-def greeted(worker, upstream):
-    """The headers of a legacy session that has just begun."""
-    params = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": CAPABILITIES,
-        "clientInfo": {"name": "e2e", "version": "1"},
-    }
-    response = worker.post(upstream, {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
-    (answer,) = workers.messages(response)
-    headers = {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
-    assert "result" in answer
-    accepted(worker, upstream, {"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
-    return headers
-
-
-def call(name, arguments=None, ident=1, **more):
-    params = {"name": name, "arguments": arguments or {}, **more}
-    return {"jsonrpc": "2.0", "id": ident, "method": "tools/call", "params": params}
-
-
-def accepted(worker, upstream, message, headers):
-    response = worker.post(upstream, message, **headers)
-    assert (response.status, response.read()) == (202, b"")
 
 
 def question(heard):

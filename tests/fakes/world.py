@@ -18,8 +18,8 @@ from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Notification
 from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex, Principal
-from gateway.driver import World
 from gateway.upstream.base import Link
+from gateway.world import World
 
 MOMENT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 Step = Callable[[str], None]
@@ -213,7 +213,7 @@ class FakeClient:
         with trio.move_on_after(seconds) as self.waiting:
             yield self.waiting
 
-    async def open_stream(self) -> None:
+    async def open_stream(self, of) -> None:
         self.streaming = True
         await trio.lowlevel.checkpoint()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gateway.core.call import Call
-from gateway.core.commands import Append, AppendAll, Command, Decide, Decided
+from gateway.core.commands import Append, AppendAll, Command, Decide, Decided, Script
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
 from gateway.core.policy.decision import ApprovalTerms, Decision, Effect, Entrypoint, MaskRule, Reason
@@ -67,8 +67,8 @@ def result(text: str = "ok", ident: str | int = 7) -> Success:
 class Playbook:
     """One exchange being played."""
 
-    def __init__(self, about: Call) -> None:
-        self._script = exchange(about)
+    def __init__(self, about: Call, script: Script[Reply] | None = None) -> None:
+        self._script = exchange(about) if script is None else script
         self._resume: Callable[[], Command] = lambda: next(self._script)
         self.log: list[Record] = []
         """Every record that was made durable, in order."""

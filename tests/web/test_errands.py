@@ -86,5 +86,5 @@ async def test_a_client_that_is_away_hears_nothing_waits_for_nothing_and_hangs_u
         await trio.sleep_forever()
     assert patience.cancelled_caught
     await away.relay(b"{}")
-    await away.open_stream()
+    await away.open_stream("exchange")
     assert away.gone

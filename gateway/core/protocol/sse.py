@@ -16,9 +16,16 @@ class Event:
     id: str = field(default="", repr=False)
 
 
-def event(data: bytes) -> bytes:
-    """The event that carries one JSON-RPC message. `data` has no line break, which formatted JSON never has."""
-    return b"event: message\r\ndata: " + data + b"\r\n\r\n"
+def event(data: bytes, ident: str = "") -> bytes:
+    """The event that carries one JSON-RPC message. `data` has no line break, which formatted JSON never has; `ident`
+    is its id, where it has one."""
+    name = b"id: %s\r\n" % ident.encode() if ident else b""
+    return b"event: message\r\n" + name + b"data: " + data + b"\r\n\r\n"
+
+
+def priming(ident: str) -> bytes:
+    """An event without data, whose id the client may come back with (MCP 2025-11-25, Transports)."""
+    return b"id: %s\r\ndata:\r\n\r\n" % ident.encode()
 
 
 def comment(text: str = "") -> bytes:
