@@ -15,6 +15,7 @@ from functools import partial
 
 import trio
 
+from gateway import authority
 from gateway.config import Config
 from gateway.config.policy import PolicyConfig
 from gateway.core.commands import Decided
@@ -42,6 +43,7 @@ from gateway.store.stamps import uuid7
 from gateway.store.standing import Standing
 from gateway.upstream.base import Upstream
 from gateway.web import approvals as pages
+from gateway.web import oauth
 from gateway.web.app import App
 from gateway.web.counter import Counter
 from gateway.web.desk import Desk
@@ -83,7 +85,8 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         log = await stack.enter_async_context(EvidenceLog.open(config.evidence.store, keys, now=now))
         await _configured(log, _digest(config.file.read_bytes()))
         policy = await _policy(config.policy, log, stack)
-        issuers = await stack.enter_async_context(Issuers.open(config.issuers))
+        own = authority.signer(config, keys)
+        issuers = await stack.enter_async_context(Issuers.open(config.issuers, own=own))
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
@@ -104,11 +107,12 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             now=now,
             changed=partial(log.read, tools.changed),
         )
+        tokens = authority.opened(config, own, keys, log, issuers, doors, mail)
         app = App(
             endpoint,
             probes=_probes(log, policy, issuers),
             metadata=partial(_metadata, config, doors),
-            pages=pages.blueprint(counter),
+            pages=[pages.blueprint(counter), *([] if tokens is None else [oauth.blueprint(tokens, logins.note)])],
             details={
                 "policy": lambda: policy.status.public(),
                 "configuration": doors.status,
@@ -247,8 +251,13 @@ def _desk(
 
 
 def _metadata(config: Config, doors: Doors, name: str) -> Document | None:
-    """The RFC 9728 document of an upstream or aggregate that is there now."""
-    return challenge.metadata(config.resource(name), [each.url for each in config.issuers]) if name in doors else None
+    """The RFC 9728 document of an upstream or aggregate that is there now.
+
+    Our own authority stands last: clients that let a person log in take the first, and nobody logs in at ours.
+    """
+    own = [] if config.authority is None else [config.gateway.public_url]
+    issuers = [*(each.url for each in config.issuers), *own]
+    return challenge.metadata(config.resource(name), issuers) if name in doors else None
 
 
 def _decide(policy: ActivePolicy, entrypoint: Entrypoint, document: Document) -> Decided:

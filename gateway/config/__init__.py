@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import issuer, outside, policy, upstream, values
+from gateway.config import authority, issuer, outside, policy, upstream, values
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
 from gateway.config.upstream import AggregateConfig, UpstreamConfig
 from gateway.core.errors import ConfigFault
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
+from gateway.identity.authority.settings import AuthorityConfig
 from gateway.identity.settings import IssuerConfig
 
 MAX_FILE_BYTES = 1 << 20
@@ -69,6 +70,7 @@ class Config:
     evidence: EvidenceConfig
     policy: PolicyConfig
     issuers: tuple[IssuerConfig, ...]
+    authority: AuthorityConfig | None
     upstreams: tuple[UpstreamConfig, ...]
     aggregates: tuple[AggregateConfig, ...]
 
@@ -125,12 +127,14 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     base = path.parent
     upstreams = upstream.decode(top, base, environ)
     gateway = _gateway(top.table("gateway"))
+    issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
     config = Config(
         file=path,
         gateway=gateway,
         evidence=_evidence(top.table("evidence"), base),
         policy=policy.decode(top.table("policy"), base, environ),
-        issuers=issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host)),
+        issuers=issuers,
+        authority=authority.decode(top, base, environ, issuers=issuers, public_url=gateway.public_url),
         upstreams=upstreams,
         aggregates=upstream.aggregates(top, upstreams),
     )

@@ -183,7 +183,7 @@ def _variable(environ: Mapping[str, str], name: Any) -> str:
 def _secret(value: str, source: str) -> str:
     """A header value from outside; what is wrong with it is told without it."""
     if not value or len(value) > _MAX_SECRET_BYTES or not value.isascii() or not value.isprintable():
-        raise Wrong(f"has a value that cannot be a header ({source})", "use one line of printable ASCII")
+        raise Wrong(f"has a value that cannot be sent in a header ({source})", "use one line of printable ASCII")
     return value
 
 

@@ -42,6 +42,14 @@ class Unauthenticated(GatewayError):
         self.reason = reason
 
 
+class GrantRefused(GatewayError):
+    """No token is issued for what a client presented. `code` is the OAuth error (RFC 6749 §5.2)."""
+
+    def __init__(self, detail: str, *, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class SessionEnded(GatewayError):
     """The legacy session that the client names has ended, or never was: 404, and the client may begin another."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,9 @@ import trio
 
 from gateway.core.errors import IdentityUnavailable
 from gateway.core.types import Document, Principal
-from gateway.identity import groups, oidc, tokens
+from gateway.identity import groups, jws, oidc, tokens
+from gateway.identity.authority import signer
+from gateway.identity.authority.signer import Signer
 from gateway.identity.directory import Directory, LookUp
 from gateway.identity.jws import MAX_TOKEN_CHARACTERS, Jws
 from gateway.identity.keys import Key, KeySet
@@ -51,16 +53,21 @@ class Issuers:
         issuers: Iterable[IssuerConfig],
         fetch: Fetch,
         *,
+        own: Signer | None = None,
         look_ups: Mapping[str, LookUp] | None = None,
         now: Callable[[], float] = time.time,
         remember: int = REMEMBERED_TOKENS,
     ) -> None:
-        """`now` is seconds since 1970; `fetch` asks a provider for its keys; `look_ups` have the groups that tokens of
-        an issuer, by its URL, leave out.
+        """`fetch` asks a provider for its keys; `own` is our authority, if we are one; `look_ups` have the groups that
+        tokens of an issuer, by its URL, leave out; `now` is seconds since 1970.
         """
         self._look_ups = look_ups or {}
         self._revoked = Revoked()
         self._providers = {issuer.url: Provider(issuer, fetch) for issuer in issuers}
+        self._asked = tuple(self._providers.values())
+        self._own = Provider(own.issuer, own.published) if own is not None else None
+        if self._own is not None:
+            self._providers[self._own.issuer.url] = self._own
         self._now = now
         self._limit = remember
         self._remembered: OrderedDict[tuple[bytes, str], _Remembered] = OrderedDict()
@@ -68,13 +75,13 @@ class Issuers:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, issuers: Iterable[IssuerConfig], *, now: Callable[[], float] = time.time
+        cls, issuers: Iterable[IssuerConfig], *, own: Signer | None = None, now: Callable[[], float] = time.time
     ) -> AsyncIterator[Issuers]:
         """The issuers, asked over HTTP. Nothing is fetched before it is needed or `probe` is called."""
         known = tuple(issuers)
         async with oidc.client() as http:
             look_ups = {each.url: Directory(each.graph, http).groups for each in known if each.graph is not None}
-            yield cls(known, partial(oidc.fetch, http), look_ups=look_ups, now=now)
+            yield cls(known, partial(oidc.fetch, http), own=own, look_ups=look_ups, now=now)
 
     def provider(self, url: str) -> Provider:
         """The issuer at `url`, which must be one of them."""
@@ -131,18 +138,46 @@ class Issuers:
                 faults.append(fault.detail)
 
         async with trio.open_nursery() as nursery:
-            for provider in self._providers.values():
+            for provider in self._asked:
                 nursery.start_soon(one, provider)
-        return "; ".join(sorted(faults)) if len(faults) == len(self._providers) else None
+        return "; ".join(sorted(faults)) if len(faults) == len(self._asked) else None
 
-    async def _verify(self, token: Jws, resource: str) -> _Remembered:
+    async def vouched(self, token: Jws, among: Container[str]) -> IssuerConfig:
+        """The issuer that signed a token of whatever type, which must be one of `among`; no claim was looked at.
+
+        Raises Unauthenticated, and IdentityUnavailable when the issuer's keys cannot be had.
+        """
+        if token.issuer not in among:
+            raise refused(Reason.UNKNOWN_ISSUER)
+        provider = self._provider(token)
+        _, key = await _key(provider, token)
+        jws.check_signature(token, key, provider.issuer.algorithms)
+        return provider.issuer
+
+    async def asserted(self, claims: Document, issuer: IssuerConfig) -> Principal:
+        """Who an assertion of an issuer is about, unless that was revoked. Its claims must have been checked.
+
+        Raises like `principal`.
+        """
+        found = await self.principal(claims, issuer.url)
+        if self._revoked.holds(tokens.asserted(claims, found), skew_s=issuer.clock_skew_s):
+            raise refused(Reason.REVOKED)
+        return found
+
+    def _provider(self, token: Jws) -> Provider:
         provider = self._providers.get(token.issuer)
         if provider is None:
             raise refused(Reason.UNKNOWN_ISSUER)
         if token.algorithm not in provider.issuer.algorithms:
             raise refused(Reason.ALG_REFUSED)
+        return provider
+
+    async def _verify(self, token: Jws, resource: str) -> _Remembered:
+        provider = self._provider(token)
         keys, key = await _key(provider, token)
         verified = tokens.verify(token, key, provider.issuer, resource=resource, now=self._now())
+        if provider is self._own:
+            verified = replace(verified, principal=signer.person(token.claims, verified.principal))
         if verified.groups_of:
             found, valid_s = await self._look_up(verified.principal, verified.groups_of)
             verified = replace(verified, principal=found, until=min(verified.until, self._now() + valid_s))

@@ -79,6 +79,17 @@ def principal(claims: Document, issuer: IssuerConfig) -> Principal:
     return found
 
 
+def asserted(claims: Document, found: Principal) -> Verified:
+    """What revocation asks of a token, of an assertion that was checked: it stands for one."""
+    issued, until = claims.get("iat"), claims.get("exp")
+    return Verified(
+        found,
+        float(until) if isinstance(until, int | float) else 0.0,
+        float(issued) if isinstance(issued, int | float) else None,
+        _text(claims.get("jti")),
+    )
+
+
 def partial(claims: Document, issuer: IssuerConfig) -> tuple[Principal, str]:
     """The same, with whose groups must be added to it before it is believed; empty: nothing is missing."""
     elsewhere = groups.elsewhere(claims, issuer.groups_claim)

@@ -2,6 +2,7 @@
 
     log.key       Ed25519 seed that signs checkpoints        log.vkey   its public half, for auditors
     kek-*.key     wrap the data keys of one month            pseudonym.key, session.key, mask.key   see `Keys`
+    authority.key Ed25519 seed that signs our own access tokens
 
 The directory is 0700 and every secret 0600; looser permissions are refused, with the command that mends them.
 """
@@ -23,6 +24,7 @@ from gateway.store.kms import KEY_SIZE, FileKms, Kms, read_key, write_key
 
 VKEY = "log.vkey"
 _SIGNER, _PSEUDONYM, _SESSION, _MASK = "log.key", "pseudonym.key", "session.key", "mask.key"
+_AUTHORITY = "authority.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Keys:
     """AEAD key of what clients carry for us: `Mcp-Session-Id`, `requestState`, login cookies."""
     mask_token: bytes = field(repr=False)
     """HMAC key of the masking operator `token`."""
+    authority: bytes | None = field(default=None, repr=False)
+    """Ed25519 seed that signs access tokens; None in a directory from before there were any."""
 
     @property
     def origin(self) -> str:
@@ -82,7 +86,7 @@ def generate(directory: Path, *, origin: str) -> Keys:
         raise ConfigFault(f"{directory} already holds keys, and keys are never overwritten. Choose another.")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    for name in (_PSEUDONYM, _SESSION, _MASK):
+    for name in (_PSEUDONYM, _SESSION, _MASK, _AUTHORITY):
         write_key(directory / name, os.urandom(KEY_SIZE))
     signer = Signer(origin, os.urandom(KEY_SIZE))
     (directory / VKEY).write_text(signer.verifier.vkey + "\n")
@@ -105,7 +109,16 @@ def load(directory: Path) -> Keys:
         pseudonym=read_key(directory / _PSEUDONYM),
         session_seal=read_key(directory / _SESSION),
         mask_token=read_key(directory / _MASK),
+        authority=read_key(directory / _AUTHORITY) if (directory / _AUTHORITY).exists() else None,
     )
+
+
+def add_missing(directory: Path) -> list[Path]:
+    """Make the keys that an older phigate did not make; which those were. Nothing is overwritten."""
+    missing = [directory / name for name in (_AUTHORITY,) if not (directory / name).exists()]
+    for path in missing:
+        write_key(path, os.urandom(KEY_SIZE), exists_ok=True)
+    return missing
 
 
 def load_verifier(path: Path) -> Verifier:

@@ -86,6 +86,17 @@ class Mail:
 
         await self._log.transact(job)
 
+    async def once(self, key: str) -> bool:
+        """Whether nobody asked for this key within NOTED_S: what may be used once is used up. Raises EvidenceFault."""
+        found: list[bool] = []
+
+        def use(note: Document) -> Document:
+            found.append(not note)
+            return {"used": True}
+
+        await self.change(f"once {key}", use)
+        return found[-1]
+
     async def run(self) -> None:
         """Look for messages, for ever. A store that fails is the log's state, told by readiness."""
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from quart import Blueprint
@@ -25,17 +25,18 @@ class App:
         probes: Mapping[str, Probe],
         details: Mapping[str, Detail],
         metadata: Callable[[str], Document | None],
-        pages: Blueprint,
+        pages: Iterable[Blueprint],
     ) -> None:
         """`probes`: what readiness asks; `details`: what it shows; `metadata`: RFC 9728 documents by upstream;
-        `pages`: approvals.
+        `pages`: everything else.
         """
         self.draining = False
         self._endpoint = endpoint
         self._quart = QuartTrio(__name__, static_folder=None)
         self._quart.register_blueprint(health.blueprint({**probes, "draining": self._drain_probe}, details))
         self._quart.register_blueprint(wellknown.blueprint(metadata))
-        self._quart.register_blueprint(pages)
+        for each in pages:
+            self._quart.register_blueprint(each)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """ASGI 3: `http` and `lifespan` scopes."""

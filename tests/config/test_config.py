@@ -362,7 +362,7 @@ def test_a_fault_of_an_upstream_is_named_at_its_line(faults, line, told):
 
 def test_a_secret_that_cannot_be_a_header_is_refused_without_being_shown(faults):
     [(_, told)] = faults(GOOD + 'headers_env = { A = "BAD" }\n', BAD="secret\r\nX-Evil: 1")
-    assert "has a value that cannot be a header (variable BAD)" in told
+    assert "has a value that cannot be sent in a header (variable BAD)" in told
     assert "secret" not in told
     assert "Evil" not in told
 
@@ -564,6 +564,7 @@ def known_keys(faults) -> set[tuple[str, str]]:
     text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
     text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[issuer.graph]\n{odd}=1\n"
     text += f"[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
+    text += f"[authority]\n{odd}=1\n[[authority.client]]\n{odd}=1\n"
     found = set()
     for _, told in faults(text):
         match = re.fullmatch(rf"([\w.\[\]]+)\.{odd}: .* known here: (.*)\.", told)

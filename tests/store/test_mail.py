@@ -187,3 +187,29 @@ async def test_evidence_verifies_with_mail_in_the_store(tmp_path):
     async with EvidenceLog.open(tmp_path / "evidence.db", keys, now=now) as log:
         await Mail(log).send("a", {"n": 1})
     assert report(tmp_path / "evidence.db", keys).passed
+
+
+async def test_what_may_be_used_once_is_used_once_by_all_processes_together(tmp_path):
+    async with processes(tmp_path, count=2) as (one, other):
+        found: list[bool] = []
+
+        async def use(mail):
+            found.append(await mail.once("assertion-1"))
+
+        async with trio.open_nursery() as nursery:
+            for mail in (one, other) * 8:
+                nursery.start_soon(use, mail)
+        assert sorted(found) == [False] * 15 + [True]
+        assert await other.once("assertion-2")
+
+
+async def test_what_was_used_is_remembered_for_days_and_then_forgotten(tmp_path):
+    clock = Clock()
+    async with processes(tmp_path, count=1, clock=clock) as (mail,):
+        assert await mail.once("assertion")
+        clock.ahead = timedelta(seconds=NOTED_S - 60)
+        await mail.sweep()
+        assert not await mail.once("assertion")
+        clock.ahead += timedelta(seconds=NOTED_S + 60)
+        await mail.sweep()
+        assert await mail.once("assertion")

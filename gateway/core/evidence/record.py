@@ -35,6 +35,7 @@ class LeafType(Enum):
     TOOL_ACCEPTED = "tool.accepted"
     TOOL_CHANGED = "tool.changed"
     LOGIN_FAILED = "login.failed"
+    TOKEN_ISSUED = "token.issued"
     POLICY_SHADOW = "policy.shadow"
     HEARTBEAT = "heartbeat"
 
