@@ -54,7 +54,7 @@ def opened(
     return Authority(
         config.authority,
         own,
-        _grants(config.authority, own, issuers, mail),
+        _grants(config.authority, own, issuers),
         upstream=upstream,
         actor=keys.actor,
         record=record,
@@ -63,10 +63,10 @@ def opened(
     )
 
 
-def _grants(settings: AuthorityConfig, own: Signer, issuers: Issuers, mail: Mail) -> list[Grant]:
+def _grants(settings: AuthorityConfig, own: Signer, issuers: Issuers) -> list[Grant]:
     """The grants that are configured."""
     grants: list[Grant] = []
     if settings.id_jag_issuers:
         asked = settings.id_jag_issuers
-        grants.append(IdJag(asked, url=own.url, trusted=issuers, spend=mail.once, now=time.time))
+        grants.append(IdJag(asked, url=own.url, trusted=issuers, now=time.time))
     return grants

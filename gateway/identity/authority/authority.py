@@ -45,6 +45,7 @@ class Authority:
         self._upstream = upstream
         self._actor = actor
         self._record = record
+        self._spend = spend
         self._now = now
 
     def metadata(self) -> Document:
@@ -93,6 +94,9 @@ class Authority:
             raise refusal(
                 Code.INVALID_GRANT, "the subject is in so many groups that servers on the way refuse the token"
             )
+        # Last, so that what came with a mistake in the request can be sent again without it.
+        if granted.once and not await self._spend(granted.once):
+            raise refusal(Code.INVALID_GRANT, "what was presented was used before; it is good for one token")
         await self._record(
             {
                 "grant": grant_type,

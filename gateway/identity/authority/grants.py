@@ -38,6 +38,8 @@ class Granted:
     lifetime_s: float = math.inf
     """At most for how long."""
     scope: str = ""
+    once: str = ""
+    """Names what was presented, if that is good for one token: a second time nothing is issued. See `spent_key`."""
     evidence: Document = field(default_factory=dict)
     """Further members of the leaf that says so. Nothing in them is PHI, or a secret."""
 

@@ -14,7 +14,6 @@ from gateway.core.errors import GrantRefused, Unauthenticated
 from gateway.core.types import Document, Json, Principal
 from gateway.identity import jws
 from gateway.identity.authority import assertion
-from gateway.identity.authority.assertion import Spend
 from gateway.identity.authority.grants import Code, Form, Granted, need, refusal
 from gateway.identity.authority.settings import ClientConfig
 from gateway.identity.jws import Jws
@@ -40,37 +39,31 @@ class IdJag:
 
     grant_type = GRANT_TYPE
 
-    def __init__(
-        self, issuers: Container[str], *, url: str, trusted: Trusted, spend: Spend, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, issuers: Container[str], *, url: str, trusted: Trusted, now: Callable[[], float]) -> None:
         """`url`: how the provider must call this authority; `now`: seconds since 1970."""
         self.metadata: Document = {"authorization_grant_profiles_supported": [PROFILE]}
         self._issuers = issuers
         self._url = url
         self._trusted = trusted
-        self._spend = spend
         self._now = now
 
     async def authorise(self, form: Form, client: ClientConfig) -> Granted:
-        """See `Grant`."""
+        """See `Grant`. What was presented is good for one token (ext-auth §6.4.2)."""
         try:
             token = jws.read(need(form, "assertion"))
             if token.type != TYPE:
                 raise _refused(f"its header does not say that it is an {TYPE}")
             issuer = await self._trusted.vouched(token, self._issuers)
             ident = self._check(token.claims, issuer, client)
-            granted = Granted(
+            return Granted(
                 principal=await self._trusted.asserted(token.claims, issuer),
                 resource=_resource(token.claims.get("resource"), form),
                 scope=_scope(token.claims.get("scope"), form),
+                once=assertion.spent_key("id-jag", issuer.url, ident),
                 evidence={"assertion": sha256(ident.encode("utf-8", "surrogatepass")).hexdigest()},
             )
         except Unauthenticated as fault:
             raise _refused(fault.reason) from None
-        # Last, so that an assertion which came with a mistake in the request can be sent again without it.
-        if not await self._spend(assertion.spent_key("id-jag", issuer.url, ident)):
-            raise _refused("it was used before; ask the provider for a new one")
-        return granted
 
     def _check(self, claims: Document, issuer: IssuerConfig, client: ClientConfig) -> str:
         """Whether it is for us, from this client and now; its id. Raises Unauthenticated or GrantRefused."""
