@@ -27,6 +27,7 @@ from gateway.core.protocol.jsonrpc import Limits
 from gateway.core.types import ApprovalId, Digest, Document, ExchangeId
 from gateway.doors import Doors
 from gateway.driver import timestamp
+from gateway.entrance import open_entrance
 from gateway.identity import challenge
 from gateway.identity.issuers import Issuers
 from gateway.pdp import replay, server
@@ -97,6 +98,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
         errands = Errands()
         endpoint = Endpoint(_desk(config, keys, log, issuers, doors, mail, logins, errands))
         stack.enter_context(endpoint.open())
+        entrance = await stack.enter_async_context(open_entrance(config, issuers, log, keys, mail))
         counter = Counter(
             approvals=approvals,
             decide=partial(_decide, policy),
@@ -112,7 +114,10 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             endpoint,
             probes=_probes(log, policy, issuers),
             metadata=partial(_metadata, config, doors),
-            pages=[pages.blueprint(counter), *([] if tokens is None else [oauth.blueprint(tokens, logins.note)])],
+            pages=[
+                pages.blueprint(counter, entrance),
+                *([] if tokens is None else [oauth.blueprint(tokens, logins.note)]),
+            ],
             details={
                 "policy": lambda: policy.status.public(),
                 "configuration": doors.status,

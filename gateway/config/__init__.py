@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, issuer, outside, policy, upstream, values
+from gateway.config import authority, issuer, login, outside, policy, upstream, values
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
 from gateway.config.upstream import AggregateConfig, UpstreamConfig
@@ -21,6 +21,7 @@ from gateway.core.errors import ConfigFault
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.authority.settings import AuthorityConfig
+from gateway.identity.code_flow import CodeFlowConfig
 from gateway.identity.settings import IssuerConfig
 
 MAX_FILE_BYTES = 1 << 20
@@ -71,6 +72,7 @@ class Config:
     policy: PolicyConfig
     issuers: tuple[IssuerConfig, ...]
     authority: AuthorityConfig | None
+    logins: tuple[CodeFlowConfig, ...]
     upstreams: tuple[UpstreamConfig, ...]
     aggregates: tuple[AggregateConfig, ...]
 
@@ -135,6 +137,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         policy=policy.decode(top.table("policy"), base, environ),
         issuers=issuers,
         authority=authority.decode(top, base, environ, issuers=issuers, public_url=gateway.public_url),
+        logins=login.decode(top, issuers, base, environ),
         upstreams=upstreams,
         aggregates=upstream.aggregates(top, upstreams),
     )

@@ -174,7 +174,7 @@ class Issuers:
 
     async def _verify(self, token: Jws, resource: str) -> _Remembered:
         provider = self._provider(token)
-        keys, key = await _key(provider, token)
+        keys, key = await key_of(provider, token)
         verified = tokens.verify(token, key, provider.issuer, resource=resource, now=self._now())
         if provider is self._own:
             verified = replace(verified, principal=signer.person(token.claims, verified.principal))
@@ -194,7 +194,7 @@ class Issuers:
         return replace(found, groups=groups.checked((*theirs, *found.groups))), valid_s
 
 
-async def _key(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
+async def key_of(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
     """The key that must have signed the token, after another look at the provider when it is not known."""
     keys = await provider.keys()
     known, key = keys.find(token.kid, token.algorithm)

@@ -22,6 +22,7 @@ from gateway.core.policy.approval import Approval, Objection, State
 from gateway.core.types import ApprovalId, Document, Json
 from gateway.web import approval_pages, approval_views, small_body
 from gateway.web.counter import REASON_LIMIT, STATUS, Counter
+from gateway.web.login_pages import Entrance
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,11 @@ class _Refused(Exception):
 _UNKNOWN = _Refused(404, "unknown_approval", "There is no approval with this id, or it is not yours to see.")
 
 
-def blueprint(counter: Counter) -> Blueprint:
+def blueprint(counter: Counter, entrance: Entrance) -> Blueprint:
     """Serves the API and the pages."""
     routes = Blueprint("approvals", __name__)
     routes.register_blueprint(_api(counter))
-    routes.register_blueprint(approval_pages.blueprint(counter))
+    routes.register_blueprint(approval_pages.blueprint(counter, entrance))
     return routes
 
 

@@ -1,8 +1,9 @@
-"""A reviewer's browser: the sealed cookie that carries their access token, and the proof that a form is ours.
+"""A browser's login: its sealed cookies, what is noted of it for all processes, and the proof that a form is ours.
 
-Nothing is kept on the server. The cookie holds the token itself, encrypted, and every request has it verified anew, so
-that a login ends when the token does, or when its issuer withdraws the key. A form carries a digest of that cookie,
-which another site can neither read nor compute.
+Two cookies, both encrypted. While a login is under way, one holds what only this browser may bring back (state, nonce,
+verifier). Afterwards, the other names the login, whose principal is in a note that all workers and replicas share and
+that signing out deletes; or it holds a pasted access token, which every request has verified anew. A form carries a
+digest of that cookie, which another site can neither read nor compute.
 """
 
 from __future__ import annotations
@@ -10,20 +11,35 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import secrets
+from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
 from gateway.core.protocol import token as sealed
-from gateway.core.types import Document
+from gateway.core.types import Document, Principal
+from gateway.identity.login import SignedIn
 
-PURPOSE = "login"
+LOGIN, BEGUN = "login", "login begun"
+"""What each cookie is sealed for."""
 LONGEST_S = 8 * 3600
-"""A login outlives no working day, whatever the token says."""
+"""A login with a pasted token outlives no working day, whatever the token says."""
+BEGUN_S = 600
+"""How long a person may take at their identity provider."""
 COOKIE_LIMIT = 3_900
 """Browsers take 4,096 bytes for name, value and attributes (RFC 6265 §6.1)."""
+
+
+class Notes(Protocol):
+    """What all processes share: see `upstream.mail.Mail`. Raises EvidenceFault."""
+
+    async def note(self, key: str) -> Document: ...
+
+    async def change(self, key: str, change: Callable[[Document], Document]) -> None: ...
 
 
 class Login:
@@ -38,23 +54,20 @@ class Login:
         self.secure = parts.scheme == "https"
         # RFC 6265bis §4.1.3.2: with this prefix a browser takes the cookie from this very host alone, over TLS.
         self.cookie = "__Host-phigate" if self.secure else "phigate"
+        self.begun = f"{self.cookie}-login"
 
-    def seal(self, access_token: str, at: datetime) -> tuple[str, int] | None:
-        """The cookie's value for a token that was just verified, and its life in seconds; None when it is too large."""
-        now = int(at.timestamp())
-        expires = min(_expiry(access_token) or 0, now + LONGEST_S)
-        document: Document = {"token": access_token}
+    def seal(self, document: Document, purpose: str, at: datetime, life_s: int) -> str | None:
+        """A cookie's value, good for `life_s` seconds from `at`; None when no browser would keep so much."""
         nonce = os.urandom(sealed.NONCE_BYTES)
-        value = sealed.seal(document, key=self._key, nonce=nonce, purpose=PURPOSE, expires=expires)
-        return (value, max(0, expires - now)) if len(value) <= COOKIE_LIMIT else None
+        expires = int(at.timestamp()) + life_s
+        value = sealed.seal(document, key=self._key, nonce=nonce, purpose=purpose, expires=expires)
+        return value if len(value) <= COOKIE_LIMIT else None
 
-    def unseal(self, value: str | None, at: datetime) -> str | None:
-        """The access token in a cookie, None when there is none that we made and that is still good."""
+    def unseal(self, value: str | None, purpose: str, at: datetime) -> Document | None:
+        """What is in a cookie, None when there is none that we made and that is still good."""
         if value is None:
             return None
-        document = sealed.unseal(value, key=self._key, purpose=PURPOSE, now=int(at.timestamp()))
-        found = document.get("token") if document is not None else None
-        return found if isinstance(found, str) else None
+        return sealed.unseal(value, key=self._key, purpose=purpose, now=int(at.timestamp()))
 
     def proof(self, value: str) -> str:
         """What a form of this login carries."""
@@ -69,6 +82,39 @@ class Login:
         return origin == self.origin
 
 
+async def enter(notes: Notes, found: SignedIn) -> str:
+    """Note a login for all processes, until it ends; its name, which nobody can guess. Raises EvidenceFault."""
+    name = secrets.token_urlsafe(24)
+    who = found.principal
+    document: Document = {
+        "until": int(found.until),
+        "iss": who.issuer,
+        "sub": who.subject,
+        "groups": list(who.groups),
+        "client": who.client,
+        "acr": who.acr,
+        "amr": list(who.amr),
+    }
+    await notes.change(f"login {name}", lambda _: document)
+    return name
+
+
+async def entered(notes: Notes, name: str, at: datetime) -> Principal | None:
+    """Who the login of this name is; None when it has ended. Raises EvidenceFault."""
+    match await notes.note(f"login {name}"):
+        case {
+            "until": int(until), "iss": str(issuer), "sub": str(subject),
+            "groups": list(groups), "client": str(client), "acr": str(acr), "amr": list(amr),
+        } if at.timestamp() < until:  # fmt: skip
+            return Principal(issuer, subject, tuple(map(str, groups)), client, acr, tuple(map(str, amr)))
+    return None
+
+
+async def leave(notes: Notes, name: str) -> None:
+    """The login of this name ends, everywhere. Raises EvidenceFault."""
+    await notes.change(f"login {name}", lambda _: {})
+
+
 def local_path(text: str) -> str:
     """Where to go after the login: one of our own pages, whatever the link said."""
     name = text.removeprefix("/approvals/")
@@ -76,11 +122,12 @@ def local_path(text: str) -> str:
     return text if good else "/approvals"
 
 
-def _expiry(access_token: str) -> int | None:
-    """The `exp` of a JWT that was verified before (RFC 7519 §4.1.4)."""
+def token_life_s(access_token: str, at: datetime) -> int:
+    """How long a login with this token, which was verified before, may last: until its `exp` (RFC 7519 §4.1.4)."""
     try:
         payload = access_token.split(".")[1]
         claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return int(claims["exp"])
+        left = int(claims["exp"]) - int(at.timestamp())
     except (IndexError, KeyError, TypeError, ValueError):
-        return None
+        left = 0
+    return max(0, min(left, LONGEST_S))

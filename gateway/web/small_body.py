@@ -10,12 +10,12 @@ LIMIT = 64 * 1024
 """Bytes of a request to the API or of a form; the largest is a pasted token."""
 
 
-async def read() -> bytes | None:
-    """The body of the current request, None as soon as it has more than LIMIT bytes."""
+async def read(limit: int = LIMIT) -> bytes | None:
+    """The body of the current request, None as soon as it has more than `limit` bytes."""
     data = bytearray()
     async for chunk in request.body:
         data += chunk
-        if len(data) > LIMIT:
+        if len(data) > limit:
             return None
     return bytes(data)
 

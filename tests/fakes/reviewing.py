@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter as Count
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +16,9 @@ from gateway.core.types import Principal
 from gateway.store import tools
 from gateway.web import approvals
 from gateway.web.counter import Counter
+from gateway.web.login_pages import CodeWay, Entrance
 from tests.fakes.house import ALICE, BOB, CAROL, DAVE, EVE, House
+from tests.fakes.mail import FakeMail
 
 URL = "https://gate.example"
 PEOPLE = {who.subject: who for who in (ALICE, BOB, CAROL, DAVE, EVE)}
@@ -35,6 +38,7 @@ class Provider:
     resource: str = f"{URL}/api"
     down: bool = False
     refused: Count = field(default_factory=Count)
+    signed_in: list[tuple[str, str]] = field(default_factory=list)
 
     async def identify(self, authorization: str | None, *, resource: str) -> Principal:
         if self.down:
@@ -52,11 +56,14 @@ class Provider:
         except (IndexError, ValueError):
             return {}
 
+    async def record(self, who: Principal, kind: str) -> None:
+        self.signed_in.append((who.subject, kind))
+
     def note(self, reason: str, where: str) -> None:
         self.refused[reason, where] += 1
 
 
-def site(house: House, provider: Provider, *, url: str = URL) -> QuartTrio:
+def site(house: House, provider: Provider, *, url: str = URL, ways: Mapping[str, CodeWay] | None = None) -> QuartTrio:
     """The application that serves the API and the pages of `house`."""
     counter = Counter(
         house.approvals,
@@ -69,5 +76,6 @@ def site(house: House, provider: Provider, *, url: str = URL) -> QuartTrio:
         partial(house.log.read, tools.changed),
     )
     app = QuartTrio(__name__, static_folder=None)
-    app.register_blueprint(approvals.blueprint(counter))
+    entrance = Entrance(FakeMail(), provider.record, ways or {})
+    app.register_blueprint(approvals.blueprint(counter, entrance))
     return app

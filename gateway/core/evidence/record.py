@@ -36,6 +36,7 @@ class LeafType(Enum):
     TOOL_CHANGED = "tool.changed"
     LOGIN_FAILED = "login.failed"
     TOKEN_ISSUED = "token.issued"
+    LOGIN_SUCCEEDED = "login.succeeded"
     POLICY_SHADOW = "policy.shadow"
     HEARTBEAT = "heartbeat"
 
