@@ -41,7 +41,7 @@ def _login(table: Table, known: set[str], base: Path, environ: Mapping[str, str]
         client_id=table.need("client_id", values.text, "", fix="add the id that the provider knows phigate by"),
         client_secret=secret(table, "client_secret", base, environ),
         scopes=table.take("scopes", _scopes, ("openid", "profile")),
-        groups_claim=table.take("groups_claim", values.optional(values.claim_path), None),
+        groups_claim=table.take("groups_claim", values.optional(values.claim_paths), None),
         lifetime_s=table.take("lifetime_s", values.seconds(60, LONGEST_S), LIFETIME_S),
     )
     table.finish()

@@ -27,6 +27,7 @@ from gateway.identity.login import Begun, Reason, SignedIn, refused
 from gateway.identity.provider import Provider
 from gateway.identity.reasons import Reason as TokenReason
 from gateway.identity.reasons import refused as token_refused
+from gateway.identity.settings import ClaimPath
 
 AT_ONCE = 8
 """Codes redeemed at a time: strangers can make us ask the provider, but not more than this."""
@@ -46,7 +47,7 @@ class CodeFlowConfig:
     client_secret: str | None = field(repr=False)
     """None: a public client; PKCE alone then binds the code to us."""
     scopes: tuple[str, ...]
-    groups_claim: tuple[str, ...] | None
+    groups_claim: tuple[ClaimPath, ...] | None
     """Where the ID token has the groups, when not where the issuer's access tokens have them."""
     lifetime_s: float
     """How long a login is good."""

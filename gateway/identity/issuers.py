@@ -150,7 +150,7 @@ class Issuers:
         if token.issuer not in among:
             raise refused(Reason.UNKNOWN_ISSUER)
         provider = self._provider(token)
-        _, key = await _key(provider, token)
+        _, key = await key_of(provider, token)
         jws.check_signature(token, key, provider.issuer.algorithms)
         return provider.issuer
 

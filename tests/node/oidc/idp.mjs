@@ -40,10 +40,28 @@ const configuration = () => ({
       response_types: ['code'],
       application_type: 'native',
     },
+    // The gateway itself, as people sign in to its pages: with a secret, and without.
+    {
+      client_id: 'pages',
+      client_secret: 'pages-secret: + %',
+      grant_types: ['authorization_code'],
+      redirect_uris: ['https://gate.example/login/callback/work'],
+      response_types: ['code'],
+    },
+    {
+      client_id: 'public-pages',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code'],
+      redirect_uris: ['http://127.0.0.1/login/callback/work'],
+      response_types: ['code'],
+      application_type: 'native',
+    },
   ],
+  claims: { openid: ['sub', 'groups'] },
+  conformIdTokenClaims: false,
   cookies: { keys: ['synthetic'] },
   ttl: { AccessToken: 600, ClientCredentials: 600 },
-  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, groups: GROUPS }) }),
   // RFC 9068 asks a token of an agent on its own behalf to name that agent as its subject; the provider leaves it out.
   extraTokenClaims: (ctx, token) => ({
     groups: GROUPS,
@@ -73,7 +91,7 @@ async function interact(provider, request, response) {
   const accountId = session?.accountId ?? 'alice';
   const grant = grantId ? await provider.Grant.find(grantId) : new provider.Grant({ accountId, clientId: params.client_id });
   grant.addOIDCScope('openid');
-  grant.addResourceScope(params.resource, 'mcp');
+  if (params.resource) grant.addResourceScope(params.resource, 'mcp');
   const consent = { grantId: await grant.save() };
   await provider.interactionFinished(request, response, { login: { accountId }, consent });
 }
