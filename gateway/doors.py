@@ -178,6 +178,7 @@ class Doors(Mapping[str, Door | Aggregate]):
             evidence=self._evidence,
             nursery=self._visits,
             wait_s=settings.wait_s,
+            scopes=config.scopes(settings.name),
         )
 
 
@@ -208,6 +209,7 @@ def _door(config: Config, settings: UpstreamConfig, world: World) -> Door:
         world=world,
         facts=partial(call_facts.of, reading=_reading(settings)),
         greets=settings.url is None or settings.era is not Era.LEGACY,
+        scopes=settings.required_scopes,
     )
 
 

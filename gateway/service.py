@@ -262,7 +262,8 @@ def _metadata(config: Config, doors: Doors, name: str) -> Document | None:
     """
     own = [] if config.authority is None else [config.gateway.public_url]
     issuers = [*(each.url for each in config.issuers), *own]
-    return challenge.metadata(config.resource(name), issuers) if name in doors else None
+    door = doors.get(name)
+    return challenge.metadata(door.resource, issuers, door.scopes) if door else None
 
 
 def _decide(policy: ActivePolicy, entrypoint: Entrypoint, document: Document) -> Decided:

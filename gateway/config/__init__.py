@@ -80,6 +80,12 @@ class Config:
         """The resource URL of an upstream (RFC 8707): where clients call it, and what tokens must be for."""
         return f"{self.gateway.public_url}/mcp/{upstream}"
 
+    def scopes(self, name: str) -> tuple[str, ...]:
+        """The scopes that a token must hold at an upstream, or at an aggregate: all that its upstreams require."""
+        members = next((each.upstreams for each in self.aggregates if each.name == name), (name,))
+        required = [each.required_scopes for each in self.upstreams if each.name in members]
+        return tuple(dict.fromkeys(scope for scopes in required for scope in scopes))
+
 
 def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
     """Read and check the configuration at `path`; `environ` is where secrets are looked up (default: the process's).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,9 @@ class Sessions(Protocol):
 class Identify(Protocol):
     """Who sends a request: see `identity.issuers.Issuers.identify`."""
 
-    async def __call__(self, authorization: str | None, *, resource: str, query: bytes) -> Principal: ...
+    async def __call__(
+        self, authorization: str | None, *, resource: str, query: bytes, scopes: Sequence[str]
+    ) -> Principal: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Door:
     greets: bool = False
     """Whether a session's greeting must be kept: to introduce it to another process of a stdio upstream, or in each
     request to a modern one."""
+    scopes: tuple[str, ...] = ()
+    """What a token must hold to be used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Aggregate:
     """Where an exchange ends whose answer nobody waits for any more."""
     wait_s: float = 20.0
     """How long the others wait for an upstream that does not answer."""
+    scopes: tuple[str, ...] = ()
+    """What a token must hold: all that any of them requires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,8 @@ class Desk:
     doors: Mapping[str, Door | Aggregate]
     """By name; a reload of the configuration changes what it holds."""
     identify: Identify
-    challenge: Callable[[Unauthenticated, str], tuple[int, str]]
-    """HTTP status and WWW-Authenticate of a refusal at a resource."""
+    challenge: Callable[[Unauthenticated, str, Sequence[str]], tuple[int, str]]
+    """HTTP status and WWW-Authenticate of a refusal at a resource that requires scopes."""
     failed_login: Callable[[str, str], None]
     """Notes a refused token: reason and upstream."""
     actor: Callable[[Principal], str]

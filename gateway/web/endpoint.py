@@ -26,6 +26,7 @@ from gateway.core.errors import (
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.core.replies import Reply
 from gateway.core.types import Document, SessionId
+from gateway.web import cors
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.gathering import Gathering
@@ -57,8 +58,15 @@ class Endpoint:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request (ASGI 3, `http` scope)."""
         request = Inbound.of(scope)
+        page = cors.origin(request.headers, self.desk.origins)
+        if page is not None:
+            send = cors.marked(send, page)
         try:
-            await self._serve(request, receive, send)
+            self._check_source(request)
+            if page is not None and cors.is_preflight(request.method, request.headers):
+                await cors.answer(send, request.headers)
+            else:
+                await self._serve(request, receive, send)
         except ClientGone:
             return  # It hung up before there was anything to decide.
         except GatewayError as fault:
@@ -89,10 +97,9 @@ class Endpoint:
                     client.withdraw((SessionId(session), ident))
 
     async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:
-        self._check_source(request)
         door = self._door(request)
         token = request.header(b"authorization")
-        principal = await self.desk.identify(token, resource=door.resource, query=request.query)
+        principal = await self.desk.identify(token, resource=door.resource, query=request.query, scopes=door.scopes)
         actor = self.desk.actor(principal)
         with self._turn(actor):
             if isinstance(door, Aggregate):
@@ -161,7 +168,7 @@ class Endpoint:
             case Unauthenticated():
                 door = self._door(request)
                 self.desk.failed_login(fault.reason, door.ref.name)
-                status, challenge = self.desk.challenge(fault, door.resource)
+                status, challenge = self.desk.challenge(fault, door.resource, door.scopes)
                 return replies.problem(fault, replies.REFUSED, status), [(b"www-authenticate", challenge.encode())]
             case SessionEnded():
                 return replies.problem(fault, replies.NO_SESSION, 404), []

@@ -19,12 +19,23 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+_PREFLIGHT = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET",
+    "access-control-allow-headers": "mcp-protocol-version",  # Clients say their version with every request.
+    "access-control-max-age": "600",
+}
+
 
 def blueprint(document: Callable[[str], Document | None]) -> Blueprint:
     """Serves the metadata document (`challenge.metadata`) of each upstream, by its name, as they are now."""
     routes = Blueprint("wellknown", __name__)
 
-    @routes.get(f"{WELL_KNOWN}/mcp/<upstream>")
+    @routes.route(f"{WELL_KNOWN}/mcp/<upstream>", methods=["OPTIONS"])
+    async def preflight(upstream: str) -> Response:  # noqa: ARG001 - it is the same for all
+        return Response(b"", 204, _PREFLIGHT)
+
+    @routes.get(f"{WELL_KNOWN}/mcp/<upstream>", provide_automatic_options=False)
     async def metadata(upstream: str) -> Response:
         found = document(upstream)
         if found is None:

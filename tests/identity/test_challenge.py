@@ -42,6 +42,21 @@ def test_a_token_in_the_url_is_a_bad_request():
     assert 'error="invalid_request"' in value
 
 
+def test_the_scopes_of_an_upstream_stand_in_its_metadata_and_in_every_challenge():
+    scopes = ("mcp:read", "mcp:write")
+    assert metadata(RESOURCE, ["https://idp.example"], scopes)["scopes_supported"] == ["mcp:read", "mcp:write"]
+    status, value = challenge(refused(Reason.MISSING), RESOURCE, scopes)
+    assert (status, value) == (401, f'Bearer scope="mcp:read mcp:write", resource_metadata="{METADATA}"')
+    assert 'scope="mcp:read mcp:write"' in challenge(refused(Reason.EXPIRED), RESOURCE, scopes)[1]
+
+
+def test_a_token_without_a_required_scope_is_forbidden_and_told_which_to_ask_for():
+    status, value = challenge(refused(Reason.INSUFFICIENT_SCOPE), RESOURCE, ("mcp:read",))
+    assert status == 403
+    assert value.startswith('Bearer error="insufficient_scope", error_description="the token lacks a scope')
+    assert value.endswith(f'scope="mcp:read", resource_metadata="{METADATA}"')
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_sentence_that_fits_into_the_header(reason):
     fault = refused(reason)

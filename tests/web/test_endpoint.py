@@ -78,7 +78,7 @@ class Answer:
         self.body += event.get("body", b"")
 
 
-async def identify(authorization, *, resource, query):
+async def identify(authorization, *, resource, query, scopes):
     await trio.lowlevel.checkpoint()
     return Principal("https://idp.example", authorization, ())
 
@@ -92,7 +92,7 @@ def serving(*, upstream=None, most=2, scene=None, sessions=None):
     desk = Desk(
         doors={"clinic": door},
         identify=identify,
-        challenge=lambda fault, resource: (401, ""),
+        challenge=lambda fault, resource, scopes: (401, ""),
         failed_login=lambda reason, upstream: None,
         actor=lambda principal: principal.subject,
         sessions=sessions,

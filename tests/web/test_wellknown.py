@@ -25,6 +25,13 @@ async def test_the_metadata_is_where_the_challenge_says():
     assert reply.headers["access-control-allow-origin"] == "*"
 
 
+async def test_a_page_may_ask_for_the_metadata_and_say_its_version():
+    reply = await client().options(metadata_url(RESOURCE).removeprefix("https://gateway.example"))
+    assert reply.status_code == 204
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert reply.headers["access-control-allow-headers"] == "mcp-protocol-version"
+
+
 @pytest.mark.parametrize("path", ["/mcp/other", "/mcp/", "", "/mcp/ehr/more", "/mcp/..%2fehr", "/mcp/EHR"])
 async def test_there_is_no_metadata_of_anything_else(path):
     reply = await client().get(f"/.well-known/oauth-protected-resource{path}")
