@@ -18,7 +18,7 @@ from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Document
-from gateway.store import emergencies, sqlite
+from gateway.store import emergencies
 from gateway.store import keys as keystore
 from gateway.store.emergencies import Emergency
 from gateway.store.keys import Keys
@@ -184,7 +184,7 @@ def _person(reader: Reader, leaf: Leaf) -> _Person:
 
 def _found(arguments: argparse.Namespace, *, open_only: bool) -> list[Emergency]:
     with Reader.open(places.store(arguments)) as reader:
-        sqlite.require_newest(reader.connection)
+        reader.require_newest()
         return emergencies.listed(reader.connection, open_only=open_only)
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from gateway.cli import operator, places
 from gateway.core.errors import EvidenceFault
 from gateway.store import keys as keystore
-from gateway.store import sqlite, tools
+from gateway.store import tools
 from gateway.store.keys import Keys
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
@@ -142,7 +142,7 @@ async def _record(arguments: argparse.Namespace, keys: Keys, each: Known, bodies
 
 def _known(arguments: argparse.Namespace, upstream: str | None) -> list[Known]:
     with Reader.open(places.store(arguments)) as reader:
-        sqlite.require_newest(reader.connection)
+        reader.require_newest()
         return tools.known(reader.connection, upstream)
 
 

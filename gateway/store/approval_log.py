@@ -7,7 +7,6 @@ want the same approval, one comes first and the others see what it did.
 from __future__ import annotations
 
 import hmac
-import sqlite3
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
@@ -22,6 +21,7 @@ from gateway.core.policy.approval import Approval, Ask, Ground, Objection, State
 from gateway.core.policy.decision import Effect
 from gateway.core.types import ApprovalId, Digest, Document, LeafIndex, Principal
 from gateway.store import projection, tools
+from gateway.store.engine import Connection
 from gateway.store.keys import Keys
 from gateway.store.projection import Row
 from gateway.store.transaction import Transaction
@@ -34,7 +34,7 @@ class Leaves(Protocol):
     """The log as it is read: the writer's transaction, or a reader's snapshot."""
 
     @property
-    def connection(self) -> sqlite3.Connection: ...
+    def connection(self) -> Connection: ...
 
     def leaf(self, index: LeafIndex) -> Leaf: ...
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import builtins
 import os
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from gateway.core.protocol.jsonrpc import DEPTH_CEILING, Limits, Message
 from gateway.core.types import ApprovalId, Document, Principal
 from gateway.store import approval_log, projection
 from gateway.store.approval_log import Review
+from gateway.store.engine import Connection
 from gateway.store.projection import Row
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog, Transaction
@@ -190,7 +190,7 @@ class Approvals:
     def _read(self, state: State | None) -> builtins.list[Approval]:
         """One listing, in a thread of its own, as of one moment."""
         found = []
-        with Reader.open(self._log.path, self._log.keys) as reader:
+        with Reader.open(self._log.store, self._log.keys) as reader:
             for row in projection.listed(reader.connection, state, LISTED):
                 found.append(approval_log.load(reader, row))
                 time.sleep(BREATH_S)
@@ -206,7 +206,7 @@ class Approvals:
         """Which of these a waiting caller should look at: resolved, lapsed, or run to the end."""
         now = self._log.now()
 
-        def job(connection: sqlite3.Connection) -> frozenset[ApprovalId]:
+        def job(connection: Connection) -> frozenset[ApprovalId]:
             # Every change is a leaf, in whichever process: a log that has not grown need not be looked through.
             (size,) = connection.execute("SELECT size FROM head").fetchone()
             known, seen, until = self._still

@@ -6,7 +6,6 @@ the same emergency and is reviewed with it. One that was closed is over: what co
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta
 from gateway.core.errors import InternalFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Document, LeafIndex
+from gateway.store.engine import Connection
 from gateway.store.stamps import timestamp
 
 
@@ -46,7 +46,7 @@ _SELECT = """SELECT id, actor, began, leaf, closed, (SELECT count(*) FROM emerge
     FROM emergency"""
 
 
-def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex, at: datetime) -> None:
+def on_append(connection: Connection, record: Record, index: LeafIndex, at: datetime) -> None:
     """An `emergency.access` leaf was appended: it opens an emergency, or belongs to the one that is under way."""
     actor, joins_s = record.members["actor"], record.members["joins_s"]
     if record.exchange is None or not isinstance(joins_s, int):
@@ -60,26 +60,26 @@ def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex, 
     connection.execute("INSERT INTO emergency_access VALUES (?, ?)", (index, id))
 
 
-def unreviewed(connection: sqlite3.Connection, actor: str) -> Unreviewed:
+def unreviewed(connection: Connection, actor: str) -> Unreviewed:
     """The emergencies that wait for their review, as a decision about this principal needs to know."""
-    query = "SELECT count(*), count(*) FILTER (WHERE actor = ?1), max(began) FILTER (WHERE actor = ?1) FROM emergency"
-    every, own, began = connection.execute(f"{query} WHERE closed IS NULL", (actor,)).fetchone()
+    query = "SELECT count(*), count(*) FILTER (WHERE actor = ?), max(began) FILTER (WHERE actor = ?) FROM emergency"
+    every, own, began = connection.execute(f"{query} WHERE closed IS NULL", (actor, actor)).fetchone()
     return Unreviewed(own, every, began)
 
 
-def listed(connection: sqlite3.Connection, *, open_only: bool) -> list[Emergency]:
+def listed(connection: Connection, *, open_only: bool) -> list[Emergency]:
     """The emergencies, newest first."""
     where = "WHERE closed IS NULL" if open_only else ""
     return [_emergency(row) for row in connection.execute(f"{_SELECT} {where} ORDER BY leaf DESC").fetchall()]
 
 
-def get(connection: sqlite3.Connection, id: str) -> Emergency | None:
+def get(connection: Connection, id: str) -> Emergency | None:
     """The emergency with this id."""
     row = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
     return None if row is None else _emergency(row)
 
 
-def accesses(connection: sqlite3.Connection, id: str) -> list[LeafIndex]:
+def accesses(connection: Connection, id: str) -> list[LeafIndex]:
     """The `emergency.access` leaves of an emergency, in order."""
     query = "SELECT leaf FROM emergency_access WHERE emergency = ? ORDER BY leaf"
     return [LeafIndex(leaf) for (leaf,) in connection.execute(query, (id,)).fetchall()]
@@ -96,7 +96,7 @@ def review_record(reviewed: Emergency, by: str, bodies: Mapping[str, bytes]) -> 
     return Record(LeafType.ACTIVITY_REVIEW, members, bodies=bodies)
 
 
-def close(connection: sqlite3.Connection, reviewed: Emergency, leaf: LeafIndex) -> None:
+def close(connection: Connection, reviewed: Emergency, leaf: LeafIndex) -> None:
     """The emergency was reviewed in `leaf`, of the caller's transaction."""
     connection.execute("UPDATE emergency SET closed = ? WHERE id = ? AND closed IS NULL", (leaf, reviewed.id))
 

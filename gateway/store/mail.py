@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import trio
 from gateway.core.errors import EvidenceFault
 from gateway.core.protocol import token
 from gateway.core.types import Document
+from gateway.store.engine import Connection
 from gateway.store.sequencer import EvidenceLog
 from gateway.store.stamps import uuid7
 from gateway.store.transaction import Transaction
@@ -121,7 +121,7 @@ class Mail:
         """Hand over what is new; how much that was."""
         boxes, last, name = tuple(self._ears), self._last, self.name
 
-        def job(connection: sqlite3.Connection) -> tuple[int, list[tuple[int, str, str]]]:
+        def job(connection: Connection) -> tuple[int, list[tuple[int, str, str]]]:
             (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM mail").fetchone()
             if last is None or newest <= last:
                 return (newest if last is None else last), []
@@ -137,7 +137,7 @@ class Mail:
                 hear(dict(message or {}))
         return len(found)
 
-    def _noted(self, connection: sqlite3.Connection, key: str) -> Document:
+    def _noted(self, connection: Connection, key: str) -> Document:
         row = connection.execute("SELECT data FROM note WHERE key = ?", (key,)).fetchone()
         return (self._unseal(row[0], f"note {key}") if row is not None else None) or {}
 

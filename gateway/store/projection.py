@@ -7,8 +7,6 @@ believed as far as the leaves bear it out: `approval_log.load`.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +16,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy.approval import KEPT_S, Approval, Ask, State
 from gateway.core.policy.approval_bodies import format_time, parse_time
 from gateway.core.types import ApprovalId, ExchangeId, LeafIndex
+from gateway.store.engine import Connection
 
 SCHEMA: tuple[str, ...] = (
     # binding: keyed, because the plain digest of a call would confirm a guess at the identifiers in its arguments.
@@ -38,6 +37,8 @@ SCHEMA: tuple[str, ...] = (
 )
 """DDL statements that create the tables; part of the store's schema."""
 
+_ASKED_AT_ONCE = 500
+"""Ids in one query: long statements are dear to compile."""
 _COLUMNS = "id, binding, state, leaf, created, expires, resolved, why, spent_exchange, kept_leaf, collected"
 
 
@@ -70,7 +71,7 @@ class Row:
         return at < self.resolved + timedelta(seconds=KEPT_S)
 
 
-def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex) -> None:
+def on_append(connection: Connection, record: Record, index: LeafIndex) -> None:
     """Bring the tables up to date with `record`, the leaf `index`. Called for records that name an approval."""
     if record.type is not LeafType.EXCHANGE_OUTCOME:
         return
@@ -82,17 +83,17 @@ def on_append(connection: sqlite3.Connection, record: Record, index: LeafIndex) 
         # one who only makes the same call again joins a reply that nobody got.
         connection.execute(
             "UPDATE approval SET kept_exchange = ?, kept_leaf = ?, collected = ? WHERE id = ? AND spent_exchange = ?",
-            (record.exchange, index, record.members.get("status") != "kept", record.approval, record.exchange),
+            (record.exchange, index, int(record.members.get("status") != "kept"), record.approval, record.exchange),
         )
 
 
-def get(connection: sqlite3.Connection, name: ApprovalId) -> Row | None:
+def get(connection: Connection, name: ApprovalId) -> Row | None:
     """The row of an approval."""
     found = connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE id = ?", (name,)).fetchone()
     return None if found is None else _row(found)
 
 
-def newest(connection: sqlite3.Connection, binding: str) -> Row | None:
+def newest(connection: Connection, binding: str) -> Row | None:
     """The last question that was asked about the call with this keyed binding."""
     found = connection.execute(
         f"SELECT {_COLUMNS} FROM approval WHERE binding = ? ORDER BY leaf DESC LIMIT 1", (binding,)
@@ -100,14 +101,14 @@ def newest(connection: sqlite3.Connection, binding: str) -> Row | None:
     return None if found is None else _row(found)
 
 
-def listed(connection: sqlite3.Connection, state: State | None, limit: int) -> list[Row]:
+def listed(connection: Connection, state: State | None, limit: int) -> list[Row]:
     """The newest approvals, of one state or of all."""
     where, values = ("WHERE state = ?", (state.value,)) if state is not None else ("", ())
     query = f"SELECT {_COLUMNS} FROM approval {where} ORDER BY leaf DESC LIMIT {limit:d}"
     return [_row(found) for found in connection.execute(query, values).fetchall()]
 
 
-def intent(connection: sqlite3.Connection, question: Ask, asked: LeafIndex) -> LeafIndex:
+def intent(connection: Connection, question: Ask, asked: LeafIndex) -> LeafIndex:
     """The leaf of the intent of the exchange that asked, in leaf `asked`. Raises EvidenceFault when there is none."""
     found = connection.execute(
         "SELECT idx FROM leaf WHERE session = ? AND exchange = ? AND type = ? AND idx < ? ORDER BY idx DESC LIMIT 1",
@@ -118,28 +119,32 @@ def intent(connection: sqlite3.Connection, question: Ask, asked: LeafIndex) -> L
     return LeafIndex(found[0])
 
 
-def running(connection: sqlite3.Connection, row: Row) -> bool:
+def running(connection: Connection, row: Row) -> bool:
     """Whether the call that used the grant has not come to its end yet."""
     found = connection.execute("SELECT 1 FROM open_exchange WHERE exchange = ?", (row.spent_exchange,)).fetchone()
     return row.state is State.SPENT and found is not None
 
 
-def moved(
-    connection: sqlite3.Connection, names: Iterable[ApprovalId], now: datetime
-) -> tuple[frozenset[ApprovalId], str]:
+def moved(connection: Connection, names: Iterable[ApprovalId], now: datetime) -> tuple[frozenset[ApprovalId], str]:
     """Which of these a waiting caller should look at: resolved, lapsed, run to the end, or not there; and when the
     first of the others lapses, empty when none of them does."""
-    query = """
-        SELECT given.value, held.id IS NULL OR CASE held.state WHEN 'pending' THEN held.expires <= ? WHEN 'spent'
-            THEN NOT EXISTS (SELECT 1 FROM open_exchange WHERE exchange = held.spent_exchange) ELSE 1 END,
-            iif(held.state = 'pending', held.expires, NULL)
-        FROM json_each(?) AS given LEFT JOIN approval AS held ON held.id = given.value"""
-    rows = connection.execute(query, (format_time(now), json.dumps(list(names)))).fetchall()
-    found = frozenset(ApprovalId(name) for name, has_moved, _ in rows if has_moved)
-    return found, min((expires for _, has_moved, expires in rows if expires and not has_moved), default="")
+    asked, at = list(names), format_time(now)
+    rows = []
+    for start in range(0, len(asked), _ASKED_AT_ONCE):
+        part = asked[start : start + _ASKED_AT_ONCE]
+        marks = ",".join("?" * len(part))
+        query = f"""SELECT id, state, expires, EXISTS (SELECT 1 FROM open_exchange WHERE exchange = spent_exchange)
+            FROM approval WHERE id IN ({marks})"""
+        rows += connection.execute(query, part).fetchall()
+    still = {
+        name: expires if state == State.PENDING.value else ""
+        for name, state, expires, running in rows
+        if (state == State.PENDING.value and expires > at) or (state == State.SPENT.value and running)
+    }
+    return frozenset(asked) - still.keys(), min(filter(None, still.values()), default="")
 
 
-def insert(connection: sqlite3.Connection, opened: Approval, binding: str, leaf: LeafIndex) -> None:
+def insert(connection: Connection, opened: Approval, binding: str, leaf: LeafIndex) -> None:
     """Add the row of a new approval, asked for in leaf `leaf`."""
     connection.execute(
         "INSERT INTO approval (id, binding, state, leaf, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
@@ -147,7 +152,7 @@ def insert(connection: sqlite3.Connection, opened: Approval, binding: str, leaf:
     )
 
 
-def save(connection: sqlite3.Connection, before: State, after: Approval, *, by: ExchangeId | None = None) -> None:
+def save(connection: Connection, before: State, after: Approval, *, by: ExchangeId | None = None) -> None:
     """Write what has become of an approval that was in state `before`; `by` is the exchange that used its grant."""
     resolved = format_time(after.resolved) if after.resolved is not None else None
     changed = connection.execute(
@@ -159,19 +164,19 @@ def save(connection: sqlite3.Connection, before: State, after: Approval, *, by: 
         raise EvidenceFault(f"Approval {after.id} changed under the transaction that holds the log's lock.")
 
 
-def add_vote(connection: sqlite3.Connection, voted: Approval, reviewer: str, leaf: LeafIndex) -> None:
+def add_vote(connection: Connection, voted: Approval, reviewer: str, leaf: LeafIndex) -> None:
     """Add the newest vote of `voted`, cast by the reviewer with this pseudonym in leaf `leaf`."""
     row = (voted.id, len(voted.votes) - 1, reviewer, leaf)
     connection.execute("INSERT INTO approval_vote VALUES (?, ?, ?, ?)", row)
 
 
-def votes(connection: sqlite3.Connection, name: ApprovalId) -> list[LeafIndex]:
+def votes(connection: Connection, name: ApprovalId) -> list[LeafIndex]:
     """The leaves of an approval's votes, in the order in which they were cast."""
     query = "SELECT leaf FROM approval_vote WHERE approval = ? ORDER BY position"
     return [LeafIndex(leaf) for (leaf,) in connection.execute(query, (name,)).fetchall()]
 
 
-def resolved_since(connection: sqlite3.Connection, leaf: LeafIndex) -> list[LeafIndex]:
+def resolved_since(connection: Connection, leaf: LeafIndex) -> list[LeafIndex]:
     """The `approval.resolved` leaves after `leaf`, of whichever approval."""
     query = "SELECT idx FROM leaf WHERE type = 'approval.resolved' AND idx > ? ORDER BY idx"
     return [LeafIndex(index) for (index,) in connection.execute(query, (leaf,)).fetchall()]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence import leaf as leaves
@@ -15,10 +13,15 @@ from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.proof import Proof
 from gateway.core.evidence.record import LeafType
 from gateway.core.types import ApprovalId, Digest, ExchangeId, LeafIndex, SessionId
-from gateway.store import sqlite
+from gateway.store import engines
+from gateway.store.engine import Connection, Engine
+from gateway.store.engines import Store
 from gateway.store.keys import Keys
 from gateway.store.sealing import Sealer
 from gateway.store.transaction import as_bytes, read_body, read_leaf, unseal
+
+_READ_AT_ONCE = 512
+"""Leaves in one query: a log is longer than memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Session:
 class Reader:
     """One snapshot of the log: what is appended meanwhile does not show. Also the auditor's `verify.Evidence`."""
 
-    def __init__(self, connection: sqlite3.Connection, keys: Keys | None) -> None:
+    def __init__(self, connection: Connection, keys: Keys | None, engine: Engine) -> None:
+        self._engine = engine
         self.connection = connection
         """For what is kept beside the log."""
         self.origin: str = connection.execute("SELECT name FROM origin").fetchone()[0]
@@ -45,15 +49,19 @@ class Reader:
 
     @staticmethod
     @contextmanager
-    def open(path: Path, keys: Keys | None = None) -> Iterator[Reader]:
-        """The log in the file at `path`. Bodies open only with `keys`. Raises EvidenceFault, also while reading."""
-        connection = sqlite.read_only(path)
+    def open(store: Store, keys: Keys | None = None) -> Iterator[Reader]:
+        """The log in a store. Bodies open only with `keys`. Raises EvidenceFault, also while reading."""
+        engine = engines.of(store)
+        connection = engine.read_only()
         try:
-            with sqlite.faults("reading"):
-                connection.execute("BEGIN")
-                yield Reader(connection, keys)
+            with engine.faults("reading"):
+                yield Reader(connection, keys, engine)
         finally:
             connection.close()
+
+    def require_newest(self) -> None:
+        """Refuse a store that has no tables yet for what came with this version. Raises EvidenceFault."""
+        self._engine.require_newest(self.connection)
 
     def size(self) -> int:
         """How many leaves the log has."""
@@ -69,9 +77,12 @@ class Reader:
 
     def entries(self, first: int = 0, last: int | None = None) -> Iterator[tuple[LeafIndex, bytes, bytes]]:
         """Index, bytes and stored hash of the leaves from `first` up to, not including, `last`."""
-        query = "SELECT idx, entry, hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx"
-        for index, entry, digest in self.connection.execute(query, (first, 2**62 if last is None else last)):
-            yield LeafIndex(index), as_bytes(entry), as_bytes(digest)
+        query = "SELECT idx, entry, hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?"
+        end = 2**62 if last is None else last
+        while rows := self.connection.execute(query, (first, end, _READ_AT_ONCE)).fetchall():
+            for index, entry, digest in rows:
+                yield LeafIndex(index), as_bytes(entry), as_bytes(digest)
+            first = rows[-1][0] + 1
 
     def leaves(self, first: int = 0, last: int | None = None) -> Iterator[Leaf]:
         """The leaves from `first` up to, not including, `last`. Raises EvidenceFault at one that is not a leaf."""

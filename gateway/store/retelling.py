@@ -5,8 +5,6 @@ The log is looked through by the session's index and nothing is kept beside it: 
 
 from __future__ import annotations
 
-import sqlite3
-
 from gateway.core.call import LISTEN
 from gateway.core.commands import Recalled
 from gateway.core.evidence.leaf import Leaf
@@ -16,6 +14,7 @@ from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING, Limits, Notification
 from gateway.core.resuming import Lost
 from gateway.core.types import ExchangeId, LeafIndex, SessionId
+from gateway.store.engine import Connection
 from gateway.store.transaction import Transaction
 
 _RECORDED = Limits(max_bytes=1 << 30, max_depth=DEPTH_CEILING)
@@ -53,7 +52,7 @@ def told(transaction: Transaction, session: SessionId, exchange: ExchangeId, sai
     return Recalled(tuple(index for index, _ in found), tuple(data for _, data in found), ended, answered)
 
 
-def length(connection: sqlite3.Connection, session: SessionId, exchange: ExchangeId) -> int:
+def length(connection: Connection, session: SessionId, exchange: ExchangeId) -> int:
     """How many leaves the exchange has by now: unless that grew, there is nothing new to tell."""
     query = "SELECT count(*) FROM leaf WHERE session = ? AND exchange = ?"
     (count,) = connection.execute(query, (session, exchange)).fetchone()

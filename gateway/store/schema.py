@@ -8,7 +8,9 @@ count what policy asks for (`usage`), or are what processes tell each other in p
 
 from __future__ import annotations
 
+from gateway.core.errors import EvidenceFault
 from gateway.store import projection
+from gateway.store.engine import Connection
 
 APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
 VERSION = 3
@@ -98,3 +100,36 @@ def statements() -> tuple[str, ...]:
 def migrations(version: int) -> tuple[str, ...]:
     """What brings a store of an older `version` to this one, in order; nothing for one that needs none."""
     return (*(_TO_2 if version < 2 else ()), *(_SINCE_3 if version < 3 else ()))
+
+
+def begin_log(connection: Connection, origin: str) -> None:
+    """Fill the tables of a new store: an empty log of this name."""
+    connection.execute("INSERT INTO origin VALUES (1, ?)", (origin,))
+    connection.execute("INSERT INTO head VALUES (1, 0, ?)", (b"",))
+
+
+def check_origin(connection: Connection, origin: str) -> None:
+    """Refuse the store of another log. Raises EvidenceFault."""
+    (name,) = connection.execute("SELECT name FROM origin").fetchone()
+    if name != origin:
+        raise EvidenceFault(
+            f"This evidence store belongs to the log {name} and the keys to {origin}. "
+            "Use the keys directory that was made with it."
+        )
+
+
+def check_version(version: int) -> None:
+    """Refuse a store that a newer phigate wrote. Raises EvidenceFault."""
+    if not 1 <= version <= VERSION:
+        raise EvidenceFault(
+            f"This evidence store has schema version {version} and this phigate reads up to {VERSION}. "
+            "Use the phigate release that wrote it."
+        )
+
+
+def outdated(version: int) -> EvidenceFault:
+    """The EvidenceFault for a store that has no tables yet for what is asked of it."""
+    return EvidenceFault(
+        f"This evidence store has schema version {version}, which knows nothing of this yet. "
+        "Start the gateway once: it brings the store up to date."
+    )

@@ -8,7 +8,6 @@ name, so that it cannot be pasted elsewhere. The leaf commits to the key, becaus
 from __future__ import annotations
 
 import os
-import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -20,6 +19,7 @@ from gateway.core.errors import EvidenceFault, InternalFault
 from gateway.core.evidence.leaf import BodyRef, Leaf
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Digest
+from gateway.store.engine import Connection
 from gateway.store.kms import KEY_SIZE, NONCE_SIZE, Kms
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.stamps import uuid7
@@ -58,22 +58,23 @@ class Sealer:
     def __init__(self, origin: str, kms: Kms, writer: str) -> None:
         self._origin = origin
         self._kms = kms
-        self._writer = writer
+        self.writer = writer
+        """Whose key seals what belongs to no session."""
         self._keys: dict[str, DataKey] = {}
 
-    def new_key(self, connection: sqlite3.Connection, id: str, at: datetime) -> None:
+    def new_key(self, connection: Connection, id: str, at: datetime) -> None:
         """Make the data key `id` and store it wrapped, in the caller's transaction."""
         key = os.urandom(KEY_SIZE)
         kek = self._kms.current(at)
         wrapped = self._kms.wrap(kek, key, self._dek_aad(id))
         connection.execute("INSERT INTO dek VALUES (?, ?, ?)", (id, kek, wrapped))
 
-    def make_writer_key(self, connection: sqlite3.Connection, at: datetime) -> None:
+    def make_writer_key(self, connection: Connection, at: datetime) -> None:
         """Make the key for records outside any session, unless this writer has it already."""
-        if connection.execute("SELECT 1 FROM dek WHERE id = ?", (self._writer,)).fetchone() is None:
-            self.new_key(connection, self._writer, at)
+        if connection.execute("SELECT 1 FROM dek WHERE id = ?", (self.writer,)).fetchone() is None:
+            self.new_key(connection, self.writer, at)
 
-    def key(self, connection: sqlite3.Connection, id: str) -> DataKey:
+    def key(self, connection: Connection, id: str) -> DataKey:
         """The data key `id`. Raises EvidenceFault when its wrapping key is gone, InternalFault when there is none."""
         known = self._keys.get(id)
         if known is not None:
@@ -88,7 +89,7 @@ class Sealer:
             self._keys[id] = found
         return found
 
-    def seal(self, connection: sqlite3.Connection, record: Record, at: datetime) -> Sealed:
+    def seal(self, connection: Connection, record: Record, at: datetime) -> Sealed:
         """`record` with its bodies sealed, for a leaf that gets its id here."""
         entropy = os.urandom(_ID_ENTROPY + NONCE_SIZE * len(record.bodies))
         id = uuid7(at, entropy[:_ID_ENTROPY])
@@ -96,7 +97,7 @@ class Sealer:
             return Sealed(record, id, (), ())
         if len(record.bodies) > BODIES_LIMIT:
             raise InternalFault(f"A record has more than {BODIES_LIMIT} bodies.")
-        key = self.key(connection, record.session or self._writer)
+        key = self.key(connection, record.session or self.writer)
         place = self._body_aad(key.id, id, record.type)
         refs, bodies, start = [], [], _ID_ENTROPY
         for name, data in record.bodies.items():
@@ -108,7 +109,7 @@ class Sealer:
             start += NONCE_SIZE
         return Sealed(record, id, tuple(refs), tuple(bodies))
 
-    def unseal(self, connection: sqlite3.Connection, leaf: Leaf, ref: BodyRef, data: bytes) -> bytes:
+    def unseal(self, connection: Connection, leaf: Leaf, ref: BodyRef, data: bytes) -> bytes:
         """The plaintext of the body `ref` of `leaf`. Raises EvidenceFault when it is not what the leaf commits to."""
         if sha256(data).hexdigest() != ref.sha256:
             raise EvidenceFault(f"Body `{ref.name}` of leaf {leaf.index} was altered: it does not have its digest.")

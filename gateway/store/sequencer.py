@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypeVar, cast
 
 import trio
@@ -26,11 +23,14 @@ from gateway.core.errors import EvidenceFault, SessionEnded
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.resuming import Lost
 from gateway.core.types import Document, ExchangeId, LeafIndex, SessionId, Tool
-from gateway.store import retelling, sessions, sqlite, tools, writers
+from gateway.store import engines, retelling, sessions, tools, writers
+from gateway.store.engine import Connection, Engine
+from gateway.store.engines import Store
+from gateway.store.job import Connect, Job, connected
 from gateway.store.keys import Keys
 from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
-from gateway.store.writer import Connect, Job, Writer
+from gateway.store.writer import Writer
 
 __all__ = ["EvidenceLog", "Transaction"]
 
@@ -47,11 +47,12 @@ STALL_S = 10.0
 class EvidenceLog:
     """The log as the gateway uses it. Made by `open`; its methods belong to the trio thread that opened it."""
 
-    def __init__(self, path: Path, keys: Keys, writer: Writer, now: Callable[[], datetime]) -> None:
-        self.path = path
+    def __init__(self, store: Store, engine: Engine, keys: Keys, writer: Writer, now: Callable[[], datetime]) -> None:
+        self.store = store
         self.keys = keys
         self.now = now
         """The log's clock."""
+        self._engine = engine
         self._writer = writer
         self._sessions = sessions.Remembered()
         self._tools = tools.Remembered()
@@ -62,16 +63,21 @@ class EvidenceLog:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, keys: Keys, *, now: Callable[[], datetime], connect: Connect = sqlite.connect
+        cls,
+        store: Store,
+        keys: Keys,
+        *,
+        now: Callable[[], datetime],
+        connect: Connect = connected,
     ) -> AsyncIterator[EvidenceLog]:
-        """The log in the file at `path`, made if it is not there; checked, and cleared of dead writers' exchanges.
+        """The log in a store, made if it is not there and may be; checked, and cleared of dead writers' exchanges.
 
         `now` is called in the writer thread. Raises EvidenceFault when the store cannot be used. On leaving, what was
         accepted is made durable, what is still open is ended as unknown, and a checkpoint is signed.
         """
-        writer = Writer(path, keys, now=now, connect=connect, deliver=_waker(trio.lowlevel.current_trio_token()))
-        log = cls(path, keys, writer, now)
-        lock = await trio.to_thread.run_sync(writers.enlist, path, writer.id)
+        engine = engines.of(store)
+        writer = Writer(engine, keys, now=now, connect=connect, deliver=_waker(trio.lowlevel.current_trio_token()))
+        log = cls(store, engine, keys, writer, now)
         thread = threading.Thread(target=writer.run, name="evidence", daemon=True)
         thread.start()
         try:
@@ -82,8 +88,7 @@ class EvidenceLog:
             finally:
                 await log._leave()
         finally:
-            # A writer whose last words failed leaves its lock file: whoever starts next ends what it left open.
-            os.close(lock)
+            # A writer whose last words failed stays on the list: whoever starts next ends what it left open.
             writer.queue.put(None)
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(thread.join)
@@ -130,7 +135,7 @@ class EvidenceLog:
         """
         return cast(T, await self._submit(Job(work=job)))
 
-    async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, job: Callable[[Connection], T]) -> T:
         """Run `job`, which only reads, in the writer thread and outside any transaction: no lock, no fsync."""
         return cast(T, await self._submit(Job(read=job)))
 
@@ -140,8 +145,8 @@ class EvidenceLog:
 
     async def recover(self) -> int:
         """End the open exchanges of writers that have died as `exchange.unknown`; returns how many there were."""
-        ended = await self.transact(lambda transaction: writers.bury(transaction, self.path, self._writer.id))
-        await trio.to_thread.run_sync(writers.sweep_locks, self.path, self._writer.id)
+        ended = await self.transact(lambda transaction: writers.bury(transaction, self._engine, self._writer.id))
+        await trio.to_thread.run_sync(self._engine.sweep, self._writer.id)
         return ended
 
     def abandon(self, exchange: ExchangeId) -> None:
@@ -259,11 +264,13 @@ class EvidenceLog:
 
     async def _leave(self) -> None:
         """The last group: end what is still open, sign, and take this writer off the list."""
-        writer = self._writer.id
-        last = Job(work=lambda transaction: writers.end_all(transaction, writer, "writer_closed"), heals=True)
-        with contextlib.suppress(EvidenceFault):  # The lock file stays, and `recover` elsewhere does it instead.
-            await self._submit(last)
-            writers.retire(self.path, writer)
+
+        def last(transaction: Transaction) -> None:
+            writers.end_all(transaction, self._writer.id, "writer_closed")
+            self._engine.retire(transaction.connection, self._writer.id)
+
+        with contextlib.suppress(EvidenceFault):  # It stays on the list, and `recover` elsewhere does it instead.
+            await self._submit(Job(work=last, heals=True))
         self._closed = True
 
 

@@ -6,12 +6,12 @@ one session; its row in the store is the truth, and this process's memory of it 
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from datetime import timedelta
 
 from gateway.core.errors import SessionEnded
 from gateway.core.types import Document, SessionId
+from gateway.store.engine import Connection
 from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
 
@@ -56,7 +56,7 @@ def find_or_open(transaction: Transaction, key: str, members: Document, idle_s: 
     return transaction.open_session(key, members)
 
 
-def fresh(connection: sqlite3.Connection, session: SessionId, since: str) -> bool:
+def fresh(connection: Connection, session: SessionId, since: str) -> bool:
     """Whether something was heard of a live session since then. Raises SessionEnded where it is not live."""
     row = connection.execute("SELECT closed, last FROM session WHERE id = ?", (session,)).fetchone()
     if row is None or row[0] is not None:

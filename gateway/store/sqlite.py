@@ -2,20 +2,100 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.core.errors import EvidenceFault
-from gateway.store import schema
+from gateway.store import flocks, schema
+from gateway.store.engine import Connection
 
 T = TypeVar("T")
 
 BUSY_MS = 2_000
 """How long a writer waits for another's transaction. Those last milliseconds; seconds mean that somebody holds it."""
+
+
+class Sqlite:
+    """The store in a file; see `Engine`."""
+
+    errors = sqlite3.Error
+    beat_s = None
+    makes_keys = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def connect(self) -> Connection:
+        return connect(self.path)
+
+    def read_only(self) -> Connection:
+        return read_only(self.path)
+
+    def create_or_check(self, connection: Connection, origin: str) -> None:
+        create_or_check(connection, origin)
+
+    def require_newest(self, connection: Connection) -> None:
+        version = _version(connection)
+        if version != schema.VERSION:
+            raise schema.outdated(version)
+
+    def begin(self, connection: Connection, writer: str) -> None:  # noqa: ARG002 - nobody takes a locked file's writer for dead
+        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+
+    def begin_now(self, connection: Connection) -> bool:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if _is_busy(error):
+                return False
+            raise
+        return True
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        return patiently(attempt)
+
+    def broken(self, error: Exception) -> bool:  # noqa: ARG002 - a file is there or not: another connection is no other
+        return False
+
+    def refused(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.IntegrityError)
+
+    def fault(self, doing: str, error: Exception) -> EvidenceFault:
+        return fault(doing, error)
+
+    def faults(self, doing: str) -> AbstractContextManager[None]:
+        return faults(doing)
+
+    def enlist(self, connection: Connection, writer: str) -> None:  # noqa: ARG002 - the list is beside the database
+        if self._lock is None:
+            self._lock = flocks.enlist(self.path, writer)
+
+    def beat(self, connection: Connection, writer: str) -> None:
+        """A lock needs no beat."""
+
+    def suspects(self, connection: Connection, writer: str) -> set[str]:
+        found = connection.execute("SELECT DISTINCT writer FROM open_exchange WHERE writer != ?", (writer,))
+        return {row[0] for row in found}
+
+    def dead(self, connection: Connection, writer: str) -> AbstractContextManager[bool]:  # noqa: ARG002 - as above
+        return flocks.taken(self.path, writer)
+
+    def retire(self, connection: Connection, writer: str) -> None:  # noqa: ARG002 - as above
+        flocks.retire(self.path, writer)
+
+    def sweep(self, writer: str) -> None:
+        flocks.sweep(self.path, writer)
+
+    def leave(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 @contextmanager
@@ -42,14 +122,6 @@ def fault(doing: str, error: Exception) -> EvidenceFault:
     return EvidenceFault(f"{what} Nothing is served until it works: {advice}.")
 
 
-def altered(detail: str) -> EvidenceFault:
-    """The EvidenceFault for a store that is not as we left it."""
-    return EvidenceFault(
-        f"This evidence store was altered or damaged: {detail}. Nothing is added to it. Keep it as it is, run "
-        "`phigate evidence verify` on a copy, and restore or start a new store."
-    )
-
-
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that writes: WAL, synchronous=FULL, explicit transactions. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
@@ -59,22 +131,6 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock, waiting as long as BUSY_MS. Raises sqlite3.OperationalError when that is over."""
-    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-
-
-def begin_now(connection: sqlite3.Connection) -> bool:
-    """Take the write lock if it can be had at once; False while another connection has it. Raises sqlite3.Error."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if _is_busy(error):
-            return False
-        raise
-    return True
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
@@ -116,63 +172,47 @@ def read_only(path: Path) -> sqlite3.Connection:
     with faults("opening it for reading"):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         check(connection)
+        connection.execute("BEGIN")
     return connection
 
 
-def check(connection: sqlite3.Connection) -> None:
+def check(connection: Connection) -> None:
     """Refuse a file that is no evidence store, or one that a newer phigate wrote. Raises EvidenceFault."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
         raise EvidenceFault("This file is a database, but not an evidence store of phigate. Name the right file.")
-    if not 1 <= version <= schema.VERSION:
-        raise EvidenceFault(
-            f"This evidence store has schema version {version} and this phigate reads up to {schema.VERSION}. "
-            "Use the phigate release that wrote it."
-        )
+    schema.check_version(_version(connection))
 
 
-def require_newest(connection: sqlite3.Connection) -> None:
-    """Refuse a store that has no tables yet for what came with this version. Raises EvidenceFault."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != schema.VERSION:
-        raise EvidenceFault(
-            f"This evidence store has schema version {version}, which knows nothing of this yet. "
-            "Start the gateway once: it brings the store up to date."
-        )
+def _version(connection: Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def create_or_check(connection: sqlite3.Connection, origin: str) -> None:
+def create_or_check(connection: Connection, origin: str) -> None:
     """Make the tables of a new store for the log `origin`, or check and bring up to date those of an existing one.
 
     An older store is brought up to date in one transaction, so that it is never half of each. Raises EvidenceFault.
     """
-    begin(connection)
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not tables:
             for statement in schema.statements():
                 connection.execute(statement)
-            connection.execute("INSERT INTO origin VALUES (1, ?)", (origin,))
-            connection.execute("INSERT INTO head VALUES (1, 0, x'')")
+            schema.begin_log(connection, origin)
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={schema.VERSION}")
         check(connection)
         _bring_up_to_date(connection)
-        (name,) = connection.execute("SELECT name FROM origin").fetchone()
-        if name != origin:
-            raise EvidenceFault(
-                f"This evidence store belongs to the log {name} and the keys to {origin}. "
-                "Use the keys directory that was made with it."
-            )
+        schema.check_origin(connection, origin)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def _bring_up_to_date(connection: Connection) -> None:
+    version = _version(connection)
     if version != schema.VERSION:
         for statement in schema.migrations(version):
             connection.execute(statement)

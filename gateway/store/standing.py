@@ -6,7 +6,6 @@ an emergency is asked after emergencies.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from gateway.core.masking.profile import Profile
 from gateway.core.protocol.jsonrpc import Request
 from gateway.core.types import Document, Json, Principal
 from gateway.store import emergencies, usage
+from gateway.store.engine import Connection
 from gateway.store.sequencer import EvidenceLog
 
 METERED = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete", "tasks/get", "tasks/result"})
@@ -53,7 +53,7 @@ class Standing:
             return document
         now = self._log.now()
 
-        def job(connection: sqlite3.Connection) -> Document:
+        def job(connection: Connection) -> Document:
             found = dict(document)
             if windows:
                 found["usage"] = self._usage(connection, document, windows, profile, now)
@@ -91,7 +91,7 @@ class Standing:
 
     def _usage(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         document: Document,
         windows: tuple[Window, ...],
         profile: Profile,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
-from gateway.store import sqlite
+from gateway.store.engine import Connection, altered
 from gateway.store.transaction import Transaction, as_bytes
 
 
@@ -19,10 +17,10 @@ def check_log(transaction: Transaction, verifier: Verifier) -> None:
         if grown(transaction.connection, verifier) != (transaction.size, transaction.frontier):
             raise ValueError("the leaves do not lead to the head that is stored")
     except ValueError as error:
-        raise sqlite.altered(str(error)) from None
+        raise altered(str(error)) from None
 
 
-def grown(connection: sqlite3.Connection, verifier: Verifier) -> tuple[int, merkle.Frontier]:
+def grown(connection: Connection, verifier: Verifier) -> tuple[int, merkle.Frontier]:
     """The size and frontier that the newest checkpoint and the leaves since lead to. Raises ValueError."""
     execute = connection.execute
     size, frontier = 0, merkle.frontier_of(())

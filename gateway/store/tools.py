@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ import orjson
 from gateway.core.evidence import canonical
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Digest, Document, Tool
+from gateway.store.engine import Connection
 from gateway.store.transaction import Transaction
 
 _FRESH_S = 5.0
@@ -97,21 +97,21 @@ def write(transaction: Transaction, upstream: str, tools: Iterable[Tool]) -> lis
     return told
 
 
-def read(connection: sqlite3.Connection, upstream: str, name: str) -> Tool | None:
+def read(connection: Connection, upstream: str, name: str) -> Tool | None:
     """The tool as stored, None when the upstream has never listed it."""
     query = f"SELECT {_COLUMNS} FROM tool LEFT JOIN tool_pin USING (upstream, name) WHERE upstream = ? AND name = ?"
     row = connection.execute(query, (upstream, name)).fetchone()
     return None if row is None else _known(row).newest
 
 
-def known(connection: sqlite3.Connection, upstream: str | None = None) -> list[Known]:
+def known(connection: Connection, upstream: str | None = None) -> list[Known]:
     """Every tool of one upstream, or of all, by upstream and name."""
-    query = f"""SELECT {_COLUMNS} FROM tool LEFT JOIN tool_pin USING (upstream, name)
-        WHERE ?1 IS NULL OR upstream = ?1 ORDER BY upstream, name"""
-    return [_known(row) for row in connection.execute(query, (upstream,)).fetchall()]
+    where, values = ("", ()) if upstream is None else ("WHERE upstream = ?", (upstream,))
+    query = f"SELECT {_COLUMNS} FROM tool LEFT JOIN tool_pin USING (upstream, name) {where} ORDER BY upstream, name"
+    return [_known(row) for row in connection.execute(query, values).fetchall()]
 
 
-def changed(connection: sqlite3.Connection) -> list[Known]:
+def changed(connection: Connection) -> list[Known]:
     """The tools that are not defined as they were accepted: they wait for a person to look."""
     return [each for each in known(connection) if each.newest.changed]
 
@@ -150,7 +150,8 @@ def accept(transaction: Transaction, known: Known, by: str, bodies: Mapping[str,
 
 def _accept(transaction: Transaction, upstream: str, tool: Tool) -> None:
     transaction.connection.execute(
-        "INSERT OR REPLACE INTO tool_pin VALUES (?, ?, ?, ?, ?)",
+        """INSERT INTO tool_pin VALUES (?, ?, ?, ?, ?) ON CONFLICT (upstream, name) DO UPDATE
+            SET pin = excluded.pin, definition = excluded.definition, accepted = excluded.accepted""",
         (upstream, tool.name, tool.pin, orjson.dumps(tool.definition), transaction.now),
     )
 
@@ -161,7 +162,7 @@ def _record_change(transaction: Transaction, upstream: str, tool: Tool, accepted
     transaction.append(Record(LeafType.TOOL_CHANGED, members, bodies=bodies))
 
 
-def _pin(connection: sqlite3.Connection, table: str, upstream: str, name: str) -> str | None:
+def _pin(connection: Connection, table: str, upstream: str, name: str) -> str | None:
     query = f"SELECT pin FROM {table} WHERE upstream = ? AND name = ?"
     row = connection.execute(query, (upstream, name)).fetchone()
     return None if row is None else str(row[0])

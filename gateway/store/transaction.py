@@ -1,12 +1,11 @@
 """Writing to the log, once it is this process's turn: leaves, their bodies, and what is derived from them.
 
-All of it happens in the writer thread, inside one SQLite transaction that holds the write lock, so that the head that
+All of it happens in the writer thread, inside one transaction that holds the write lock, so that the head that
 was read is the head that is extended. Nothing here is durable until that transaction commits.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +20,8 @@ from gateway.core.evidence.note import Signer
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.evidence.used import Used
 from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionId
-from gateway.store import emergencies, projection, sqlite, usage
+from gateway.store import emergencies, projection, usage
+from gateway.store.engine import Connection, altered
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
 from gateway.store.stamps import timestamp, uuid7
@@ -64,7 +64,7 @@ class Transaction:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, sealer: Sealer, writer: str, at: datetime, memory: Memory | None = None
+        self, connection: Connection, sealer: Sealer, writer: str, at: datetime, memory: Memory | None = None
     ) -> None:
         self.at = at
         self.now = timestamp(at)
@@ -80,12 +80,14 @@ class Transaction:
         self._began: dict[ExchangeId, tuple[object, ...]] = {}
         self._ended: list[tuple[ExchangeId]] = []
         self._used: list[Used] = []
+        self.newest: bytes | None = None
+        """The hash of the log's last leaf, if that was written here."""
         self.size: int
         self.frontier: Frontier
         self._read_head()
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Connection:
         """The connection, for whatever else is kept in step with the log."""
         self.flush()
         self._memory.chains.clear()  # What is done with it may be about a session.
@@ -108,7 +110,7 @@ class Transaction:
             raise SessionEnded("This session has ended. Begin another with `initialize`.")
         entry = leaf.format(record, self._place(index, sealed.id, chain), sealed.refs)
         self._track(record, index)
-        # From here on only SQLite and the projection can fail; `Writer._perform` relies on it.
+        # From here on only the database and the projection can fail; `Writer._perform` relies on it.
         digest = merkle.leaf_hash(entry)
         self._leaves.append((index, record.type.value, record.session, record.exchange, entry, digest))
         for position, (ref, data) in enumerate(zip(sealed.refs, sealed.bodies, strict=True)):
@@ -116,7 +118,7 @@ class Transaction:
         if chain is not None:
             chain.sseq, chain.prev, chain.written = chain.sseq + 1, digest, False
             chain.exchanges += record.type in _BEGINS
-        self.frontier = merkle.append(self.size, self.frontier, digest)
+        self.frontier, self.newest = merkle.append(self.size, self.frontier, digest), digest
         self.size += 1
         if record.used is not None:
             self._used.append(record.used)
@@ -127,23 +129,25 @@ class Transaction:
         return index
 
     def flush(self) -> None:
-        """Write the leaves that have gathered, and what is derived from them. Raises sqlite3.Error."""
+        """Write the leaves that have gathered, and what is derived from them. Raises one of `Engine.errors`."""
         _execute(self._connection, "INSERT INTO leaf VALUES {}", "(?,?,?,?,?,?)", self._leaves)
         _execute(self._connection, "INSERT INTO body VALUES {}", "(?,?,?)", self._bodies)
         _execute(self._connection, "INSERT INTO open_exchange VALUES {}", "(?,?,?,?)", list(self._began.values()))
         ended = _execute(self._connection, "DELETE FROM open_exchange WHERE exchange IN ({})", "?", self._ended)
         if ended != len(self._ended):
             # Fails the group, or the job that asked for this: what was written by then is undone.
-            raise sqlite3.IntegrityError("an exchange of this process was ended by another")
+            raise EvidenceFault(
+                "The evidence store refused a change: an exchange of this process was ended by another process."
+            )
         if self._leaves:
             self._write_chains()
         if self._used:
             usage.charge(self._connection, self._used, self.at)
         self._clear()
 
-    def forget(self, size: int, frontier: Frontier) -> None:
+    def forget(self, size: int, frontier: Frontier, newest: bytes | None) -> None:
         """The current job was undone in the database: go on from where the log was before it."""
-        self.size, self.frontier, self._memory.opened = size, frontier, None
+        self.size, self.frontier, self.newest, self._memory.opened = size, frontier, newest, None
         self._memory.chains.clear()
         self._clear()
 
@@ -152,7 +156,7 @@ class Transaction:
         session = SessionId(uuid7(self.at))
         self._sealer.new_key(self.connection, session, self.at)
         self.connection.execute(
-            "INSERT INTO session VALUES (?, ?, ?, ?, 0, x'', 0, NULL)", (session, key, self.size, self.now)
+            "INSERT INTO session VALUES (?, ?, ?, ?, 0, ?, 0, NULL)", (session, key, self.size, self.now, b"")
         )
         self.append(Record(LeafType.SESSION_OPEN, members, session))
         return session
@@ -189,7 +193,7 @@ class Transaction:
 
     def archive_bundle(self, digest: Digest, data: bytes) -> None:
         """Keep a policy bundle for ever under its digest; again is no change."""
-        self.connection.execute("INSERT OR IGNORE INTO bundle VALUES (?, ?, ?)", (digest, data, self.now))
+        self.connection.execute("INSERT INTO bundle VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (digest, data, self.now))
 
     def archived_bundle(self, digest: Digest) -> bytes | None:
         """A policy bundle from the archive; None when it is not there."""
@@ -223,7 +227,7 @@ class Transaction:
             try:
                 memory.frontier = merkle.unpack(*row)
             except ValueError as error:
-                raise sqlite.altered(str(error)) from None
+                raise altered(str(error)) from None
         self.size, self.frontier = memory.size, memory.frontier
 
     def _place(self, index: LeafIndex, id: str, chain: Chain | None) -> Place:
@@ -295,7 +299,7 @@ class Transaction:
         self._used.clear()
 
 
-def _execute(connection: sqlite3.Connection, statement: str, row: str, rows: Sequence[tuple[object, ...]]) -> int:
+def _execute(connection: Connection, statement: str, row: str, rows: Sequence[tuple[object, ...]]) -> int:
     """Run `statement`, which takes any number of rows, for `rows`; returns how many it changed.
 
     Only ever for 1, 2, 4, 8 … of them, so that there are few different statements and SQLite keeps them compiled.
@@ -314,7 +318,7 @@ def _repeated(statement: str, row: str, count: int) -> str:
     return statement.format(",".join([row] * count))
 
 
-def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:
+def read_leaf(connection: Connection, index: LeafIndex) -> Leaf:
     """The leaf at `index`. Raises EvidenceFault when it is not there or not a leaf."""
     row = connection.execute("SELECT entry FROM leaf WHERE idx = ?", (index,)).fetchone()
     if row is None:
@@ -325,7 +329,7 @@ def read_leaf(connection: sqlite3.Connection, index: LeafIndex) -> Leaf:
         raise EvidenceFault(f"Leaf {index} was altered: {error}.") from None
 
 
-def read_body(connection: sqlite3.Connection, of: Leaf, position: int) -> bytes | None:
+def read_body(connection: Connection, of: Leaf, position: int) -> bytes | None:
     """The ciphertext of the body at `position` of a leaf's list, None when it is not stored."""
     row = connection.execute("SELECT data FROM body WHERE place = ?", (of.index * BODIES_LIMIT + position,)).fetchone()
     return None if row is None else as_bytes(row[0])
@@ -336,7 +340,7 @@ def as_bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def unseal(connection: sqlite3.Connection, sealer: Sealer, of: Leaf, name: str) -> bytes:
+def unseal(connection: Connection, sealer: Sealer, of: Leaf, name: str) -> bytes:
     """The plaintext of body `name` of a leaf. Raises EvidenceFault when there is none or it was altered."""
     for position, ref in enumerate(of.bodies):
         if ref.name == name:

@@ -7,19 +7,19 @@ may be overrun by as many results as were in flight when it ran out.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from gateway.core.evidence.used import Used, Window
 from gateway.core.types import Document, Json
+from gateway.store.engine import Connection
 from gateway.store.stamps import timestamp
 
 _ASKED_AT_ONCE = 500
 """Digests in one query; SQLite takes 32,766 variables at most, and long statements are dear to compile."""
 
 
-def charge(connection: sqlite3.Connection, charged: Iterable[Used], at: datetime) -> None:
+def charge(connection: Connection, charged: Iterable[Used], at: datetime) -> None:
     """Add to the counts, in the caller's transaction."""
     now = int(at.timestamp())
     for used in charged:
@@ -27,8 +27,9 @@ def charge(connection: sqlite3.Connection, charged: Iterable[Used], at: datetime
             bucket = now - now % window.bucket
             connection.execute(
                 """INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (who, span, bucket) DO UPDATE SET
-                    calls = calls + excluded.calls, rows = rows + excluded.rows,
-                    phi_fields = phi_fields + excluded.phi_fields, uncounted = uncounted + excluded.uncounted""",
+                    calls = usage.calls + excluded.calls, rows = usage.rows + excluded.rows,
+                    phi_fields = usage.phi_fields + excluded.phi_fields,
+                    uncounted = usage.uncounted + excluded.uncounted""",
                 (
                     used.who,
                     window.name,
@@ -43,18 +44,20 @@ def charge(connection: sqlite3.Connection, charged: Iterable[Used], at: datetime
         longest = max((window.seconds for window in used.windows), default=0)
         connection.executemany(
             """INSERT INTO usage_patient VALUES (?, ?, ?, ?) ON CONFLICT (who, patient) DO UPDATE SET
-                last = excluded.last, expires = max(expires, excluded.expires)""",
+                last = excluded.last, expires = CASE WHEN usage_patient.expires > excluded.expires
+                    THEN usage_patient.expires ELSE excluded.expires END""",
             [(used.who, patient, now, now + longest) for patient in used.patients],
         )
 
 
-def total(connection: sqlite3.Connection, who: str, windows: Iterable[Window], at: datetime) -> Document:
+def total(connection: Connection, who: str, windows: Iterable[Window], at: datetime) -> Document:
     """What `who` has used in each window: `{window: {calls, rows, patients, phi_fields, frees_up}}`.
 
     `frees_up`: RFC 3339, when the oldest of it ceases to count; None when nothing was used.
     """
     now = int(at.timestamp())
-    query = """SELECT span, sum(calls), sum(rows), sum(phi_fields), sum(uncounted), min(expires) FROM usage
+    query = """SELECT span, CAST(sum(calls) AS BIGINT), CAST(sum(rows) AS BIGINT), CAST(sum(phi_fields) AS BIGINT),
+        CAST(sum(uncounted) AS BIGINT), min(expires) FROM usage
         WHERE who = ? AND expires > ? GROUP BY span"""
     counted = {row[0]: row[1:] for row in connection.execute(query, (who, now)).fetchall()}
     found: Document = {}
@@ -73,7 +76,7 @@ def total(connection: sqlite3.Connection, who: str, windows: Iterable[Window], a
     return found
 
 
-def unseen(connection: sqlite3.Connection, who: str, window: Window, at: datetime, patients: frozenset[bytes]) -> int:
+def unseen(connection: Connection, who: str, window: Window, at: datetime, patients: frozenset[bytes]) -> int:
     """How many of these patients `who` has not seen in the window."""
     since = int(at.timestamp()) - window.seconds
     known = 0
@@ -84,7 +87,7 @@ def unseen(connection: sqlite3.Connection, who: str, window: Window, at: datetim
     return len(patients) - known
 
 
-def sweep(connection: sqlite3.Connection, at: datetime) -> int:
+def sweep(connection: Connection, at: datetime) -> int:
     """Forget what counts in no window any more; returns how many rows that was."""
     now = int(at.timestamp())
     swept = connection.execute("DELETE FROM usage WHERE expires <= ?", (now,)).rowcount

@@ -7,32 +7,31 @@ It knows nothing of trio: it takes jobs from a queue and hands each finished gro
 consequence, here: every job of the group gets EvidenceFault, the connection is dropped, and nothing but a job that
 `heals` is tried until one of those has committed, on a fresh connection and after the log was checked again. Whether
 the failed group was kept is unknown, so exchanges in it that turn out to be open are ended as unknown.
+
+A connection that broke is no failure yet: the group is done once more on a fresh one, unless the log has it already.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from queue import Empty, SimpleQueue
-
-import trio
+from typing import TypeVar
 
 from gateway.core.errors import EvidenceFault, GatewayError, InternalFault
-from gateway.core.evidence.record import Record
 from gateway.core.types import ExchangeId, SessionId
-from gateway.store import sqlite, startup
+from gateway.store import startup
+from gateway.store.engine import Buried, Connection, Engine
+from gateway.store.job import Connect, Job, Kept
 from gateway.store.keys import Keys
-from gateway.store.sealing import Sealed, Sealer
+from gateway.store.sealing import Sealer
 from gateway.store.stamps import uuid7
 from gateway.store.transaction import Memory, Transaction
 
-Connect = Callable[[Path], sqlite3.Connection]
+T = TypeVar("T")
 
 GROUP_LIMIT = 256
 """Most jobs in one transaction: enough to share an fsync, few enough that the first need not wait for long."""
@@ -43,31 +42,12 @@ QUICK_S = 0.002
 _NEVER = float("-inf")
 
 
-@dataclass(eq=False, slots=True)
-class Job:
-    """One thing to do in the writer thread: exactly one of `record`, `work` and `read`."""
-
-    record: Record | None = None
-    """Append this; by far the most jobs do. It is sealed before the write lock is taken."""
-    work: Callable[[Transaction], object] | None = None
-    read: Callable[[sqlite3.Connection], object] | None = None
-    """Reads only, and runs outside any transaction."""
-    heals: bool = False
-    """Is tried although the log has failed, and ends the failure when it is durable."""
-    task: trio.lowlevel.Task | None = None
-    """Who waits for it."""
-    result: object = None
-    error: Exception | None = None
-    sealed: Sealed | None = None
-    touched: frozenset[ExchangeId] = frozenset()
-
-
 class Writer:
     """The thread's state. `queue`, `orphans`, `failed` and `busy_since` are shared with the thread of the callers."""
 
     def __init__(
         self,
-        path: Path,
+        engine: Engine,
         keys: Keys,
         *,
         now: Callable[[], datetime],
@@ -80,9 +60,9 @@ class Writer:
         """Exchanges whose callers were told that nothing is on record; they are ended where something is."""
         self.failed: str | None = None
         self.busy_since: float | None = None
-        self._path, self._keys, self._now, self._connect, self._deliver = path, keys, now, connect, deliver
+        self._engine, self._keys, self._now, self._connect, self._deliver = engine, keys, now, connect, deliver
         self._sealer = Sealer(keys.origin, keys.kms, self.id)
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._memory = Memory()
         self._checked = False
         self._size = 0
@@ -91,6 +71,11 @@ class Writer:
         self._turn = threading.Lock()
         self._commit_s = 0.0
         """How long a commit takes of late."""
+        self._listed = False
+        """Whether this writer is on the list of those that live."""
+        self._beaten_at = _NEVER
+        self._committing: Kept | None = None
+        """What the log has if the commit that was begun last came to be."""
 
     def now(self, jobs: list[Job]) -> bool:
         """Do a group of appends in the caller's thread; False when the writer thread has to, and nothing was done."""
@@ -101,10 +86,10 @@ class Writer:
         finally:
             self._turn.release()
 
-    def _at_once(self, connection: sqlite3.Connection, jobs: list[Job]) -> bool:
+    def _at_once(self, connection: Connection, jobs: list[Job]) -> bool:
         unsigned = self._unsigned
         try:
-            if not sqlite.begin_now(connection):
+            if not self._engine.begin_now(connection):
                 return False
             jobs = [job for job in jobs if self._prepare(job)]
             if self.failed is not None:
@@ -127,11 +112,13 @@ class Writer:
             jobs, stopping = self._gather()
             self.busy_since = time.monotonic()
             with self._turn:
+                self._beat()
                 self._work(jobs)
             self.busy_since = None
             if jobs:
                 self._deliver(jobs)
         self._disconnect()
+        self._engine.leave()
 
     def _gather(self) -> tuple[list[Job], bool]:
         """Wait for a job, or until a checkpoint is due; take all that have gathered. True: no more will come."""
@@ -149,22 +136,84 @@ class Writer:
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do without being asked; None: never."""
-        if self.failed is not None or not (self._unsigned or self.orphans):
+        if self.failed is not None:
             return None
-        return max(0.0, self._signed_at + CHECKPOINT_S - time.monotonic())
+        waits = [self._signing_due()] if self._unsigned or self.orphans else []
+        if self._engine.beat_s is not None and self._listed:
+            waits.append(self._beaten_at + self._engine.beat_s - time.monotonic())
+        return max(0.0, min(waits)) if waits else None
+
+    def _signing_due(self) -> float:
+        return self._signed_at + CHECKPOINT_S - time.monotonic()
+
+    def _beat(self) -> None:
+        """Say that this writer lives, if it is time to."""
+        beat_s = self._engine.beat_s
+        if beat_s is None or not self._listed or self.failed is not None:
+            return
+        now = time.monotonic()
+        if now - self._beaten_at >= beat_s:
+            try:
+                self._steadily(lambda connection: self._engine.beat(connection, self.id))
+                self._beaten_at = now
+            except Exception as error:
+                self._fail([], error)
 
     def _work(self, jobs: list[Job]) -> None:
         """Do a group of jobs: afterwards each has its result, durable, or its error."""
         writing = [job for job in jobs if self._prepare(job)]
-        if not writing and self._patience() != 0.0:
+        if not writing and not ((self._unsigned or self.orphans) and self.failed is None and self._signing_due() <= 0):
             return
         try:
-            connection = self._open()
-            sqlite.begin(connection)
-            self._group(connection, writing)
+            try:
+                self._turn_at_log(writing)
+            except self._engine.errors as error:
+                if not self._engine.broken(error):
+                    raise
+                self._disconnect()
+                self._once_more(writing, error)
         except Exception as error:
             # Whatever failed leaves open what of the group was kept, so all of it counts as not durable: fail closed.
             self._fail(writing, error)
+
+    def _turn_at_log(self, jobs: list[Job]) -> None:
+        self._committing = None
+        connection = self._open()
+        self._engine.begin(connection, self.id)
+        self._group(connection, jobs)
+
+    def _once_more(self, jobs: list[Job], error: Exception) -> None:
+        """The connection broke under this group: do it again, under the same leaf ids, unless it was kept.
+
+        Whether it was is certain once the write lock is ours: the broken transaction held it until it had its end. Then
+        its last leaf has its place in the log, or another has. Raises `error` where a group has no leaf to tell it by.
+        """
+        kept = self._committing
+        if kept is not None and kept.digest is None:
+            raise error
+        if kept is not None:
+            connection = self._open()
+            self._engine.begin(connection, self.id)
+            row = connection.execute("SELECT hash FROM leaf WHERE idx = ?", (kept.size - 1,)).fetchone()
+            connection.execute("ROLLBACK")
+            if row is not None and row[0] == kept.digest:
+                self._committed(kept)
+                return
+        for job in jobs:
+            job.result = job.error = None
+            job.touched = frozenset()
+        self._turn_at_log(jobs)
+
+    def _steadily(self, attempt: Callable[[Connection], T]) -> T:
+        """The result of what may be done twice: again on a fresh connection where this one broke."""
+        try:
+            connection = self._open()
+            return self._engine.patiently(lambda: attempt(connection))
+        except self._engine.errors as error:
+            if not self._engine.broken(error):
+                raise
+            self._disconnect()
+            return attempt(self._open())
 
     def _prepare(self, job: Job) -> bool:
         """Do what needs no lock: reads, and sealing. False when the job is finished with that."""
@@ -172,13 +221,12 @@ class Writer:
             if self.failed is not None and not job.heals:
                 raise EvidenceFault(self.failed)
             if job.read is not None:
-                read, connection = job.read, self._open()
-                job.result = sqlite.patiently(lambda: read(connection))
+                job.result = self._steadily(job.read)
                 return False
             if job.record is not None:
-                record, connection = job.record, self._open()
-                job.sealed = sqlite.patiently(lambda: self._sealer.seal(connection, record, self._now()))
-        except sqlite3.Error as error:
+                record = job.record
+                job.sealed = self._steadily(lambda connection: self._sealer.seal(connection, record, self._now()))
+        except self._engine.errors as error:
             self._fail([job], error)
             return False
         except Exception as error:  # Told to the job's caller, who takes it for "not on record".
@@ -186,7 +234,7 @@ class Writer:
             return False
         return True
 
-    def _group(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+    def _group(self, connection: Connection, jobs: list[Job]) -> None:
         """Do the jobs in the transaction that has begun, and commit it."""
         transaction = Transaction(connection, self._sealer, self.id, self._now(), self._memory)
         self._check(transaction)
@@ -198,16 +246,20 @@ class Writer:
         if due:
             transaction.publish(self._keys.signer)
         transaction.finish()
+        self._committing = Kept(transaction.size, transaction.newest, due, ended, healing)
         began = time.monotonic()
         connection.execute("COMMIT")  # Commit point: what the jobs wrote is durable after this line.
         self._commit_s += (time.monotonic() - began - self._commit_s) / 10
+        self._committed(self._committing)
+
+    def _committed(self, kept: Kept) -> None:
         self._checked = True
-        self._size = transaction.size
-        self._unsigned = not due
-        self.orphans -= ended
-        if due:
+        self._size = kept.size
+        self._unsigned = not kept.signed
+        self.orphans -= kept.ended
+        if kept.signed:
             self._signed_at = time.monotonic()
-        if healing:
+        if kept.healed:
             self.failed = None
 
     def _check(self, transaction: Transaction) -> None:
@@ -221,7 +273,7 @@ class Writer:
             self._sealer.make_writer_key(transaction.connection, transaction.at)
 
     def _perform(self, transaction: Transaction, job: Job) -> None:
-        """Run one job. SQLite's own errors go up and fail the group; others fail the job, of which nothing is kept."""
+        """Run one job. The database's errors go up and fail the group; others fail the job, which leaves nothing."""
         transaction.touched.clear()
         if job.sealed is not None and not job.sealed.record.projected:
             try:
@@ -229,7 +281,7 @@ class Writer:
             except (GatewayError, ValueError) as error:  # Raised before anything was written: see `Transaction.place`.
                 self._refuse(job, error)
             return
-        connection, size, frontier = transaction.connection, transaction.size, transaction.frontier
+        connection, before = transaction.connection, (transaction.size, transaction.frontier, transaction.newest)
         connection.execute("SAVEPOINT job")
         try:
             job.result = transaction.place(job.sealed) if job.sealed else job.work and job.work(transaction)
@@ -237,11 +289,11 @@ class Writer:
             job.touched = frozenset(transaction.touched)
         except Exception as error:  # Told to the job's caller.
             job.touched = frozenset(transaction.touched)
-            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            if isinstance(error, self._engine.errors) and not self._engine.refused(error):
                 raise
             self._refuse(job, error)
             connection.execute("ROLLBACK TO job")
-            transaction.forget(size, frontier)
+            transaction.forget(*before)
         connection.execute("RELEASE job")
 
     def _end_orphans(self, transaction: Transaction) -> frozenset[ExchangeId]:
@@ -255,50 +307,55 @@ class Writer:
 
     def _refuse(self, job: Job, error: Exception) -> None:
         """Give one job its error, in our words."""
-        match error:
-            case GatewayError():
-                job.error = error
-            case sqlite3.IntegrityError():
-                job.error = EvidenceFault(f"The evidence store refused a change by its own rules: {error}.")
-            case _:
-                # The text of a foreign error may hold anything; its type is enough to find it by.
-                job.error = InternalFault(f"A record could not be written ({type(error).__name__}).")
+        if isinstance(error, GatewayError):
+            job.error = error
+        elif isinstance(error, self._engine.errors):
+            job.error = self._engine.fault("changing something, which its own rules refuse", error)
+        else:
+            # The text of a foreign error may hold anything; its type is enough to find it by.
+            job.error = InternalFault(f"A record could not be written ({type(error).__name__}).")
         self._orphan(job)
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         """The group failed: nobody is told that anything was kept, and the log stops until it is healed."""
-        match error:
-            case EvidenceFault():
-                fault = error
-            case sqlite3.Error():
-                fault = sqlite.fault("writing", error)
-            case _:
-                fault = EvidenceFault(f"The evidence log failed by a fault of its own ({type(error).__name__}).")
+        if isinstance(error, EvidenceFault):
+            fault = error
+        elif isinstance(error, self._engine.errors):
+            fault = self._engine.fault("writing", error)
+        else:
+            fault = EvidenceFault(f"The evidence log failed by a fault of its own ({type(error).__name__}).")
         self.failed = fault.detail
         for job in jobs:
             job.error = job.error or EvidenceFault(fault.detail)
             self._orphan(job)
         self._disconnect()
+        if isinstance(error, Buried):
+            # All that was open under the old name has its end, by whoever took that name off the list.
+            self.id, self._listed = uuid7(self._now()), False
+            self._sealer.writer = self.id
 
     def _orphan(self, job: Job) -> None:
         if job.record is not None and job.record.exchange is not None:
             self.orphans.add(job.record.exchange)
         self.orphans |= job.touched
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         if self._connection is None:
             # Kept at once, so that `_disconnect` closes it, and its locks with it, if the store is not fit for use.
-            self._connection, self._checked = self._connect(self._path), False
-            sqlite.create_or_check(self._connection, self._keys.origin)
+            self._connection, self._checked = self._connect(self._engine), False
+            self._engine.create_or_check(self._connection, self._keys.origin)
+            if not self._listed:
+                self._engine.enlist(self._connection, self.id)
+                self._listed, self._beaten_at = True, time.monotonic()
         return self._connection
 
     def _disconnect(self) -> None:
         """Drop the connection, which rolls back what is open on it; a fresh one sees what was kept."""
         connection, self._connection, self._memory = self._connection, None, Memory()
         if connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # It is not used again, and its failure has been told.
+            with contextlib.suppress(self._engine.errors):  # It is not used again, and its failure has been told.
                 connection.close()
 
 
-def _nothing(_: sqlite3.Connection) -> None:
+def _nothing(_: Connection) -> None:
     """Taking it from the queue is all that is wanted."""

@@ -1,67 +1,24 @@
-"""Which processes are writing to a log, so that the exchanges of one that died are ended by one that lives.
+"""Exchanges of a writer that died are ended by one that lives.
 
-Each writer holds an exclusive flock on a file of its own beside the database. The kernel lets go of it whenever the
-process ends, however it ends: a lock that can be taken belongs to a writer that is no more.
+How a writer is known to be dead is the engine's affair: a lock that the kernel let go of (`flocks.py`), or a lease that
+ran out (`leases.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-from gateway.core.errors import EvidenceFault
 from gateway.core.types import ExchangeId, SessionId
+from gateway.store.engine import Engine
 from gateway.store.transaction import Transaction
 
 
-def directory_of(database: Path) -> Path:
-    """Where the lock files of this log's writers are."""
-    return database.with_name(database.name + ".writers")
-
-
-def enlist(database: Path, writer: str) -> int:
-    """Take this writer's lock; the descriptor holds it until it is closed. Raises EvidenceFault."""
-    directory = directory_of(database)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while True:
-            path = directory / writer
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
-                return descriptor
-            os.close(descriptor)  # Between open and lock another process took us for dead and removed the file.
-    except OSError as error:
-        raise EvidenceFault(f"The writer's lock beside {database} cannot be made: {error.strerror}.") from error
-
-
-def retire(database: Path, writer: str) -> None:
-    """Take a writer that has left nothing open off the list; its descriptor is closed afterwards."""
-    (directory_of(database) / writer).unlink(missing_ok=True)
-
-
-def bury(transaction: Transaction, database: Path, self: str) -> int:
+def bury(transaction: Transaction, engine: Engine, self: str) -> int:
     """End every open exchange whose writer is dead, as unknown. Returns how many there were."""
-    query = "SELECT DISTINCT writer FROM open_exchange WHERE writer != ?"
-    suspects = {row[0] for row in transaction.connection.execute(query, (self,))}
     ended = 0
-    for writer in sorted(suspects):
-        with _taken(directory_of(database) / writer) as dead:
+    for writer in sorted(engine.suspects(transaction.connection, self)):
+        with engine.dead(transaction.connection, writer) as dead:
             if dead:
                 ended += end_all(transaction, writer, "writer_died")
     return ended
-
-
-def sweep_locks(database: Path, self: str) -> None:
-    """Remove the lock files of dead writers that have left nothing open. Called after `bury` is durable."""
-    for path in directory_of(database).glob("*"):
-        if path.name != self:
-            with _taken(path) as dead:
-                if dead:
-                    path.unlink(missing_ok=True)
 
 
 def end_all(transaction: Transaction, writer: str, why: str) -> int:
@@ -71,22 +28,3 @@ def end_all(transaction: Transaction, writer: str, why: str) -> int:
     for exchange, session, intent in rows:
         transaction.unknown(ExchangeId(exchange), None if session is None else SessionId(session), intent, why)
     return len(rows)
-
-
-@contextmanager
-def _taken(path: Path) -> Iterator[bool]:
-    """Hold a writer's lock for the block if it can be had; a lock whose file is gone can always be had."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

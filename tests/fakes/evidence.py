@@ -10,7 +10,6 @@ from pathlib import Path
 from gateway.core.evidence import verify
 from gateway.core.evidence.record import LeafType, Record
 from gateway.store import keys as keystore
-from gateway.store import sqlite
 from gateway.store.reader import Reader
 
 ORIGIN = "example.org/log"
@@ -62,6 +61,27 @@ def types(path: Path):
         return [leaf.type for leaf in reader.leaves()]
 
 
+class Heard:
+    """A connection whose statements somebody hears first: `hear(statement, run)` is asked in the place of each."""
+
+    def __init__(self, connection, hear):
+        self._connection = connection
+        self._hear = hear
+
+    @property
+    def in_transaction(self):
+        return self._connection.in_transaction
+
+    def execute(self, statement, *values):
+        return self._hear(statement, lambda: self._connection.execute(statement, *values))
+
+    def executemany(self, statement, rows):
+        return self._hear(statement, lambda: self._connection.executemany(statement, rows))
+
+    def close(self):
+        self._connection.close()
+
+
 class Fails:
     """Makes connections whose statement number `at` goes wrong, counted over all of them; later ones are sound.
 
@@ -74,25 +94,20 @@ class Fails:
         self.how = how
         self.count = 0
 
-    def __call__(self, path):
-        fails = self
+    def __call__(self, engine):
+        return Heard(engine.connect(), self._hear)
 
-        class Connection(sqlite3.Connection):
-            def execute(self, statement, *parameters):
-                fails.count += 1
-                if fails.count != fails.at:
-                    return super().execute(statement, *parameters)
-                if fails.how == "killed":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if fails.how == "kept":
-                    super().execute(statement, *parameters)
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-                raise error
-
-        connection = sqlite3.connect(path, isolation_level=None, timeout=1, check_same_thread=False, factory=Connection)
-        sqlite.prepare(connection)
-        return connection
+    def _hear(self, statement, run):
+        self.count += 1
+        if self.count != self.at:
+            return run()
+        if self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "kept":
+            run()
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
 
 
 def tamper(path: Path, *statements: str):

@@ -199,8 +199,8 @@ def test_a_full_disk_stops_the_log_and_loses_nothing(path, keys, tmp_path):
 async def test_a_full_disk_is_told_and_a_probe_goes_on_when_there_is_room(path, keys):
     room = [200]
 
-    def connect(where):
-        connection = sqlite.connect(where)
+    def connect(engine):
+        connection = engine.connect()
         connection.execute(f"PRAGMA max_page_count = {room[0]}")
         return connection
 

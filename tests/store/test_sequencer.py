@@ -11,11 +11,11 @@ from gateway.core.errors import EvidenceFault, InternalFault, SessionEnded, Upst
 from gateway.core.evidence import checkpoint
 from gateway.core.evidence.leaf import LIMIT
 from gateway.core.evidence.record import LeafType, Record
+from gateway.store import flocks, sessions, sqlite, writer
 from gateway.store import keys as keystore
-from gateway.store import sessions, sqlite, writer, writers
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
-from tests.fakes.evidence import Clock, Fails, intent, make_keys, now, outcome, report, types
+from tests.fakes.evidence import Clock, Fails, Heard, intent, make_keys, now, outcome, report, types
 
 HEARTBEAT = Record(LeafType.HEARTBEAT, {})
 
@@ -325,7 +325,7 @@ async def test_what_is_open_when_the_log_closes_is_ended_as_unknown(path, keys):
         await log.append(intent(None, "x1"))
 
     assert types(path) == [LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_UNKNOWN]
-    assert list(writers.directory_of(path).iterdir()) == []
+    assert list(flocks.directory_of(path).iterdir()) == []
 
 
 async def test_a_closed_log_takes_nothing(path, keys):
@@ -406,18 +406,12 @@ async def test_a_log_that_failed_refuses_at_once_until_it_is_probed(path, keys):
 async def test_a_slow_disk_is_waited_for_by_the_thread_and_a_quick_one_on_the_loop(path, keys, monkeypatch):
     committed = []
 
-    class Connection(sqlite3.Connection):
-        def execute(self, statement, *parameters):
-            if statement == "COMMIT":
-                committed.append(threading.current_thread() is threading.main_thread())
-            return super().execute(statement, *parameters)
+    def hear(statement, run):
+        if statement == "COMMIT":
+            committed.append(threading.current_thread() is threading.main_thread())
+        return run()
 
-    def connect(path):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
-        sqlite.prepare(connection)
-        return connection
-
-    async with EvidenceLog.open(path, keys, now=now, connect=connect) as log:
+    async with EvidenceLog.open(path, keys, now=now, connect=lambda engine: Heard(engine.connect(), hear)) as log:
         for quick_s in (3600.0, -1.0):
             monkeypatch.setattr("gateway.store.writer.QUICK_S", quick_s)
             committed.clear()

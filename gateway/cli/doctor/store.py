@@ -57,7 +57,7 @@ def opened(config: Config) -> Iterator[Reader | None]:
         try:
             sqlite.check(connection)
             connection.execute("BEGIN")
-            yield Reader(connection, None)
+            yield Reader(connection, None, sqlite.Sqlite(path))
         finally:
             connection.close()
 
