@@ -62,9 +62,13 @@ async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
     # The first beat says that a worker serves. One that cannot start must not have beaten, or it is restarted for ever.
     async with open_gateway(config) as gateway, supervised(lifeline) as shutdown, trio.open_nursery() as nursery:
         settle_garbage()
-        settings = ServerSettings(drain_s=config.gateway.drain_s, max_body=config.gateway.max_request_bytes)
+        settings = ServerSettings(
+            drain_delay_s=config.gateway.drain_delay_s,
+            drain_s=config.gateway.drain_s,
+            max_body=config.gateway.max_request_bytes,
+        )
         nursery.start_soon(_reload, gateway)
-        nursery.start_soon(_drain, shutdown, gateway, config.gateway.drain_s)
+        nursery.start_soon(_drain, shutdown, gateway, settings)
         await serve(
             cast(ASGIFramework, gateway.app), adopt(sockets), settings=settings, shutdown=shutdown, started=_nothing
         )
@@ -87,13 +91,15 @@ def settle_garbage() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
-async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, drain_s: float) -> None:
-    """Once told to stop: not ready, nobody kept waiting, and near the drain's end all that goes on ended on record."""
+async def _drain(shutdown: Callable[[], Awaitable[None]], gateway: Gateway, settings: ServerSettings) -> None:
+    """Once told to stop: not ready; when the ingress had time to see that, nobody kept waiting, who would only come
+    back to us before; and near the drain's end all that goes on ended on record."""
     await shutdown()
     gateway.app.draining = True
+    await trio.sleep(settings.drain_delay_s)
     gateway.endpoint.end_streams()
     gateway.endpoint.hurry()
-    await trio.sleep(drain_s * 0.9)
+    await trio.sleep(settings.drain_s * 0.9)
     gateway.endpoint.leave_all()
 
 

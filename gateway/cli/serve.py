@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         sockets=[listening],
         workers=config.gateway.workers,
         heartbeat_s=HEARTBEAT_S,
-        drain_s=config.gateway.drain_s,
+        drain_s=config.gateway.drain_delay_s + config.gateway.drain_s,
         on_worker_death=partial(trio.run, _recover, config),
     )
 

@@ -35,6 +35,8 @@ READ_BYTES = 64 * 1024
 LINGER_S = 2.0
 LINGER_BYTES = 1024 * 1024
 """After a last word we read on for a while: closing on unread bytes would reset the connection and lose that word."""
+FIRST_S = 1.0
+"""How long a new connection may take to send something once the server goes down."""
 PREFACE = b"PRI * HTTP/2.0"
 
 
@@ -42,6 +44,8 @@ PREFACE = b"PRI * HTTP/2.0"
 class ServerSettings:
     """Deadlines in seconds and sizes in bytes of the HTTP server."""
 
+    drain_delay_s: float = 0.0
+    """How long everybody is still served after the shutdown began: until the ingress has seen that we are not ready."""
     drain_s: float = 50.0
     """How long exchanges in flight may go on after the shutdown began. A held call lasts 45 s."""
     keep_alive_s: float = 620.0
@@ -84,7 +88,10 @@ class Connection:
         self.requests = Requests(settings.max_head, settings.max_body)
         self.stash = bytearray()
         """Bytes that arrived while a request was being answered: the next requests."""
+        self.parting = False
+        """The next response is the last one here, and says so; until it is asked for, the connection stays open."""
         self.draining = False
+        """Nothing is served that has not begun to arrive."""
         self.client = _address(stream.socket.getpeername())
         self.server = _address(stream.socket.getsockname())
         self._stream = stream
@@ -92,6 +99,8 @@ class Connection:
         self._patience = trio.CancelScope()
         self._reading = False
         self._idle = False
+        self._used = False
+        """It has served a request."""
         self._opening: bytes | None = b""
         """What the connection began with, until it is clear that it is not HTTP/2's preface."""
         self._preface = b""
@@ -101,7 +110,9 @@ class Connection:
         returned for somebody who speaks it. Otherwise returns nothing."""
         try:
             with self._patience:
-                self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
+                self._patience.deadline = trio.current_time() + (
+                    FIRST_S if self.draining else self.settings.keep_alive_s
+                )
                 await self._serve()
         except Gone:
             pass
@@ -110,11 +121,18 @@ class Connection:
                 self._stream.socket.close()
         return self._preface
 
+    def part(self) -> None:
+        """End after the next response. Closing an idle connection could meet a request that is on its way to it."""
+        self.parting = True
+
     def drain(self) -> None:
-        """Serve nothing that has not begun to arrive, and close after the request that is being served."""
-        self.draining = True
-        if self._idle:
+        """Serve nothing that has not begun to arrive, and close after the request that is being served. The first
+        request of a new connection is as good as on its way."""
+        self.parting = self.draining = True
+        if self._idle and self._used:
             self.wake()
+        elif not self._used:
+            self._patience.deadline = min(self._patience.deadline, trio.current_time() + FIRST_S)
 
     def wake(self) -> None:
         """End the wait for the client's next bytes, if anyone waits."""
@@ -160,6 +178,7 @@ class Connection:
         while going:
             if requests.ready and (requests.ready[0].complete or requests.refused is None):
                 self._patience.deadline = math.inf
+                self._used = True
                 going = await Cycle(self, requests.ready.popleft()).run()
                 self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
             elif requests.refused is not None:
@@ -174,7 +193,7 @@ class Connection:
             data = bytes(self.stash)
             self.stash.clear()
             await trio.lowlevel.checkpoint()  # A client that pipelines must not keep the others waiting.
-        elif self.draining and not self.requests.started:
+        elif self.draining and self._used and not self.requests.started:
             return False
         else:
             self._idle = not self.requests.started
@@ -333,7 +352,7 @@ class Cycle:
 
     async def _send_body(self, response: Response, body: bytes, *, more: bool) -> None:
         connection = self._connection
-        may_stay = self._request.keep_alive and self._request.complete and not connection.draining
+        may_stay = self._request.keep_alive and self._request.complete and not connection.parting
         data = response.format(body, date_line(), more=more, keep_alive=may_stay)
         if self._gone:
             return

@@ -7,7 +7,8 @@ them and when to stop is the supervisor's business. Knows nothing of MCP.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -57,10 +58,12 @@ class Worker:
         self.context = WorkerContext(None)
         self.state: LifespanState = {}
         self._connections: set[Connection] = set()
+        self._parting = self._draining = False
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection until it closes."""
         connection = Connection(self.app.app, self.settings, self.state, stream)
+        connection.parting, connection.draining = self._parting, self._draining
         self._connections.add(connection)
         try:
             first = await connection.run()
@@ -75,11 +78,27 @@ class Worker:
             other.first = first
             await other.run()
 
+    def part(self) -> None:
+        """From here on every response says that it is the last on its connection, so that an ingress goes elsewhere."""
+        self._parting = True
+        for connection in self._connections:
+            connection.part()
+
     async def drain(self) -> None:
         """Close idle connections now, the others after the request that they serve."""
+        self._parting = self._draining = True
         await self.context.terminated.set()
         for connection in list(self._connections):
             connection.drain()
+
+
+def _accepted(sockets: list[socket.socket]) -> Iterator[trio.SocketStream]:
+    """The connections that the kernel accepted for us, after which nobody listens: else it would reset them, and with
+    them requests that their senders could not tell from ones that were lost half-way."""
+    for sock in sockets:
+        with suppress(OSError), sock:
+            while True:
+                yield trio.SocketStream(trio.socket.from_stdlib_socket(sock.accept()[0]))
 
 
 async def serve(
@@ -90,8 +109,8 @@ async def serve(
     shutdown: Callable[[], Awaitable[None]],
     started: Callable[[], None],
 ) -> None:
-    """Serve `app` until `shutdown()` returns, then drain: accept no more, close idle connections, let exchanges in
-    flight finish within `drain_s`, cancel what is left.
+    """Serve `app` until `shutdown()` returns and for `drain_delay_s` longer, then drain: accept no more, close idle
+    connections, let exchanges in flight finish within `drain_s`, cancel what is left.
 
     `sockets` are listening; this process's copies are closed on return. `started()` is called once, when the app's
     lifespan is up and connections are accepted. Raises what the lifespan raises when it cannot start.
@@ -108,7 +127,13 @@ async def serve(
                 accepting.start_soon(accept)
                 started()
                 await shutdown()
+                if settings.drain_delay_s:
+                    worker.part()
+                    await trio.sleep(settings.drain_delay_s)
+                late = [sock.dup() for sock in sockets]
                 accepting.cancel_scope.cancel()
+            for stream in _accepted(late):
+                connections.start_soon(worker.handle, stream)
             await worker.drain()
             connections.cancel_scope.deadline = trio.current_time() + settings.drain_s
         await lifespan.wait_for_shutdown()

@@ -7,10 +7,12 @@ import tracemalloc
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.web.connection import Connection, ServerSettings
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 SMUGGLING = {
@@ -385,3 +387,44 @@ async def test_a_held_connection_costs_little_memory(start, apps):
     tracemalloc.stop()
     release.set()
     assert held < 50_000
+
+
+async def test_a_server_that_goes_down_serves_on_for_its_delay_and_says_that_each_answer_is_the_last(start, apps):
+    server = await start(apps.echo, drain_delay_s=0.5, drain_s=5)
+    used, fresh = await server.peer(), await server.peer()
+    await used.send(GET)
+    assert "connection" not in (await used.answer()).headers
+    server.stop.set()
+    await trio.testing.wait_all_tasks_blocked()
+    late = await server.peer()  # It still listens.
+    for peer in (used, fresh, late):
+        await peer.send(GET)
+        assert (await peer.answer()).headers["connection"] == "close"
+        assert await peer.some() == b""
+    with trio.fail_after(5):
+        await server.stopped.wait()
+
+
+async def test_a_connection_that_the_kernel_took_before_the_end_is_served(start, apps):
+    server = await start(apps.echo, drain_s=5)
+    # Nothing runs between these lines: the server has accepted none of them when it is told to stop.
+    peers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+    for peer in peers:
+        peer.sendall(GET)
+    server.stop.set()
+    with trio.fail_after(5):
+        await server.stopped.wait()
+    for peer in peers:
+        peer.settimeout(5)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 200")
+        peer.close()
+
+
+async def test_a_new_connection_that_says_nothing_does_not_hold_up_the_end(start, apps, autojump_clock):
+    server = await start(apps.echo, drain_s=300)
+    await server.peer()
+    await trio.testing.wait_all_tasks_blocked()
+    server.stop.set()
+    began = trio.current_time()
+    await server.stopped.wait()
+    assert trio.current_time() - began < 5
