@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
+from quart import Blueprint
 
 from gateway import authority
 from gateway.config import Config
+from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.core.commands import Decided
 from gateway.core.errors import ConfigFault, EvidenceFault
@@ -29,7 +31,10 @@ from gateway.doors import Doors
 from gateway.driver import timestamp
 from gateway.entrance import open_entrance
 from gateway.identity import challenge
+from gateway.identity.authority.authority import Authority
+from gateway.identity.callers import Callers
 from gateway.identity.issuers import Issuers
+from gateway.identity.peer import Peers
 from gateway.pdp import replay, server
 from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
@@ -114,10 +119,8 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             endpoint,
             probes=_probes(log, policy, issuers),
             metadata=partial(_metadata, config, doors),
-            pages=[
-                pages.blueprint(counter, entrance),
-                *([] if tokens is None else [oauth.blueprint(tokens, logins.note)]),
-            ],
+            pages=[pages.blueprint(counter, entrance), *_token_pages(tokens, logins)],
+            peers=_peers(config.gateway.ingress),
             details={
                 "policy": lambda: policy.status.public(),
                 "configuration": doors.status,
@@ -133,13 +136,13 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.start_soon(_keep, SWEEP_S, standing.sweep)
             nursery.start_soon(_keep, SWEEP_S, mail.sweep)
             nursery.start_soon(mail.run)
-            nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins))
+            nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins, keys))
             if beside is not None:
                 nursery.start_soon(beside.run)
             yield Gateway(app, endpoint, log, doors.look_again)
             if beside is not None:
                 await beside.finish()
-            await _record_logins(log, logins)
+            await _record_logins(log, logins, keys)
             nursery.cancel_scope.cancel()
 
 
@@ -237,7 +240,7 @@ def _desk(
 ) -> Desk:
     return Desk(
         doors=doors,
-        identify=issuers.identify,
+        identify=Callers(issuers, config.gateway.ingress.mtls).identify,
         challenge=challenge.challenge,
         failed_login=logins.note,
         actor=keys.actor,
@@ -253,6 +256,15 @@ def _desk(
         session_idle_s=config.evidence.session_idle_s,
         max_in_flight=config.gateway.max_in_flight,
     )
+
+
+def _token_pages(tokens: Authority | None, logins: FailedLogins) -> list[Blueprint]:
+    return [] if tokens is None else [oauth.blueprint(tokens, logins.note)]
+
+
+def _peers(ingress: IngressConfig) -> Peers:
+    certificates = ingress.mtls.header.value if ingress.mtls is not None else None
+    return Peers(ingress.trusted_proxies, ingress.forwarded_header, certificates)
 
 
 def _metadata(config: Config, doors: Doors, name: str) -> Document | None:
@@ -324,9 +336,11 @@ async def _heal(log: EvidenceLog) -> None:
         await log.probe()
 
 
-async def _record_logins(log: EvidenceLog, logins: FailedLogins) -> None:
-    for reason, upstream, count in logins.take():
+async def _record_logins(log: EvidenceLog, logins: FailedLogins, keys: Keys) -> None:
+    for reason, upstream, address, count in logins.take():
         members: Document = {"reason": reason, "upstream": upstream, "count": count}
+        if address:
+            members["peer"] = keys.peer(address)
         await log.append(Record(LeafType.LOGIN_FAILED, members))
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, issuer, login, outside, policy, upstream, values
+from gateway.config import authority, ingress, issuer, login, outside, policy, upstream, values
+from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
 from gateway.config.upstream import AggregateConfig, UpstreamConfig
@@ -49,6 +50,9 @@ class GatewayConfig:
     """Requests of one principal that each worker serves at a time."""
     reload_s: float
     """How often a running gateway looks for other upstreams in its file."""
+    drain_delay_s: float
+    """How long a stopping gateway goes on serving after it has said that it is not ready."""
+    ingress: IngressConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ def _parse(path: Path, faults: Faults) -> Document:
 def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     base = path.parent
     upstreams = upstream.decode(top, base, environ)
-    gateway = _gateway(top.table("gateway"))
+    gateway = _gateway(top.table("gateway"), base)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
     config = Config(
         file=path,
@@ -151,7 +155,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _gateway(table: Table) -> GatewayConfig:
+def _gateway(table: Table, base: Path) -> GatewayConfig:
     host, port = table.take("listen", values.listen, ("127.0.0.1", 8080))
     local = f"http://{values.bracketed(host)}:{port}"
     public = table.take("public_url", values.public_url, values.origin(local))
@@ -176,6 +180,8 @@ def _gateway(table: Table) -> GatewayConfig:
         max_depth=table.take("max_depth", values.whole(8, DEPTH_CEILING), 64),
         max_in_flight=table.take("max_in_flight", values.whole(1, 1 << 20), 512),
         reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
+        drain_delay_s=table.take("drain_delay_s", values.seconds(0, 600), 0.0),
+        ingress=ingress.decode(table, base),
     )
     table.finish()
     return config

@@ -38,6 +38,12 @@ REMEMBERED_TOKENS = 10_000
 _TOKEN_PARAMETER = re.compile(rb"(?:^|[&;])access_token(?:=|&|;|$)", re.IGNORECASE)
 
 
+def refuse_in_url(query: bytes) -> None:
+    """Raises Unauthenticated when a raw query string holds a token (RFC 6750 §2.3)."""
+    if query and _TOKEN_PARAMETER.search(unquote_to_bytes(query)):
+        raise refused(Reason.IN_URL)
+
+
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     token: Verified
@@ -70,7 +76,7 @@ class Issuers:
             self._providers[self._own.issuer.url] = self._own
         self._now = now
         self._limit = remember
-        self._remembered: OrderedDict[tuple[bytes, str], _Remembered] = OrderedDict()
+        self._remembered: OrderedDict[tuple[bytes, str, str | None], _Remembered] = OrderedDict()
 
     @classmethod
     @asynccontextmanager
@@ -87,6 +93,10 @@ class Issuers:
         """The issuer at `url`, which must be one of them."""
         return self._providers[url]
 
+    def revokes(self, verified: Verified) -> bool:
+        """Whether what was verified elsewhere is revoked."""
+        return self._revoked.holds(verified, skew_s=0)
+
     def revoke(self, revoked: Revoked) -> None:
         """From here on these are what was revoked, also for the tokens that are remembered."""
         self._revoked = revoked
@@ -100,20 +110,26 @@ class Issuers:
         return (await self._look_up(found, groups_of))[0] if groups_of else found
 
     async def identify(
-        self, authorization: str | None, *, resource: str, query: bytes = b"", scopes: Sequence[str] = ()
+        self,
+        authorization: str | None,
+        *,
+        resource: str,
+        query: bytes = b"",
+        scopes: Sequence[str] = (),
+        thumbprint: str | None = None,
     ) -> Principal:
         """The principal of a request to `resource` with this `Authorization` header and raw query string.
 
-        The token must hold all of `scopes`. Raises Unauthenticated, and IdentityUnavailable when the issuer's keys, or
+        The token must hold all of `scopes`, and if it is bound to a certificate, that must be the one of `thumbprint`
+        (RFC 8705 §3.1). Raises Unauthenticated, and IdentityUnavailable when the issuer's keys, or
         groups that the token leaves out, cannot be had.
         """
-        if query and _TOKEN_PARAMETER.search(unquote_to_bytes(query)):
-            raise refused(Reason.IN_URL)
+        refuse_in_url(query)
         if authorization is None:
             raise refused(Reason.MISSING)
         if len(authorization) > MAX_TOKEN_CHARACTERS:
             raise refused(Reason.OVERSIZE)
-        name = (sha256(authorization.encode("utf-8", "surrogatepass")).digest(), resource)
+        name = (sha256(authorization.encode("utf-8", "surrogatepass")).digest(), resource, thumbprint)
         known = self._remembered.get(name)
         if known is not None:
             # Only while these very keys are published; a key that its issuer has withdrawn vouches for nobody.
@@ -121,7 +137,7 @@ class Issuers:
                 self._remembered.move_to_end(name)
                 return _with_scopes(known, scopes)
             del self._remembered[name]
-        found = await self._verify(tokens.read(authorization), resource)
+        found = await self._verify(tokens.read(authorization), resource, thumbprint)
         self._remembered[name] = found
         while len(self._remembered) > self._limit:
             self._remembered.popitem(last=False)
@@ -172,10 +188,10 @@ class Issuers:
             raise refused(Reason.ALG_REFUSED)
         return provider
 
-    async def _verify(self, token: Jws, resource: str) -> _Remembered:
+    async def _verify(self, token: Jws, resource: str, thumbprint: str | None) -> _Remembered:
         provider = self._provider(token)
         keys, key = await key_of(provider, token)
-        verified = tokens.verify(token, key, provider.issuer, resource=resource, now=self._now())
+        verified = tokens.verify(token, key, provider.issuer, resource=resource, now=self._now(), thumbprint=thumbprint)
         if provider is self._own:
             verified = replace(verified, principal=signer.person(token.claims, verified.principal))
         if verified.groups_of:

@@ -23,6 +23,10 @@ class Reason(Enum):
     WRONG_TYPE = "wrong_type"
     NOT_AT_JWT = "not_at_jwt"
     PROOF_REQUIRED = "proof_required"
+    WRONG_CERTIFICATE = "wrong_certificate"
+    BAD_CERTIFICATE = "bad_certificate"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    UNTRUSTED_CERTIFICATE = "untrusted_certificate"
     UNKNOWN_ISSUER = "unknown_issuer"
     UNKNOWN_KEY = "unknown_key"
     BAD_SIGNATURE = "bad_signature"
@@ -47,7 +51,11 @@ _SENTENCES = {
     Reason.CRIT_REFUSED: "the token has a critical header that this gateway does not know (RFC 7515 section 4.1.11)",
     Reason.WRONG_TYPE: "the token is not an access token; send the access token, not the ID or refresh token",
     Reason.NOT_AT_JWT: "the header of the token does not say at+jwt, which this issuer's access tokens must (RFC 9068)",
-    Reason.PROOF_REQUIRED: "the token is bound to a key that a bearer request does not prove; ask for a bearer token",
+    Reason.PROOF_REQUIRED: "the token is bound to a key that this request does not prove; ask for a bearer token",
+    Reason.WRONG_CERTIFICATE: "the token is bound to another client certificate than this connection has (RFC 8705)",
+    Reason.BAD_CERTIFICATE: "the client certificate cannot be used; send one whose extended key usage has clientAuth",
+    Reason.CERTIFICATE_EXPIRED: "the client certificate is not valid now; send a new one",
+    Reason.UNTRUSTED_CERTIFICATE: "the client certificate is from an authority that this gateway does not trust",
     Reason.UNKNOWN_ISSUER: "the token is from an issuer that this gateway does not trust; see authorization_servers",
     Reason.UNKNOWN_KEY: "the token is signed with a key that its issuer does not publish; get a new one",
     Reason.BAD_SIGNATURE: "the signature of the token is not valid; get a new one",

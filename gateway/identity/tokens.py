@@ -57,13 +57,19 @@ def read(authorization: str) -> Jws:
     return token
 
 
-def verify(token: Jws, key: Key, issuer: IssuerConfig, *, resource: str, now: float) -> Verified:
-    """Check everything about a token of `issuer` that is sent to `resource` at `now` (seconds since 1970)."""
+def verify(
+    token: Jws, key: Key, issuer: IssuerConfig, *, resource: str, now: float, thumbprint: str | None = None
+) -> Verified:
+    """Check everything about a token of `issuer` that is sent to `resource` at `now` (seconds since 1970).
+
+    `thumbprint`: of the client certificate of the connection it came over (RFC 8705 §3.1), if that had one.
+    """
     jws.check_signature(token, key, issuer.algorithms)
     if token.issuer != issuer.url:
         raise refused(Reason.UNKNOWN_ISSUER)
     claims = token.claims
     _check_kind(token, issuer)
+    _check_binding(claims, thumbprint)
     _check_audience(claims.get("aud"), issuer.audience or resource, issuer.other_audiences)
     until = jws.check_times(claims, skew=issuer.clock_skew_s, now=now)
     issued = _issued(claims, issuer, now=now)
@@ -123,8 +129,21 @@ def _check_kind(token: Jws, issuer: IssuerConfig) -> None:
         raise refused(Reason.WRONG_TYPE)  # Keycloak writes `typ` into the claims: Bearer, ID, Refresh, Logout.
     if issuer.require_at_jwt and not marked:
         raise refused(Reason.NOT_AT_JWT)
-    if "cnf" in claims:
-        raise refused(Reason.PROOF_REQUIRED)  # RFC 9449 §6, RFC 8705 §3: to a thief a bound token is no bearer token.
+
+
+def _check_binding(claims: Document, thumbprint: str | None) -> None:
+    """A token that is bound to a certificate needs that one; any other binding is nothing that we could check.
+
+    RFC 8705 §3, RFC 9449 §6: to a thief a bound token is no bearer token.
+    """
+    if "cnf" not in claims:
+        return
+    match claims["cnf"]:
+        case {"x5t#S256": str(bound), **others} if not others and thumbprint is not None:
+            if bound != thumbprint:
+                raise refused(Reason.WRONG_CERTIFICATE)
+        case _:
+            raise refused(Reason.PROOF_REQUIRED)
 
 
 def _check_audience(audience: Json, wanted: str, others: frozenset[str] | None) -> None:

@@ -10,6 +10,7 @@ The directory is 0700 and every secret 0600; looser permissions are refused, wit
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import os
 import stat
 from dataclasses import dataclass, field
@@ -52,6 +53,12 @@ class Keys:
     def actor(self, principal: Principal) -> str:
         """The pseudonym of a principal: the same for the same issuer and subject, 32 hex digits."""
         return self._pseudonym("actor", principal.issuer, principal.subject)
+
+    def peer(self, address: str) -> str:
+        """The pseudonym of an address. An IPv6 one counts by its /64, which one machine has all of."""
+        found = ipaddress.ip_address(address)
+        network = ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False)
+        return self._pseudonym("peer", str(network))
 
     def usage_key(self, principal: Principal) -> str:
         """The form in which it is stored what a principal used.

@@ -37,7 +37,13 @@ class Identify(Protocol):
     """Who sends a request: see `identity.issuers.Issuers.identify`."""
 
     async def __call__(
-        self, authorization: str | None, *, resource: str, query: bytes, scopes: Sequence[str]
+        self,
+        authorization: str | None,
+        *,
+        resource: str,
+        query: bytes,
+        scopes: Sequence[str],
+        certificate: bytes | None,
     ) -> Principal: ...
 
 
@@ -83,8 +89,8 @@ class Desk:
     identify: Identify
     challenge: Callable[[Unauthenticated, str, Sequence[str]], tuple[int, str]]
     """HTTP status and WWW-Authenticate of a refusal at a resource that requires scopes."""
-    failed_login: Callable[[str, str], None]
-    """Notes a refused token: reason and upstream."""
+    failed_login: Callable[[str, str, str], None]
+    """Notes a refused token: reason, upstream and the address that it came from."""
     actor: Callable[[Principal], str]
     sessions: Sessions
     sealer: Sealer

@@ -99,7 +99,13 @@ class Endpoint:
     async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:
         door = self._door(request)
         token = request.header(b"authorization")
-        principal = await self.desk.identify(token, resource=door.resource, query=request.query, scopes=door.scopes)
+        principal = await self.desk.identify(
+            token,
+            resource=door.resource,
+            query=request.query,
+            scopes=door.scopes,
+            certificate=request.peer.certificate,
+        )
         actor = self.desk.actor(principal)
         with self._turn(actor):
             if isinstance(door, Aggregate):
@@ -167,7 +173,7 @@ class Endpoint:
                 return replies.client_fault(fault, None), []
             case Unauthenticated():
                 door = self._door(request)
-                self.desk.failed_login(fault.reason, door.ref.name)
+                self.desk.failed_login(fault.reason, door.ref.name, request.peer.address)
                 status, challenge = self.desk.challenge(fault, door.resource, door.scopes)
                 return replies.problem(fault, replies.REFUSED, status), [(b"www-authenticate", challenge.encode())]
             case SessionEnded():

@@ -7,6 +7,8 @@ from typing import Any
 
 from gateway.core.errors import ClientFault, ClientGone
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST
+from gateway.identity import peer
+from gateway.identity.peer import Peer
 from gateway.web.client import Headers, Receive
 
 
@@ -18,11 +20,13 @@ class Inbound:
     path: str
     query: bytes = field(repr=False)
     headers: Headers = field(repr=False)
+    peer: Peer = peer.UNKNOWN
 
     @staticmethod
     def of(scope: dict[str, Any]) -> Inbound:
         """The request that an ASGI `http` scope describes."""
-        return Inbound(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]))
+        headers = list(scope["headers"])
+        return Inbound(scope["method"], scope["path"], scope["query_string"], headers, peer.of(scope))
 
     def header(self, name: bytes) -> str | None:
         """The value of a header that may be given once. Raises ClientFault when it is given twice."""

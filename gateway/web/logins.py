@@ -1,7 +1,7 @@
 """Refused tokens, counted: 45 CFR 164.308(a)(5)(ii)(C) wants log-in attempts monitored.
 
 Anybody can send refused tokens as fast as they like, so they are counted and put on record once a second for each
-upstream and reason; the log grows by time, not by how hard somebody tries.
+upstream, reason and address; the log grows by time, not by how hard somebody tries, nor from how many addresses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections import Counter
 
 from gateway.identity.reasons import Reason
 
+MOST_PEERS = 32
+"""Addresses told apart in a second; the others are counted together, under none."""
+
 
 class FailedLogins:
     """Counts what was refused since it was last taken."""
@@ -17,15 +20,24 @@ class FailedLogins:
     every_s = 1.0
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._peers: set[str] = set()
 
-    def note(self, reason: str, upstream: str) -> None:
-        """One request was refused. No token at all is how every client first finds out where to get one: no attempt."""
-        if reason != Reason.MISSING.value:
-            self._counts[reason, upstream] += 1
+    def note(self, reason: str, upstream: str, address: str = "") -> None:
+        """One request from `address` was refused; empty when nobody knows from where.
 
-    def take(self) -> list[tuple[str, str, int]]:
-        """Reason, upstream and count of what was noted since the last time, which is forgotten here."""
-        taken = [(reason, upstream, count) for (reason, upstream), count in sorted(self._counts.items())]
+        No token at all is how every client first finds out where to get one: no attempt.
+        """
+        if reason == Reason.MISSING.value:
+            return
+        if address not in self._peers and len(self._peers) >= MOST_PEERS:
+            address = ""
+        self._peers.add(address)
+        self._counts[reason, upstream, address] += 1
+
+    def take(self) -> list[tuple[str, str, str, int]]:
+        """Reason, upstream, address and count of what was noted since the last time, which is forgotten here."""
+        taken = [(*what, count) for what, count in sorted(self._counts.items())]
         self._counts.clear()
+        self._peers.clear()
         return taken

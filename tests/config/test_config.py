@@ -561,7 +561,8 @@ def test_no_file_causes_a_traceback(place, data):
 def known_keys(faults) -> set[tuple[str, str]]:
     """Every section and key that the configuration has, by what it says to a word that nothing resembles."""
     odd = "q" * 30
-    text = f"[gateway]\n{odd}=1\n[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
+    text = f"[gateway]\n{odd}=1\n[gateway.mtls]\n{odd}=1\n"
+    text += f"[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
     text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[issuer.graph]\n{odd}=1\n"
     text += f"[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
     text += f"[authority]\n{odd}=1\n[[authority.client]]\n{odd}=1\n"

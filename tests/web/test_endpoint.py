@@ -78,7 +78,7 @@ class Answer:
         self.body += event.get("body", b"")
 
 
-async def identify(authorization, *, resource, query, scopes):
+async def identify(authorization, *, resource, query, scopes, certificate):
     await trio.lowlevel.checkpoint()
     return Principal("https://idp.example", authorization, ())
 
@@ -93,7 +93,7 @@ def serving(*, upstream=None, most=2, scene=None, sessions=None):
         doors={"clinic": door},
         identify=identify,
         challenge=lambda fault, resource, scopes: (401, ""),
-        failed_login=lambda reason, upstream: None,
+        failed_login=lambda reason, upstream, address: None,
         actor=lambda principal: principal.subject,
         sessions=sessions,
         sealer=SEALER,
