@@ -139,6 +139,12 @@ def _cancelled(resolution: Resolution) -> str:
             )
         case approval.DENIED_NOW:
             return f"By now policy refuses this call, so it could not be approved (approval {resolution.approval})."
+        case approval.RESTORED:
+            return (
+                "The evidence log was restored from a backup since this call was put to reviewers "
+                f"(approval {resolution.approval}). Whether it was run after that backup is not on record: look before "
+                "you call again."
+            )
         case approval.CHANGED:
             return (
                 f"The tool, or what the client says of itself, was changed since this call was put to reviewers "

@@ -107,6 +107,8 @@ def story(approval: Approval) -> str:
             return "Refused. The call was not run."
         case State.EXPIRED:
             return "Its time ran out. The call was not run."
+        case State.CANCELLED if approval.why == rules.RESTORED:
+            return "The log was restored from a backup. Whether the call was run after that is not on record."
         case State.CANCELLED:
             return f"{_WHY.get(approval.why, 'It was withdrawn.')} The call was not run."
 

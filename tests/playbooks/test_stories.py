@@ -220,7 +220,8 @@ def test_a_hold_without_a_grant_ends_in_a_tool_error_that_names_the_approval(sta
 
 
 @pytest.mark.parametrize(
-    ("why", "says"), [("no_justification", "phigate/justification"), ("denied_by_policy", "refuses")]
+    ("why", "says"),
+    [("no_justification", "phigate/justification"), ("denied_by_policy", "refuses"), ("restored", "look before")],
 )
 def test_a_hold_that_was_cancelled_says_why_and_what_to_do(why: str, says: str) -> None:
     play = asked(call())

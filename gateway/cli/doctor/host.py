@@ -19,6 +19,8 @@ from gateway.cli.doctor.finding import Finding, fail, ok, warn
 from gateway.config import Config
 from gateway.config.values import bracketed
 
+ANSWER_S = 3.0
+"""Readiness itself waits 2 s for its parts."""
 STEP_S = 0.5
 """A clock that gains or loses as much while we look is being set, not kept."""
 
@@ -60,7 +62,7 @@ async def _served(config: Config, where: str) -> Finding:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.gateway.host, config.gateway.host)
     url = f"http://{bracketed(host)}:{config.gateway.port}/readyz"
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=ANSWER_S) as http:
             reply = await http.get(url)
         parts = reply.json()["parts"]
     except (httpx2.HTTPError, ValueError, KeyError, TypeError):

@@ -30,6 +30,7 @@ class LeafType(Enum):
     CONFIG_CHANGED = "config.changed"
     KEY_EVENT = "key.event"
     EVIDENCE_READ = "evidence.read"
+    EVIDENCE_RESTORED = "evidence.restored"
     EMERGENCY_ACCESS = "emergency.access"
     ACTIVITY_REVIEW = "activity.review"
     TOOL_ACCEPTED = "tool.accepted"

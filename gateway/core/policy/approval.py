@@ -71,7 +71,7 @@ class State(Enum):
 
 NEXT: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.GRANTED, State.REFUSED, State.EXPIRED, State.CANCELLED}),
-    State.GRANTED: frozenset({State.SPENT, State.EXPIRED}),
+    State.GRANTED: frozenset({State.SPENT, State.EXPIRED, State.CANCELLED}),
     State.REFUSED: frozenset(),
     State.EXPIRED: frozenset(),
     State.CANCELLED: frozenset(),
@@ -85,6 +85,8 @@ DENIED_NOW = "denied_by_policy"
 UNJUSTIFIED = "no_justification"
 """The words for `Approval.why`: the requester took it back, policy came to deny the call, a demanded justification was
 not there."""
+RESTORED = "restored"
+"""Why questions and grants end that were live in a backup: whether they were used after it is not on record."""
 CHANGED = "changed"
 """Why a retry cannot join what it came back for: the tool, or what the client says of itself, is another by now."""
 
@@ -251,7 +253,12 @@ def expire(approval: Approval, *, at: datetime) -> Approval:
 
 
 def cancel(approval: Approval, *, at: datetime, why: str) -> Approval:
-    """The approval after something ended it before reviewers did; `why` is a closed word."""
+    """The approval after something ended it before reviewers did; `why` is a closed word.
+
+    A grant ends so only where the log was restored: otherwise it is spent, or lapses unused.
+    """
+    if approval.state is not State.PENDING and why != RESTORED:
+        raise InternalFault("a grant was to be cancelled")
     return replace(_move(approval, State.CANCELLED, at), why=why)
 
 

@@ -199,10 +199,9 @@ async def test_the_months_whose_wrapping_key_is_gone_are_named(patient):
 
 
 async def test_a_policy_that_is_not_the_one_in_force_is_told(patient):
-    patient.gateway.start()
-    patient.gateway.stop()
-    data = patient.place / "policies" / "gateway" / "settings" / "data.json"
-    data.write_text(data.read_text() + "\n")
+    loaded = keystore.load(patient.config.evidence.keys)
+    async with EvidenceLog.open(patient.gateway.store, loaded, now=lambda: datetime.now(UTC)) as log:
+        await log.append(Record(LeafType.BUNDLE_ACTIVATED, {"bundle": "ab" * 32, "revision": "of last week"}))
 
     found = bad(await policy.check(patient.config))
 

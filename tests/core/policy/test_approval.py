@@ -394,6 +394,15 @@ def test_a_question_is_withdrawn_only_while_it_is_pending() -> None:
         approval.cancel(taken(grant(pending())), at=NOON, why="requester")
 
 
+def test_a_grant_is_cancelled_only_where_the_log_was_restored() -> None:
+    restored = approval.cancel(taken(grant(pending())), at=NOON, why=approval.RESTORED)
+
+    assert (restored.state, restored.why) == (State.CANCELLED, "restored")
+    assert approval.spend(restored, at=NOON) is None
+    with pytest.raises(InternalFault):
+        approval.cancel(restored, at=NOON, why=approval.RESTORED)
+
+
 def test_an_approval_expires_only_when_its_time_is_over() -> None:
     with pytest.raises(InternalFault):
         approval.expire(pending(), at=NOON)
