@@ -19,6 +19,7 @@ from gateway.core.policy import approval
 from gateway.core.policy.approval import State
 from gateway.core.types import ApprovalId, Document, LeafIndex
 from gateway.store import approval_log, sqlite
+from gateway.store.engine import Connection
 from gateway.store.sequencer import EvidenceLog, Transaction
 
 PAGES = 4096
@@ -54,7 +55,6 @@ def write(store: Path, target: Path, progress: Progress = _unseen) -> None:
     Raises ConfigFault when `target` exists or cannot be written, EvidenceFault when the store cannot be read.
     """
     with _new_file(target) as aside, closing(sqlite.read_only(store)) as source, sqlite.faults("copying it"):
-        source.execute("BEGIN")
         source.execute("SELECT size FROM head").fetchone()  # From here on this is the moment that is copied.
         with closing(sqlite3.connect(aside, isolation_level=None)) as copy:
             source.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
@@ -90,7 +90,7 @@ async def go_on(log: EvidenceLog, loss: Loss, actor: str, reason: str) -> tuple[
     return await log.transact(job)
 
 
-def _live(connection: sqlite3.Connection) -> list[ApprovalId]:
+def _live(connection: Connection) -> list[ApprovalId]:
     states = (State.PENDING.value, State.GRANTED.value)
     query = "SELECT id FROM approval WHERE state IN (?, ?) ORDER BY leaf"
     return [ApprovalId(row[0]) for row in connection.execute(query, states).fetchall()]

@@ -40,8 +40,8 @@ def more(place, count=1):
         async with EvidenceLog.open(place / "evidence.db", keystore.load(place / "keys"), now=now) as log:
             session = await log.session("another", members={}, idle_s=60)
             for number in range(count):
-                await log.append(intent(session, f"more-{log.path}-{number}"))
-                await log.append(outcome(session, f"more-{log.path}-{number}"))
+                await log.append(intent(session, f"more-{session}-{number}"))
+                await log.append(outcome(session, f"more-{session}-{number}"))
 
     trio.run(append)
 
