@@ -34,6 +34,7 @@ from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, Json, LeafIndex
+from gateway.telemetry.watch import Arrival, Watch
 from gateway.upstream.base import Conversation, Link
 from gateway.world import Client, World
 
@@ -64,6 +65,7 @@ class Driver:
     resume: Callable[[ApprovalId], Awaitable[Json]] = _nothing_runs
     """Begins the call that an approval was granted for, by itself, and answers its reply's document when it has ended.
     Safe to cancel: the call goes on."""
+    arrival: Arrival | None = None
     conversation: Conversation | None = None
     detached: bool = False
     _until: float = math.inf
@@ -78,11 +80,14 @@ class Driver:
     _came: str | None = None
     """When the burst that is being looked at came: the time at which all of it is decided."""
     _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _watch: Watch = field(init=False)
 
     async def drive(self, script: Script[Reply]) -> Reply:
         """Run the script to its end and return its reply. Raises EvidenceFault when the end cannot be recorded, and
         InternalFault for a bug of ours, after which the exchange still has its outcome."""
         with trio.CancelScope(shield=True):
+            self._watch = self.world.observer.begins(self.call, self.arrival)
+            self._closing.callback(self._watch.ends)
             try:
                 reply = await self._steps(script)
             except EvidenceFault:
@@ -113,10 +118,15 @@ class Driver:
             except StopIteration as stop:
                 reply: Reply = stop.value
                 return reply
+            began = self._watch.starts(command)
             try:
-                resume = partial(script.send, await self._perform(command))
+                answer = await self._perform(command)
             except GatewayError as fault:
+                self._watch.failed(command, fault, began)
                 resume = partial(script.throw, fault)
+            else:
+                self._watch.did(command, answer, began)
+                resume = partial(script.send, answer)
 
     async def _perform(self, command: Command) -> object:
         match command:
@@ -166,9 +176,7 @@ class Driver:
     async def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
         if entrypoint is not Entrypoint.CATALOGUE:
             document = await self.world.standing.stamp(document, self._profile)
-        decided = self.world.pdp().decide(entrypoint, document, at=self._came or timestamp(self.world.now()))
-        self.world.observe(self.call.exchange, decided)
-        return decided
+        return self.world.pdp().decide(entrypoint, document, at=self._came or timestamp(self.world.now()))
 
     async def _append(self, record: Record) -> LeafIndex:
         record = self.world.standing.charge(self.call, record, self._profile)
@@ -182,7 +190,7 @@ class Driver:
         self.detached = detached
         self._begin_stream()
         self.conversation = await self._closing.enter_async_context(self.world.upstream.converse(self.link))
-        await self.conversation.send(message)
+        await self.conversation.send(self._watch.outgoing(message))
 
     def _begin_stream(self) -> None:
         if self.call.stands:
@@ -212,13 +220,10 @@ class Driver:
 
     async def _hear(self) -> Message | None:
         if self.detached:
-            message = await self._talk().receive()
-        else:
-            with self.client.interruptible() as scope:
-                message = await self._talk().receive()
-            if scope.cancelled_caught:
-                raise ClientGone("the client hung up while the upstream was at work")
-        return message
+            return await self._talk().receive()
+        with self.client.interruptible():
+            return await self._talk().receive()
+        raise ClientGone("the client hung up while the upstream was at work")
 
     async def _hold(self, hold: commands.Hold) -> Resolution:
         resolution = await self.world.approvals.request(hold.ask, hold.joins)

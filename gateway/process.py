@@ -6,17 +6,29 @@ error only its type and place are ever told.
 
 from __future__ import annotations
 
+import json
 import logging
 import resource
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from enum import Enum
 from types import TracebackType
 
 DESCRIPTORS = 65_536
 """Open files that a worker asks for."""
+
+about: ContextVar[tuple[str, str]] = ContextVar("about", default=("", ""))
+"""The exchange and the trace that this task is busy with, for whoever reads the log; empty: none."""
+
+
+class LogFormat(Enum):
+    TEXT = "text"
+    JSON = "json"
+    """One object a line, for log collectors."""
 
 
 def now() -> datetime:
@@ -24,11 +36,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def log_to_stderr() -> None:
-    """The logger's one form: time, level, part and text. No PHI: nothing that a client or upstream sent is logged."""
+def log_to_stderr(form: LogFormat = LogFormat.TEXT, *, worker: int | None = None) -> None:
+    """The logger's one form: time, level, part and text. No PHI: nothing that a client or upstream sent is logged.
+
+    `worker`: the place of this worker process among its supervisor's, told in each line of JSON.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    text = _Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(text if form is LogFormat.TEXT else _JsonLines(worker))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for chatty in ("hypercorn", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -74,6 +90,38 @@ class _Discreet(logging.Formatter):
         return "\n".join(places(ei[1])) if ei[1] is not None else ""
 
 
+class _JsonLines(_Discreet):
+    """The same as JSON; with the exchange and the trace that it is about, where that is known."""
+
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        exchange, trace = about.get()
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "worker": self._worker,
+            "exchange": exchange or None,
+            "trace": trace or None,
+            "error": self.formatException(record.exc_info) if record.exc_info else None,
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps({name: value for name, value in line.items() if value is not None})
+
+
+def tell(text: str, level: int = logging.ERROR) -> None:
+    """Tell whoever started this process; in the log, where all of it is JSON."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, _JsonLines) for handler in handlers):
+        logging.getLogger("phigate").log(level, "%s", text)
+    else:
+        print(f"phigate: {text}", file=sys.stderr)
+
+
 def _say(error: BaseException | None) -> None:
     for place in () if error is None else places(error):
-        print(f"phigate: failed: {place}", file=sys.stderr)
+        tell(f"failed: {place}")

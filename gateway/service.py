@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -26,7 +26,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ApprovalId, Digest, Document, ExchangeId
+from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Json
 from gateway.doors import Doors
 from gateway.driver import timestamp
 from gateway.entrance import open_entrance
@@ -39,6 +39,7 @@ from gateway.pdp import replay, server
 from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
 from gateway.process import now
+from gateway.sampling import Sampler
 from gateway.store import keys as keystore
 from gateway.store import tools
 from gateway.store.approvals import Approvals
@@ -47,9 +48,14 @@ from gateway.store.mail import Mail
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.stamps import uuid7
 from gateway.store.standing import Standing
+from gateway.telemetry import opening
+from gateway.telemetry.exchanges import Telemetry
+from gateway.telemetry.readings import Reader
+from gateway.telemetry.settings import Place
 from gateway.upstream.base import Upstream
 from gateway.web import approvals as pages
 from gateway.web import oauth
+from gateway.web.access import Access
 from gateway.web.app import App
 from gateway.web.counter import Counter
 from gateway.web.desk import Desk
@@ -64,6 +70,9 @@ PROBE_S = 1.0
 """How often a failed evidence store is tried again."""
 SWEEP_S = 30.0
 """How often idle sessions and counts that no budget needs any more are looked for."""
+
+ALONE = Place(0)
+"""A gateway without a supervisor."""
 
 logger = logging.getLogger("phigate")
 
@@ -80,26 +89,30 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
+async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Gateway]:
     """A gateway with its evidence log open, its policy active and its tasks running.
 
-    Raises the GatewayError that says why it cannot start. On leaving, every upstream connection and process is gone
-    and the log is signed.
+    `place`: which of its supervisor's workers this is. Raises the GatewayError that says why it cannot start. On
+    leaving, every upstream connection and process is gone and the log is signed.
     """
     keys = keystore.load(config.evidence.keys)
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(EvidenceLog.open(config.evidence.store, keys, now=now))
+        telemetry = await stack.enter_async_context(opening.opened(config.telemetry, place))
+        opened = EvidenceLog.open(config.evidence.store, keys, now=now, committed=telemetry.committed)
+        log = await stack.enter_async_context(opened)
         await _configured(log, _digest(config.file.read_bytes()))
-        policy = await _policy(config.policy, log, stack)
+        policy = await _policy(config.policy, log, stack, telemetry)
         own = authority.signer(config, keys)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers, own=own))
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
+        if beside is not None:
+            telemetry.note = beside.note
         mail = Mail(log)
-        world = _world(config, keys, log, policy, approvals, standing, beside)
+        world = _world(config, keys, log, policy, approvals, standing, telemetry)
         doors = await stack.enter_async_context(Doors.open(config, world, partial(_configured, log), log, mail))
-        logins = FailedLogins()
+        logins = FailedLogins(telemetry.unauthenticated)
         errands = Errands()
         endpoint = Endpoint(_desk(config, keys, log, issuers, doors, mail, logins, errands))
         stack.enter_context(endpoint.open())
@@ -121,21 +134,16 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             metadata=partial(_metadata, config, doors),
             pages=[pages.blueprint(counter, entrance), *_token_pages(tokens, logins)],
             peers=_peers(config.gateway.ingress),
-            details={
-                "policy": lambda: policy.status.public(),
-                "configuration": doors.status,
-                **_details(beside),
-            },
+            details=_details(policy, doors, telemetry, beside),
+            answered=Access(doors, telemetry.answered, log=config.gateway.access_log).note,
         )
+        sampler = Sampler(Reader(telemetry.book, place.number), log, policy, issuers, doors, approvals, beside)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(policy.watch)
-            nursery.start_soon(errands.run)
-            nursery.start_soon(doors.watch)
+            for task in (policy.watch, errands.run, doors.watch, mail.run, sampler.run):
+                nursery.start_soon(task)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
-            nursery.start_soon(_keep, SWEEP_S, partial(log.close_idle, config.evidence.session_idle_s))
-            nursery.start_soon(_keep, SWEEP_S, standing.sweep)
-            nursery.start_soon(_keep, SWEEP_S, mail.sweep)
-            nursery.start_soon(mail.run)
+            for sweep in (partial(log.close_idle, config.evidence.session_idle_s), standing.sweep, mail.sweep):
+                nursery.start_soon(_keep, SWEEP_S, sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins, keys))
             if beside is not None:
                 nursery.start_soon(beside.run)
@@ -146,7 +154,7 @@ async def open_gateway(config: Config) -> AsyncIterator[Gateway]:
             nursery.cancel_scope.cancel()
 
 
-async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack) -> ActivePolicy:
+async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack, telemetry: Telemetry) -> ActivePolicy:
     """The policy in force, from its source or, while that is away, from the archive. Raises PolicyFault."""
     url = ""
     source: Source
@@ -160,7 +168,7 @@ async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack)
         raise ConfigFault("policy: neither bundle nor url is set.")
     policy = ActivePolicy(
         source,
-        on_activate=partial(_activated, log, url),
+        on_activate=partial(_activated, log, url, telemetry),
         archived=partial(_archived, log, url) if url else None,
         deadline_s=config.deadline_s,
         now=now,
@@ -182,8 +190,13 @@ def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
     return Shadow(source, record)
 
 
-def _details(beside: Shadow | None) -> dict[str, Detail]:
-    return {} if beside is None else {"shadow": lambda: beside.status}
+def _details(policy: ActivePolicy, doors: Doors, telemetry: Telemetry, beside: Shadow | None) -> dict[str, Detail]:
+    return {
+        "policy": lambda: policy.status.public(),
+        "configuration": doors.status,
+        "upstreams": lambda: dict[str, Json](telemetry.upstreams),
+        **({} if beside is None else {"shadow": lambda: beside.status}),
+    }
 
 
 def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[str, Probe]:
@@ -204,13 +217,13 @@ def _world(
     policy: ActivePolicy,
     approvals: Approvals,
     standing: Standing,
-    beside: Shadow | None,
+    telemetry: Telemetry,
 ) -> Callable[[Upstream], World]:
     """What exchanges with an upstream are performed with: all but the upstream is the same for everyone."""
     sealer = Sealer(keys.session_seal, now)
 
     def world(upstream: Upstream) -> World:
-        made = World(
+        return World(
             pdp=lambda: policy.current,
             evidence=log,
             approvals=approvals,
@@ -222,8 +235,8 @@ def _world(
             seal=sealer.seal,
             standing=standing,
             hold_s=config.gateway.hold_s,
+            observer=telemetry,
         )
-        return made if beside is None else replace(made, observe=beside.note)
 
     return world
 
@@ -286,11 +299,12 @@ def _review_url(config: Config, approval: ApprovalId) -> str:
     return f"{config.gateway.public_url}/approvals/{approval}"
 
 
-async def _activated(log: EvidenceLog, url: str, bundle: Bundle) -> None:
+async def _activated(log: EvidenceLog, url: str, telemetry: Telemetry, bundle: Bundle) -> None:
     """Archive a bundle and put its activation on record, before it decides anything."""
     await log.transact(lambda transaction: transaction.archive_bundle(bundle.digest, bundle.archive))
     members: Document = {"bundle": bundle.digest, "revision": bundle.manifest.revision, "engine": replay.engine()}
     await _put_on_record(log, LeafType.BUNDLE_ACTIVATED, {**members, "source": url} if url else members)
+    telemetry.activated(bundle, now())
 
 
 async def _archived(log: EvidenceLog, url: str) -> bytes | None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
@@ -47,12 +48,43 @@ class WorkerFds:
     """Listening sockets, shared by all workers; `adopt` makes sockets of them."""
     lifeline: int
     """For `supervised`."""
+    place: int
+    """Which of the workers it is, from 0; the one that replaces it gets the same."""
+
+
+class Lives(Protocol):
+    """Is told how workers fare. Returns at once and never raises."""
+
+    def serves(self, place: int) -> None:
+        """The worker in a place has begun to serve."""
+
+    def ended(self, place: int, cause: str) -> None:
+        """It is gone: `stopped` as it was told, `ended` by itself, or `stuck` and killed."""
+
+    def drains(self) -> None:
+        """The workers have been told to stop."""
+
+
+class _Unseen:
+    def serves(self, _place: int) -> None:
+        pass
+
+    def ended(self, _place: int, _cause: str) -> None:
+        pass
+
+    def drains(self) -> None:
+        pass
+
+
+UNSEEN: Lives = _Unseen()
+"""Nobody wants to know."""
 
 
 @dataclass(slots=True)
 class _Worker:
     """One place for a worker and who holds it now."""
 
+    number: int
     process: subprocess.Popen[bytes] | None = None
     lifeline: socket.socket | None = None
     started: float = 0.0
@@ -122,6 +154,7 @@ def supervise(
     heartbeat_s: float,
     drain_s: float,
     on_worker_death: Callable[[], None],
+    lives: Lives = UNSEEN,
 ) -> int:
     """Keep `workers` processes serving `sockets`, which listen, until SIGTERM or SIGINT; then drain them.
 
@@ -131,7 +164,7 @@ def supervise(
     starts. A second signal ends the drain at once. Returns the exit code: 0 all workers stopped by themselves; 1 some
     had to be killed; or a worker's own code when it ended before any had served: later ones would end the same way.
     """
-    supervisor = _Supervisor(argv_for_worker, tuple(sockets), workers, heartbeat_s, drain_s, on_worker_death)
+    supervisor = _Supervisor(argv_for_worker, tuple(sockets), workers, heartbeat_s, drain_s, on_worker_death, lives)
     orphans.adopt()
     with _signals(supervisor.signalled, supervisor.pass_on), supervisor.selector:
         try:
@@ -148,6 +181,7 @@ class _Supervisor:
     heartbeat_s: float
     drain_s: float
     on_worker_death: Callable[[], None]
+    lives: Lives
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     places: list[_Worker] = field(default_factory=list)
     signals: int = 0
@@ -170,7 +204,7 @@ class _Supervisor:
 
     def run(self) -> int:
         """Watch over the workers until all are gone, or out of time."""
-        self.places = [_Worker() for _ in range(self.count)]
+        self.places = [_Worker(number) for number in range(self.count)]
         while True:
             # Beats are read before anybody is judged: we may have been away ourselves.
             self._listen()
@@ -200,12 +234,14 @@ class _Supervisor:
             logger.error("worker %d is stuck: no heartbeat for %g s; killing it", place.process.pid, self.heartbeat_s)
             place.process.kill()
             place.process.wait()
-        self._bury(place, place.process)
+            self._bury(place, place.process, "stuck")
+        else:
+            self._bury(place, place.process, "ended" if self.deadline is None else "stopped")
         return True
 
     def _start(self, place: _Worker) -> None:
         ours, theirs = socket.socketpair()
-        fds = WorkerFds(tuple(sock.fileno() for sock in self.sockets), theirs.fileno())
+        fds = WorkerFds(tuple(sock.fileno() for sock in self.sockets), theirs.fileno(), place.number)
         # A process group of its own: Ctrl-C in a terminal reaches the supervisor alone, which then drains its workers.
         place.process = subprocess.Popen(
             self.argv_for_worker(fds), stdin=subprocess.DEVNULL, pass_fds=(*fds.sockets, fds.lifeline), process_group=0
@@ -225,6 +261,8 @@ class _Supervisor:
             except OSError:
                 alive = False
             if alive:
+                if place.beaten is None:
+                    self.lives.serves(place.number)
                 place.beaten = time.monotonic()
                 self.served = True
             else:
@@ -236,9 +274,10 @@ class _Supervisor:
             place.lifeline.close()
             place.lifeline = None
 
-    def _bury(self, place: _Worker, process: subprocess.Popen[bytes]) -> None:
+    def _bury(self, place: _Worker, process: subprocess.Popen[bytes], cause: str) -> None:
         """A worker has ended: clean up after it, and plan its replacement."""
         self._cut(place)
+        self.lives.ended(place.number, cause)
         place.process = None
         if self.deadline is not None:
             # SIGTERM is how a worker ends that we stopped before it served.
@@ -262,6 +301,7 @@ class _Supervisor:
         for sock in self.sockets:
             sock.close()
         self.deadline = time.monotonic() + self.drain_s + GRACE_S
+        self.lives.drains()
         for place in self.places:
             if place.process is not None:
                 place.process.terminate()

@@ -19,9 +19,10 @@ from hypercorn.typing import ASGIFramework
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.core.errors import GatewayError
-from gateway.process import allow_descriptors, log_to_stderr, report_uncaught
+from gateway.process import allow_descriptors, log_to_stderr, report_uncaught, tell
 from gateway.service import Gateway, open_gateway
 from gateway.supervisor import adopt, supervised
+from gateway.telemetry.settings import Place
 from gateway.web.server import ServerSettings, serve
 
 FAILED_START = 2
@@ -36,12 +37,17 @@ def main() -> int:
     arguments.add_argument("-c", "--config", type=Path, required=True)
     arguments.add_argument("--lifeline", type=int, required=True)
     arguments.add_argument("--sockets", type=int, nargs="+", required=True)
+    arguments.add_argument("--place", type=int, default=0)
+    arguments.add_argument("--numbers", type=Path)
     options = arguments.parse_args()
     log_to_stderr()
     report_uncaught()
     allow_descriptors()
     try:
-        trio.run(_run, configuration.load(options.config), options.sockets, options.lifeline)
+        config = configuration.load(options.config)
+        place = Place(options.place, options.numbers)
+        log_to_stderr(config.gateway.log_format, worker=place.number)
+        trio.run(_run, config, place, options.sockets, options.lifeline)
     except GatewayError as fault:
         return _failed([fault])
     except BaseExceptionGroup as group:
@@ -54,13 +60,17 @@ def main() -> int:
 
 def _failed(faults: list[GatewayError]) -> int:
     for fault in faults:
-        print(f"phigate: {fault.detail}", file=sys.stderr)
+        tell(fault.detail)
     return FAILED_START
 
 
-async def _run(config: Config, sockets: list[int], lifeline: int) -> None:
+async def _run(config: Config, place: Place, sockets: list[int], lifeline: int) -> None:
     # The first beat says that a worker serves. One that cannot start must not have beaten, or it is restarted for ever.
-    async with open_gateway(config) as gateway, supervised(lifeline) as shutdown, trio.open_nursery() as nursery:
+    async with (
+        open_gateway(config, place) as gateway,
+        supervised(lifeline) as shutdown,
+        trio.open_nursery() as nursery,
+    ):
         settle_garbage()
         settings = ServerSettings(
             drain_delay_s=config.gateway.drain_delay_s,

@@ -18,6 +18,7 @@ from gateway.core.policy.approval import Ask
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Request
 from gateway.core.types import ApprovalId, Document, ExchangeId, LeafIndex, Principal, SessionId
+from gateway.telemetry.watch import NOBODY, Observer
 from gateway.upstream.base import Upstream
 
 
@@ -97,10 +98,6 @@ class Client(Protocol):
         """Tell the client, for as long as it takes, that reviewers have not answered yet. Cancelled when they have."""
 
 
-def _unobserved(_: ExchangeId, __: Decided) -> None:
-    """Nobody looks on."""
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """What commands are performed with; the same for every exchange of one upstream."""
@@ -122,5 +119,4 @@ class World:
     stream_s: float = 900.0
     """How long a standing stream lasts. Its principal was identified when it began: whoever opens the next is
     identified anew, so a token that expired or groups that were taken away end here."""
-    observe: Callable[[ExchangeId, Decided], None] = _unobserved
-    """Is told each decision; returns at once and never raises."""
+    observer: Observer = NOBODY

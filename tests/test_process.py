@@ -48,16 +48,17 @@ def test_an_ssn_in_the_text_of_an_error_that_nothing_caught_is_not_printed(way):
 def test_an_unknown_error_of_a_worker_is_told_by_type_and_place():
     code = f"""
 import sys
-from gateway import worker
+from types import SimpleNamespace as Some
+from gateway import process, worker
 async def bug(*_):
     raise LookupError("{SSN}")
-worker.configuration.load = lambda _: None
+worker.configuration.load = lambda _: Some(gateway=Some(log_format=process.LogFormat.TEXT))
 worker._run = bug
 sys.exit(worker.main())
 """
     said = told(code, "-c", "phigate.toml", "--lifeline", "0", "--sockets", "0")
 
-    assert said == "phigate: failed: LookupError at <string>:5\n"
+    assert said == "phigate: failed: LookupError at <string>:6\n"
 
 
 @pytest.mark.parametrize(("soft", "hard", "got"), [(64, 128, 128), (128, 128, 128)])

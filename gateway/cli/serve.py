@@ -6,6 +6,7 @@ import argparse
 import logging
 import socket
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import trio
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.core.errors import ConfigFault
-from gateway.process import log_to_stderr, now
+from gateway.process import log_to_stderr, now, tell
 from gateway.store import keys as keystore
 from gateway.store.sequencer import EvidenceLog
-from gateway.supervisor import WorkerFds, supervise
+from gateway.supervisor import UNSEEN, WorkerFds, supervise
 
 HEARTBEAT_S = 10.0
 """A worker that is silent for so long is stuck, most likely in a policy, and is replaced."""
@@ -39,37 +40,45 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         print(f"{arguments.config}: no faults found")
         return 0
-    log_to_stderr()
-    listening = _listen(config)
-    trio.run(_recover, config)
-    print(f"phigate listens on {config.gateway.public_url}; stop it with Ctrl-C", file=sys.stderr, flush=True)
-    return supervise(
-        partial(_worker, config.file),
-        sockets=[listening],
-        workers=config.gateway.workers,
-        heartbeat_s=HEARTBEAT_S,
-        drain_s=config.gateway.drain_delay_s + config.gateway.drain_s,
-        on_worker_death=partial(trio.run, _recover, config),
-    )
+    log_to_stderr(config.gateway.log_format)
+    listening = _listen(config, config.gateway.host, config.gateway.port)
+    with ExitStack() as stack:
+        office = None
+        if config.telemetry.metrics is not None:
+            from gateway.telemetry.exposition import Office  # Of no use to a supervisor whose metrics nobody wants.
+
+            office = stack.enter_context(Office.open(_listen(config, *config.telemetry.metrics)))
+        trio.run(_recover, config)
+        tell(f"listens on {config.gateway.public_url}; stop it with Ctrl-C", logging.INFO)
+        return supervise(
+            partial(_worker, config.file, None if office is None else office.directory),
+            sockets=[listening],
+            workers=config.gateway.workers,
+            heartbeat_s=HEARTBEAT_S,
+            drain_s=config.gateway.drain_delay_s + config.gateway.drain_s,
+            on_worker_death=partial(trio.run, _recover, config),
+            lives=office or UNSEEN,
+        )
 
 
-def _worker(config: Path, fds: WorkerFds) -> list[str]:
+def _worker(config: Path, numbers: Path | None, fds: WorkerFds) -> list[str]:
     """The command line of a worker. It is not imported here: the supervisor has no use for all that a worker needs."""
     sockets = [str(descriptor) for descriptor in fds.sockets]
     return [
         *(sys.executable, "-m", "gateway.worker", "-c", str(config)),
-        *("--lifeline", str(fds.lifeline), "--sockets", *sockets),
+        *("--lifeline", str(fds.lifeline), "--sockets", *sockets, "--place", str(fds.place)),
+        *(() if numbers is None else ("--numbers", str(numbers))),
     ]
 
 
-def _listen(config: Config) -> socket.socket:
-    """The socket that all workers share."""
-    family = socket.AF_INET6 if ":" in config.gateway.host else socket.AF_INET
+def _listen(config: Config, host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ConfigFault."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((config.gateway.host, config.gateway.port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise ConfigFault(
-            f"Cannot listen on {config.gateway.host}:{config.gateway.port}: {error.strerror}. "
+            f"Cannot listen on {host}:{port}: {error.strerror}. "
             f"Stop what uses this port, or change `listen` in {config.file}."
         ) from None
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, ingress, issuer, login, outside, policy, upstream, values
+from gateway.config import authority, ingress, issuer, login, outside, policy, telemetry, upstream, values
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
@@ -24,6 +24,8 @@ from gateway.core.types import Document
 from gateway.identity.authority.settings import AuthorityConfig
 from gateway.identity.code_flow import CodeFlowConfig
 from gateway.identity.settings import IssuerConfig
+from gateway.process import LogFormat
+from gateway.telemetry.settings import TelemetryConfig
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -53,6 +55,9 @@ class GatewayConfig:
     drain_delay_s: float
     """How long a stopping gateway goes on serving after it has said that it is not ready."""
     ingress: IngressConfig
+    log_format: LogFormat
+    access_log: bool
+    """A line for each HTTP request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Config:
     logins: tuple[CodeFlowConfig, ...]
     upstreams: tuple[UpstreamConfig, ...]
     aggregates: tuple[AggregateConfig, ...]
+    telemetry: TelemetryConfig
 
     def resource(self, upstream: str) -> str:
         """The resource URL of an upstream (RFC 8707): where clients call it, and what tokens must be for."""
@@ -150,6 +156,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         logins=login.decode(top, issuers, base, environ),
         upstreams=upstreams,
         aggregates=upstream.aggregates(top, upstreams),
+        telemetry=telemetry.decode(top, base, environ),
     )
     top.finish()
     return config
@@ -182,6 +189,8 @@ def _gateway(table: Table, base: Path) -> GatewayConfig:
         reload_s=table.take("reload_s", values.seconds(0.1, 3600), 2.0),
         drain_delay_s=table.take("drain_delay_s", values.seconds(0, 600), 0.0),
         ingress=ingress.decode(table, base),
+        log_format=table.take("log_format", telemetry.log_format, LogFormat.TEXT),
+        access_log=table.take("access_log", values.boolean, False),
     )
     table.finish()
     return config

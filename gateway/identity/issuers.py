@@ -143,6 +143,14 @@ class Issuers:
             self._remembered.popitem(last=False)
         return _with_scopes(found, scopes)
 
+    def ages(self) -> Mapping[str, float | None]:
+        """How old the keys of each issuer are, in seconds; None when there never were any."""
+        return {url: provider.age_s for url, provider in self._providers.items()}
+
+    def failing(self) -> frozenset[str]:
+        """The issuers whose keys could not be had when they were last asked for."""
+        return frozenset(url for url, provider in self._providers.items() if provider.fault is not None)
+
     async def probe(self) -> str | None:
         """Why nobody can be identified now; None when some issuer's keys are at hand. Fetches what is due."""
         faults: list[str] = []

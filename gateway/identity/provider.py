@@ -37,6 +37,12 @@ class Provider:
         self._tried_at = -math.inf
         self._check_at = -math.inf
         self._dead_at = -math.inf
+        self._had_at: float | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the keys are; None when there never were any."""
+        return None if self._had_at is None else trio.current_time() - self._had_at
 
     @property
     def fresh(self) -> KeySet | None:
@@ -87,5 +93,6 @@ class Provider:
             self._keys, self._source = keys, source
             logger.info("identity: %d keys of %s", len(keys.keys), self.issuer.url)
         self.fault = None
+        self._had_at = trio.current_time()
         self._check_at = trio.current_time() + self.issuer.jwks_max_age_s
         self._dead_at = self._check_at + self.issuer.jwks_stale_s

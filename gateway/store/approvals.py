@@ -196,6 +196,12 @@ class Approvals:
                 time.sleep(BREATH_S)
         return found
 
+    async def waiting(self) -> tuple[int, float]:
+        """How many approvals wait for reviewers, and how many seconds the oldest has waited. Raises EvidenceFault."""
+        now = self._log.now()
+        number, oldest = await self._log.read(lambda connection: projection.waiting(connection, now))
+        return number, 0.0 if oldest is None else (now - oldest).total_seconds()
+
     async def read_by(self, reader: Principal, approval: Approval, decided: Decided) -> None:
         """Put on record that `reader` is about to see what is sealed about an approval. Raises EvidenceFault."""
         members: Document = {"reader": self._log.keys.actor(reader), "kind": "approval", "bundle": decided.bundle}

@@ -50,3 +50,15 @@ class Kept:
     signed: bool
     ended: frozenset[ExchangeId]
     healed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A transaction that is durable, for whoever looks on."""
+
+    jobs: int
+    seconds: float
+    """That the engine took for it."""
+    leaves: int
+    """In the log, after it."""
+    signed: bool

@@ -108,6 +108,13 @@ def listed(connection: Connection, state: State | None, limit: int) -> list[Row]
     return [_row(found) for found in connection.execute(query, values).fetchall()]
 
 
+def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+    """How many approvals wait for reviewers, and since when the oldest of them does."""
+    query = "SELECT count(*), min(created) FROM approval WHERE state = 'pending' AND expires > ?"
+    number, oldest = connection.execute(query, (format_time(now),)).fetchone()
+    return number, None if oldest is None else parse_time(oldest)
+
+
 def intent(connection: Connection, question: Ask, asked: LeafIndex) -> LeafIndex:
     """The leaf of the intent of the exchange that asked, in leaf `asked`. Raises EvidenceFault when there is none."""
     found = connection.execute(

@@ -26,7 +26,7 @@ from gateway.core.types import Document, ExchangeId, LeafIndex, SessionId, Tool
 from gateway.store import engines, retelling, sessions, tools, writers
 from gateway.store.engine import Connection, Engine
 from gateway.store.engines import Store
-from gateway.store.job import Connect, Job, connected
+from gateway.store.job import Commit, Connect, Job, connected
 from gateway.store.keys import Keys
 from gateway.store.stamps import timestamp
 from gateway.store.transaction import Transaction
@@ -42,6 +42,10 @@ RECALL_S = 0.25
 """How late a client that came back for a running call hears what another process brings."""
 STALL_S = 10.0
 """A group that takes longer than this makes the log not ready: the disk hangs."""
+
+
+def _unseen(_: Commit) -> None:
+    """Nobody looks on."""
 
 
 class EvidenceLog:
@@ -69,14 +73,17 @@ class EvidenceLog:
         *,
         now: Callable[[], datetime],
         connect: Connect = connected,
+        committed: Callable[[Commit], None] = _unseen,
     ) -> AsyncIterator[EvidenceLog]:
         """The log in a store, made if it is not there and may be; checked, and cleared of dead writers' exchanges.
 
-        `now` is called in the writer thread. Raises EvidenceFault when the store cannot be used. On leaving, what was
-        accepted is made durable, what is still open is ended as unknown, and a checkpoint is signed.
+        `now` is called in the writer thread; `committed` in whichever committed, one at a time. Raises EvidenceFault
+        when the store cannot be used. On leaving, what was accepted is made durable, what is still open is ended as
+        unknown, and a checkpoint is signed.
         """
         engine = engines.of(store)
-        writer = Writer(engine, keys, now=now, connect=connect, deliver=_waker(trio.lowlevel.current_trio_token()))
+        deliver = _waker(trio.lowlevel.current_trio_token())
+        writer = Writer(engine, keys, now=now, connect=connect, deliver=deliver, committed=committed)
         log = cls(store, engine, keys, writer, now)
         thread = threading.Thread(target=writer.run, name="evidence", daemon=True)
         thread.start()
@@ -102,6 +109,12 @@ class EvidenceLog:
         if self._writer.failed is None and since is not None and time.monotonic() - since > STALL_S:
             return f"The evidence store has not answered for {STALL_S:.0f} s. Nothing is served until it does."
         return self._writer.failed
+
+    @property
+    def unsigned_s(self) -> float:
+        """How long leaves that were written here have waited for a signed checkpoint; 0 when none do."""
+        since = self._writer.unsigned_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def append(self, record: Record) -> LeafIndex:
         """Return once `record` is durable, with its place in the log. Cancellation waits for the commit.

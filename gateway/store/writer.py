@@ -25,7 +25,7 @@ from gateway.core.errors import EvidenceFault, GatewayError, InternalFault
 from gateway.core.types import ExchangeId, SessionId
 from gateway.store import startup
 from gateway.store.engine import Buried, Connection, Engine
-from gateway.store.job import Connect, Job, Kept
+from gateway.store.job import Commit, Connect, Job, Kept
 from gateway.store.keys import Keys
 from gateway.store.sealing import Sealer
 from gateway.store.stamps import uuid7
@@ -53,6 +53,7 @@ class Writer:
         now: Callable[[], datetime],
         connect: Connect,
         deliver: Callable[[list[Job]], None],
+        committed: Callable[[Commit], None],
     ) -> None:
         self.id = uuid7(now())
         self.queue: SimpleQueue[Job | None] = SimpleQueue()
@@ -60,7 +61,10 @@ class Writer:
         """Exchanges whose callers were told that nothing is on record; they are ended where something is."""
         self.failed: str | None = None
         self.busy_since: float | None = None
+        self.unsigned_since: float | None = None
+        """Since when leaves of this writer wait to be signed, on the monotonic clock."""
         self._engine, self._keys, self._now, self._connect, self._deliver = engine, keys, now, connect, deliver
+        self._tell = committed
         self._sealer = Sealer(keys.origin, keys.kms, self.id)
         self._connection: Connection | None = None
         self._memory = Memory()
@@ -249,8 +253,10 @@ class Writer:
         self._committing = Kept(transaction.size, transaction.newest, due, ended, healing)
         began = time.monotonic()
         connection.execute("COMMIT")  # Commit point: what the jobs wrote is durable after this line.
-        self._commit_s += (time.monotonic() - began - self._commit_s) / 10
+        took = time.monotonic() - began
+        self._commit_s += (took - self._commit_s) / 10
         self._committed(self._committing)
+        self._tell(Commit(len(jobs), took, transaction.size, signed=due))
 
     def _committed(self, kept: Kept) -> None:
         self._checked = True
@@ -259,6 +265,7 @@ class Writer:
         self.orphans -= kept.ended
         if kept.signed:
             self._signed_at = time.monotonic()
+        self.unsigned_since = None if kept.signed else self.unsigned_since or time.monotonic()
         if kept.healed:
             self.failed = None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from quart import Blueprint
@@ -21,6 +23,21 @@ from gateway.web.health import Detail, Probe
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One HTTP request that was answered."""
+
+    method: str
+    path: str
+    status: int
+    """0: the client went before there was an answer."""
+    seconds: float
+
+
+def _unnoted(_: Answered) -> None:
+    """Nobody takes it down."""
+
+
 class App:
     """The ASGI application of one worker."""
 
@@ -33,11 +50,13 @@ class App:
         metadata: Callable[[str], Document | None],
         pages: Iterable[Blueprint],
         peers: Peers,
+        answered: Callable[[Answered], None] = _unnoted,
     ) -> None:
         """`probes`: what readiness asks; `details`: what it shows; `metadata`: RFC 9728 documents by upstream;
-        `pages`: everything else; `peers`: which ingresses are believed.
+        `pages`: everything else; `peers`: which ingresses are believed; `answered` is told each answer.
         """
         self.draining = False
+        self._answered = answered
         self._endpoint = endpoint
         self._peers = peers
         self._quart = QuartTrio(__name__, static_folder=None)
@@ -48,14 +67,29 @@ class App:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """ASGI 3: `http` and `lifespan` scopes."""
-        if scope["type"] == "http":
-            try:
-                scope = self._peers.meet(scope)
-            except ClientFault as fault:
-                logger.error("a trusted proxy sent what cannot be read: %s", fault.detail)
-                await HttpClient(send).finish(replies.client_fault(fault, None))
-                return
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        if scope["type"] != "http":
+            await self._quart(cast(Any, scope), cast(Any, receive), cast(Any, send))
+            return
+        began, status = time.perf_counter(), 0
+
+        async def noting(event: dict[str, Any]) -> None:
+            nonlocal status
+            status = event.get("status", status)
+            await send(event)
+
+        try:
+            await self._serve(scope, receive, noting)
+        finally:
+            self._answered(Answered(scope["method"], scope["path"], status, time.perf_counter() - began))
+
+    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            scope = self._peers.meet(scope)
+        except ClientFault as fault:
+            logger.error("a trusted proxy sent what cannot be read: %s", fault.detail)
+            await HttpClient(send).finish(replies.client_fault(fault, None))
+            return
+        if scope["path"].startswith(PREFIX):
             await self._endpoint(scope, receive, send)
         else:
             await self._quart(cast(Any, scope), cast(Any, receive), cast(Any, send))

@@ -7,6 +7,7 @@ upstream, reason and address; the log grows by time, not by how hard somebody tr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from gateway.identity.reasons import Reason
 
@@ -14,12 +15,18 @@ MOST_PEERS = 32
 """Addresses told apart in a second; the others are counted together, under none."""
 
 
+def _untold(_: str) -> None:
+    """Nobody else wants to know."""
+
+
 class FailedLogins:
     """Counts what was refused since it was last taken."""
 
     every_s = 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = _untold) -> None:
+        """`tell` is told every reason at once."""
+        self._tell = tell
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._peers: set[str] = set()
 
@@ -28,6 +35,7 @@ class FailedLogins:
 
         No token at all is how every client first finds out where to get one: no attempt.
         """
+        self._tell(reason)
         if reason == Reason.MISSING.value:
             return
         if address not in self._peers and len(self._peers) >= MOST_PEERS:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from gateway.core.replies import Reply
 from gateway.core.resuming import Lost, Mark
 from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, SessionId, Tool
 from gateway.driver import Driver
+from gateway.telemetry.watch import Arrival
 from gateway.upstream.base import Link
 from gateway.upstream.bridge import BRIDGED
 from gateway.web.client import Headers, HttpClient, Receive, Send
@@ -61,9 +63,11 @@ class Visit:
     actor: str
     """The principal's pseudonym."""
     _exchange: ExchangeId = field(init=False)
+    _arrival: Arrival = field(init=False)
 
     def __post_init__(self) -> None:
         self._exchange = self.desk.new_exchange()
+        self._arrival = Arrival(time.perf_counter(), self.request.header(b"traceparent"))
 
     async def post(self, receive: Receive) -> None:
         """A client's message (MCP 2025-11-25 and 2026-07-28, Transports: Sending Messages to the Server)."""
@@ -262,7 +266,8 @@ class Visit:
         self, call: Call, link: Link, receive: Receive, *, resumes: tuple[Mark, Lost] | None = None
     ) -> None:
         mark = Mark(call.exchange) if resumes is None else resumes[0]
-        driver = Driver(call, self.door.world, link, client := self._client(call, mark), self._errand(link))
+        client = self._client(call, mark)
+        driver = Driver(call, self.door.world, link, client, self._errand(link), self._arrival)
         script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream

@@ -567,6 +567,7 @@ def known_keys(faults) -> set[tuple[str, str]]:
     text += f"[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
     text += f"[authority]\n{odd}=1\n[[authority.client]]\n{odd}=1\n"
     text += f"[[login]]\n{odd}=1\n"
+    text += f"[metrics]\n{odd}=1\n[telemetry]\n{odd}=1\n"
     found = set()
     for _, told in faults(text):
         match = re.fullmatch(rf"([\w.\[\]]+)\.{odd}: .* known here: (.*)\.", told)

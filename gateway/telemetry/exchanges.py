@@ -1,0 +1,264 @@
+"""Looks on while exchanges are performed, and tells metrics, traces and logs: see `watch.py`.
+
+Told by the driver after each command. What is counted are words of closed sets and times; a message's own content is
+never looked at, but for its method and `_meta.traceparent`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core import commands
+from gateway.core.call import Call
+from gateway.core.commands import Command, Decided, Resolution, Settled
+from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, SessionEnded, UpstreamFault
+from gateway.core.evidence.record import LeafType, Record
+from gateway.core.masking.plan import Masked
+from gateway.core.policy.bundle import Bundle
+from gateway.core.policy.decision import Effect, Entrypoint
+from gateway.core.protocol.jsonrpc import Failure, Message, Success
+from gateway.core.types import ExchangeId
+from gateway.process import about
+from gateway.telemetry import context, families
+from gateway.telemetry.book import Book
+from gateway.telemetry.traces import Step, Trace, Tracer
+from gateway.telemetry.watch import Arrival, Watch
+from gateway.telemetry.words import Codes, message_class
+
+ENTRYPOINTS = {entrypoint: entrypoint.value.split("/")[1] for entrypoint in Entrypoint}
+_LEAVES = {leaf: leaf.value for leaf in LeafType}
+_ENDS = (LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_REFUSED)
+_RESOLVED = (Settled.GRANTED, Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLED)
+
+
+class Commit(Protocol):
+    """A transaction of the evidence store that is durable: see `store.writer.Commit`."""
+
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def leaves(self) -> int: ...
+    @property
+    def signed(self) -> bool: ...
+
+
+def _unread(_exchange: ExchangeId, _decided: Decided) -> None:
+    """Nobody reads the decisions."""
+
+
+class Telemetry:
+    """One worker's observer, as `watch.Observer`."""
+
+    def __init__(self, book: Book, tracer: Tracer | None) -> None:
+        self.book = book
+        self.tracer = tracer
+        self.note: Callable[[ExchangeId, Decided], None] = _unread
+        """Is told each decision; returns at once and never raises."""
+        self.codes = Codes()
+        self.upstreams: dict[str, str] = {}
+        """How each upstream did when it was last called: "answers", or the fault."""
+
+    def begins(self, call: Call, arrival: Arrival | None) -> Watch:
+        """See `watch.Observer`."""
+        return _Exchange(self, call, arrival or Arrival(time.perf_counter()))
+
+    def activated(self, bundle: Bundle, at: datetime) -> None:
+        """A policy comes into force."""
+        self.codes.learn(bundle)
+        self.book.only(families.POLICY_INFO, bundle.manifest.revision[:64], bundle.digest[:16])
+        self.book.put(families.POLICY_SINCE, at.timestamp())
+
+    def committed(self, commit: Commit) -> None:
+        """The store has committed; told by whichever thread did it, one at a time."""
+        self.book.observe(families.COMMIT_S, commit.seconds)
+        self.book.observe(families.COMMIT_JOBS, commit.jobs)
+        self.book.put(families.LEAVES, commit.leaves)
+        if commit.signed:
+            self.book.count(families.CHECKPOINTS)
+
+    def unauthenticated(self, reason: str) -> None:
+        """A request came that nobody is known for; `reason` is one of `identity.reasons`."""
+        self.book.count(families.UNAUTHENTICATED, reason)
+
+    def answered(self, surface: str, status: int) -> None:
+        """An HTTP request was answered."""
+        self.book.count(families.REQUESTS, surface, str(status))
+
+
+class _Exchange:
+    """One exchange, as `watch.Watch`."""
+
+    __slots__ = (
+        *("_about", "_arrival", "_call", "_held", "_message", "_outcome", "_seen", "_sent", "_trace", "_upstream"),
+        "_waited",
+    )
+
+    def __init__(self, seen: Telemetry, call: Call, arrival: Arrival) -> None:
+        self._seen = seen
+        self._call = call
+        self._arrival = arrival
+        self._message = message_class(call.message)
+        self._upstream = self._waited = 0.0
+        """Seconds that were spent waiting for the upstream, and for reviewers."""
+        self._held = False
+        self._outcome = "failed"
+        self._sent: float | None = None
+        """When something was sent upstream, until its answer has come."""
+        seen.book.count(families.OPEN, call.upstream.name)
+        self._trace: Trace | None = None
+        if seen.tracer is not None:
+            self._trace = seen.tracer.begins(call, arrival)
+        self._about = about.set((call.exchange, self._trace.context.trace if self._trace is not None else ""))
+
+    def starts(self, command: Command) -> float:
+        """See `watch.Watch`."""
+        now = time.perf_counter()
+        match command:
+            case commands.Hold() if command.waits:
+                self._held = True
+                self._seen.book.count(families.HELD, self._call.upstream.name)
+            case commands.Forward() | commands.Listen():
+                self._sent = now
+            case _:
+                pass
+        return now
+
+    def did(self, command: Command, answer: object, began: float) -> None:
+        """See `watch.Watch`."""
+        now = time.perf_counter()
+        match command, answer:
+            case commands.Decide(entrypoint), Decided():
+                self._decided(entrypoint, answer, began, now)
+            case commands.Append(record), _:
+                self._appended(record, began, now)
+            case commands.AppendAll(recorded), _:
+                self._seen.book.observe(families.APPEND_S, now - began, _LEAVES[recorded[0].type])
+                self._step("append exchange.message", began, now)
+            case ((commands.Forward() | commands.Listen()), _):
+                self._upstream += now - began
+            case commands.Receive(), _:
+                self._received(answer, began, now)
+            case ((commands.Hold() | commands.Resume()), Resolution()):
+                self._resolved(answer, began, now)
+            case commands.Mask(), Masked():
+                self._masked(answer, began, now)
+            case _:
+                pass
+
+    def failed(self, command: Command, fault: GatewayError, began: float) -> None:
+        """See `watch.Watch`."""
+        now = time.perf_counter()
+        if isinstance(command, commands.Forward | commands.Listen | commands.Receive):
+            self._upstream += now - began
+            self._forwarded(now, _kind(fault))
+        elif isinstance(command, commands.Hold | commands.Resume):
+            self._let_go()
+            self._waited += now - began
+            self._step("wait for approval", began, now, fault=_kind(fault))
+        elif isinstance(command, commands.Append):
+            self._outcome = "session_ended" if isinstance(fault, SessionEnded) else "unrecorded"
+        if isinstance(fault, UpstreamFault):
+            self._seen.upstreams[self._call.upstream.name] = fault.kind
+            self._seen.book.count(families.UPSTREAM_ERRORS, self._call.upstream.name, fault.kind)
+
+    def outgoing(self, message: Message) -> Message:
+        """See `watch.Watch`."""
+        if self._trace is None:
+            return message
+        return context.onward(message, self._trace.forwarded)
+
+    def ends(self) -> None:
+        """See `watch.Watch`."""
+        now, book, upstream = time.perf_counter(), self._seen.book, self._call.upstream.name
+        self._let_go()
+        book.count(families.OPEN, upstream, by=-1.0)
+        book.count(families.EXCHANGES, upstream, self._call.era.value, self._message, self._outcome)
+        if not self._call.stands:
+            took = now - self._arrival.at
+            book.observe(families.EXCHANGE_S, took, upstream, self._message)
+            book.observe(families.ADDED_S, max(0.0, took - self._upstream - self._waited), upstream)
+            if self._upstream:
+                book.observe(families.UPSTREAM_S, self._upstream, upstream)
+        if self._trace is not None and self._seen.tracer is not None:
+            self._forwarded(now, "")
+            self._seen.tracer.ends(self._trace, now, self._outcome)
+        about.reset(self._about)
+
+    def _decided(self, entrypoint: Entrypoint, decided: Decided, began: float, now: float) -> None:
+        self._seen.note(self._call.exchange, decided)
+        book, name, decision = self._seen.book, ENTRYPOINTS[entrypoint], decided.decision
+        book.observe(families.DECISION_S, now - began, name)
+        book.count(families.DECISIONS, name, decision.effect.value)
+        codes: list[str] = []
+        if decision.effect is not Effect.ALLOW:
+            codes = sorted({self._seen.codes.word(reason.code) for reason in decision.reasons})
+            for code in codes:
+                book.count(families.REASONS, name, code)
+        if self._trace is not None:
+            told = {"phigate.effect": decision.effect.value, "phigate.reasons": ",".join(codes)}
+            self._step(f"decide {name}", began, now, told)
+
+    def _appended(self, record: Record, began: float, now: float) -> None:
+        leaf = _LEAVES[record.type]
+        self._seen.book.observe(families.APPEND_S, now - began, leaf)
+        if record.type in _ENDS:
+            self._outcome = str(record.members.get("status", "refused"))
+        if self._trace is not None:
+            self._step(f"append {leaf}", began, now)
+
+    def _received(self, answer: object, began: float, now: float) -> None:
+        self._upstream += now - began
+        if answer is None or isinstance(answer, Success | Failure):
+            self._seen.upstreams[self._call.upstream.name] = "answers"
+            self._forwarded(now, "")
+
+    def _forwarded(self, now: float, fault: str) -> None:
+        """What was sent upstream has come to its end."""
+        began, self._sent = self._sent, None
+        if began is not None and self._trace is not None:
+            self._trace.steps.append(Step("forward", began, now, fault=fault, context=self._trace.forwarded))
+
+    def _resolved(self, found: Resolution, began: float, now: float) -> None:
+        self._let_go()
+        self._waited += now - began
+        state = found.state.value
+        self._seen.book.count(families.APPROVAL_ANSWERS, state)
+        if found.state in _RESOLVED and found.created and found.changed:
+            asked, resolved = datetime.fromisoformat(found.created), datetime.fromisoformat(found.changed)
+            self._seen.book.observe(families.APPROVAL_WAIT_S, (resolved - asked).total_seconds(), state)
+        self._step("wait for approval", began, now, {"phigate.approval": state})
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self._seen.book.count(families.HELD, self._call.upstream.name, by=-1.0)
+
+    def _masked(self, masked: Masked, began: float, now: float) -> None:
+        counts = masked.manifest.get("counts")
+        for phi, number in counts.items() if isinstance(counts, dict) else ():
+            if isinstance(number, int):
+                self._seen.book.count(families.MASKED, phi, by=number)
+        self._step("mask", began, now)
+
+    def _step(
+        self, name: str, began: float, now: float, told: dict[str, str] | None = None, *, fault: str = ""
+    ) -> None:
+        if self._trace is not None:
+            self._trace.steps.append(Step(name, began, now, told or {}, fault))
+
+
+def _kind(fault: GatewayError) -> str:
+    match fault:
+        case UpstreamFault():
+            return fault.kind
+        case EvidenceFault():
+            return "evidence"
+        case ClientGone():
+            return "client_gone"
+        case _:
+            return "gateway"
