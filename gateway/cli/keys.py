@@ -17,8 +17,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verbs = noun.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     text = (
-        "Write all keys to one new file, encrypted with a passphrase. Whoever has it, the passphrase and the evidence can "
-        "read every body; without it, lost keys leave evidence provable and unreadable for ever."
+        "Write all keys to one new file, encrypted with a passphrase. Whoever has it, the passphrase and the evidence "
+        "can read every body; without it, lost keys leave evidence provable and unreadable for ever."
     )
     command = verbs.add_parser("backup", help="all keys in one encrypted file", description=text)
     command.add_argument("file", type=Path, metavar="FILE", help="new file")

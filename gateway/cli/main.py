@@ -26,6 +26,7 @@ NOUNS = (
     "tools",
     "sessions",
     "evidence",
+    "keys",
 )
 """Each names a module of `gateway.cli` with `add(commands)`, which registers its parser and sets `run` to a function
 from the parsed arguments to an exit code."""

@@ -26,7 +26,7 @@ def test_keys_are_saved_and_restored_with_a_passphrase_from_a_file(place, capsys
     assert main(["keys", "restore", str(place / "saved"), str(place / "again"), *secret]) == 0
 
     said = capsys.readouterr().out
-    assert "5 files, read again and compared" in said
+    assert "6 files, read again and compared" in said
     assert "the keys of the log test.example/phigate, complete" in said
     assert keystore.load(place / "again").mask_token == keystore.load(place / "keys").mask_token
 

@@ -66,7 +66,7 @@ def test_one_changed_byte_anywhere_is_noticed(saved, tmp_path, place):
     data[place] ^= 1
     saved.write_bytes(data)
 
-    with pytest.raises(ConfigFault, match="does not open|is no backup of keys"):
+    with pytest.raises(ConfigFault, match=r"does not open|is no backup of keys"):
         keys_backup.restore(saved, tmp_path / "again", PASSPHRASE)
 
 
