@@ -97,6 +97,13 @@ PARTS = (
         "in the outcome",
     ),
     (
+        "the id of an upstream's task",
+        "not by policy: it leaves with a tag, good for its principal at its upstream; any other id is refused "
+        "(`-32602`). Those in a `tasks/list`, which are everybody's, get none",
+        "no",
+        "with its tag",
+    ),
+    (
         "`inputRequests` of a result or a task",
         "methods in `asks`, origins of pages in `opens`",
         "as part of the result",

@@ -1,26 +1,29 @@
-"""An upstream as one of several behind an aggregate endpoint: what it says names its things as clients know them there.
+"""An upstream some of whose things have other names here than there: what it says, and what it is told, is renamed.
 
 Around the upstream and not around the reply, so that what is decided, masked and recorded is what leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from gateway.core.protocol.aggregate import Names, renamed
 from gateway.core.protocol.jsonrpc import Message, Notification
 from gateway.upstream.base import Conversation, Link, Upstream
+
+Rename = Callable[[Message], Message]
 
 
 class Renaming:
     """See `Upstream`."""
 
-    def __init__(self, inner: Upstream, names: Names) -> None:
+    def __init__(self, inner: Upstream, *, outward: Rename, inward: Rename) -> None:
+        """`outward` renames what the upstream says, `inward` what it is told."""
         self.name = inner.name
         self.local = inner.local
         self._inner = inner
-        self._names = names
+        self._outward = outward
+        self._inward = inward
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
@@ -41,14 +44,14 @@ class Renaming:
     @asynccontextmanager
     async def _around(self, inner: AbstractAsyncContextManager[Conversation]) -> AsyncIterator[Conversation]:
         async with inner as conversation:
-            yield _Conversation(conversation, self._names, self.name)
+            yield _Conversation(conversation, self._outward, self._inward)
 
 
 class _Conversation:
-    def __init__(self, inner: Conversation, names: Names, member: str) -> None:
+    def __init__(self, inner: Conversation, outward: Rename, inward: Rename) -> None:
         self._inner = inner
-        self._names = names
-        self._member = member
+        self._outward = outward
+        self._inward = inward
 
     @property
     def upstream_session(self) -> str | None:
@@ -57,19 +60,19 @@ class _Conversation:
 
     async def send(self, message: Message) -> None:
         """See `Conversation`."""
-        await self._inner.send(message)
+        await self._inner.send(self._inward(message))
 
     async def receive(self) -> Message | None:
         """See `Conversation`."""
         message = await self._inner.receive()
-        return None if message is None else renamed(message, self._names, self._member)
+        return None if message is None else self._outward(message)
 
     def at_hand(self) -> Notification | None:
         """See `Conversation`."""
         message = self._inner.at_hand()
-        told = None if message is None else renamed(message, self._names, self._member)
+        told = None if message is None else self._outward(message)
         return told if isinstance(told, Notification) else None
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""
-        await self._inner.respond(message)
+        await self._inner.respond(self._inward(message))

@@ -285,7 +285,8 @@ class Gathering:
     def _visit(self, desk: Desk, member: str, message: Message | None, held: Pass | None, send: Send) -> Visit:
         """The request as it would have come to the upstream's own door."""
         door = self._doors()[member]
-        world = replace(door.world, upstream=Renaming(door.world.upstream, self.door.names))
+        outward = partial(aggregate.renamed, names=self.door.names, member=member)
+        around = partial(Renaming, outward=outward, inward=_as_it_is)
         headers = [(key, value) for key, value in self.request.headers if key not in _REWRITTEN]
         if message is not None and (name := mcp.name(message)) is not None:
             headers.append((b"mcp-name", versions.encode_header(name).encode()))
@@ -295,7 +296,7 @@ class Gathering:
         elif held is not None:
             raise SessionEnded("This session does not reach that upstream. Send `initialize`.")
         request = replace(self.request, headers=headers)
-        return Visit(desk, replace(door, world=world), self.principal, request, send, self.clients, self.actor)
+        return Visit(desk, door, self.principal, request, send, self.clients, self.actor, around)
 
     def _doors(self) -> Mapping[str, Door]:
         """The doors behind this one, as they are now."""
@@ -380,6 +381,11 @@ async def _attending(client: HttpClient, receive: Receive) -> AsyncIterator[trio
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.watch, receive)
         yield nursery
+
+
+def _as_it_is(message: Message) -> Message:
+    """What a member is told bears its own names already: see `_through`."""
+    return message
 
 
 async def _nobody(_: Sequence[bytes]) -> None:

@@ -24,7 +24,7 @@ from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, Sessi
 from gateway.core.exchange import exchange
 from gateway.core.held import Claim, Opened
 from gateway.core.policy import input as policy_input
-from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, versions
+from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, tasks, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
@@ -32,12 +32,14 @@ from gateway.core.resuming import Lost, Mark
 from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, SessionId, Tool
 from gateway.driver import Driver
 from gateway.telemetry.watch import Arrival
-from gateway.upstream.base import Link
+from gateway.upstream.base import Link, Upstream
 from gateway.upstream.bridge import BRIDGED
+from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Desk, Door
 from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
+from gateway.world import World
 
 SESSION_HEADER = b"mcp-session-id"
 WITHDRAWN = "withdrawn"
@@ -47,6 +49,10 @@ FACTS_INLINE_BYTES = 2048
 """Facts of messages up to this size are found on the event loop; larger ones beside it: 64 KB of SQL take seconds."""
 
 logger = logging.getLogger(__name__)
+
+
+def _itself(upstream: Upstream) -> Upstream:
+    return upstream
 
 
 @dataclass(slots=True)
@@ -62,12 +68,18 @@ class Visit:
     """Everybody who is being served, so that a drain can end it; this visit is in there while it lasts."""
     actor: str
     """The principal's pseudonym."""
+    around: Callable[[Upstream], Upstream] = _itself
+    """What stands between the upstream and this visit."""
     _exchange: ExchangeId = field(init=False)
+    _world: World = field(init=False)
     _arrival: Arrival = field(init=False)
 
     def __post_init__(self) -> None:
         self._exchange = self.desk.new_exchange()
         self._arrival = Arrival(time.perf_counter(), self.request.header(b"traceparent"))
+        outward, inward = partial(tasks.outward, rename=self._tagged), partial(tasks.inward, rename=self._untagged)
+        upstream = Renaming(self.door.world.upstream, outward=outward, inward=inward)
+        self._world = replace(self.door.world, upstream=self.around(upstream))
 
     async def post(self, receive: Receive) -> None:
         """A client's message (MCP 2025-11-25 and 2026-07-28, Transports: Sending Messages to the Server)."""
@@ -76,6 +88,7 @@ class Visit:
         message = jsonrpc.parse(data, self.desk.limits)
         try:
             era, version = versions.identify(self.request.headers, message)
+            self._own_task(message, era)
             link = await self._link(message, era, version)
             message, answers = self._unsealed(self._resumed(message, era), link)
             opened = held.opened(era, message, self.principal, self.door.ref.name, self.desk.sealer.unseal)
@@ -129,7 +142,7 @@ class Visit:
         ticket = self._ticket()
         await self.desk.sessions.close_session(ticket.session, why="client")
         try:
-            await self.door.world.upstream.end(self._link_of(ticket))
+            await self._world.upstream.end(self._link_of(ticket))
         except UpstreamFault as fault:
             # The client's session has ended all the same, on record. The upstream's own is nobody's now and falls idle.
             logger.warning("upstream %s was not told that a session ended: %s", self.door.ref.name, fault.kind)
@@ -209,6 +222,23 @@ class Visit:
             raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
         return resumed
 
+    def _own_task(self, message: Message, era: Era) -> None:
+        """A task that was not made for this principal is none. Raises ClientFault."""
+        ident = tasks.asked(message)
+        if ident is None or ident.startswith(held.TASK_PREFIX) or self._untagged(ident) != ident:
+            return
+        detail = "There is no such task for you here. Make the call again."
+        raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
+
+    def _tagged(self, ident: str) -> str:
+        return tasks.tagged(ident, self.desk.sealer.key, self._whose_tasks())
+
+    def _untagged(self, ident: str) -> str:
+        return tasks.own(ident, self.desk.sealer.key, self._whose_tasks()) or ident
+
+    def _whose_tasks(self) -> str:
+        return held.purpose("task of the upstream", self.principal, self.door.ref.name)
+
     async def _facts(self, message: Message, size: int) -> Document:
         if size <= FACTS_INLINE_BYTES:
             return self.door.facts(message)
@@ -253,13 +283,13 @@ class Visit:
 
         It is decided anew, for who asks for it now; it is joined to that approval and spends it, or does not run.
         """
-        message = await self.door.world.approvals.asked(approval)
+        message = await self._world.approvals.asked(approval)
         tool = await self._tool(message)
         link = replace(link, mirrored=mirrored.needed(message, _schema(tool)))
         facts = await self._facts(message, len(jsonrpc.format(message)))
         again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
         call = replace(again, exchange=self.desk.new_exchange())
-        reply = await _driven(Driver(call, self.door.world, link, Away()), call, exchange(call))
+        reply = await _driven(Driver(call, self._world, link, Away()), call, exchange(call))
         return cast(Json, orjson.loads(reply.data))
 
     async def _perform(
@@ -267,7 +297,7 @@ class Visit:
     ) -> None:
         mark = Mark(call.exchange) if resumes is None else resumes[0]
         client = self._client(call, mark)
-        driver = Driver(call, self.door.world, link, client, self._errand(link), self._arrival)
+        driver = Driver(call, self._world, link, client, self._errand(link), self._arrival)
         script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream

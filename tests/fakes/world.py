@@ -118,6 +118,7 @@ class FakeUpstream:
 
     conversation: FakeConversation
     name: str = "clinic"
+    local: bool = False
     opened: int = 0
     closed: int = 0
 

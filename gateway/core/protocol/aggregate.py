@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.core.protocol import mcp
+from gateway.core.protocol import mcp, tasks
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response, Success, with_body
 from gateway.core.types import Document, Json
 
 NAME_MAX = 128
 """The longest name that a tool should have (MCP 2025-11-25, Tools: Tool Names)."""
-RELATED_TASK = "io.modelcontextprotocol/related-task"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 UPDATED = "notifications/resources/updated"
 
@@ -153,8 +152,8 @@ def _task(held: Document, outward: _Outward) -> Document:
     """Whatever names a task, here or in `_meta` (2025-11-25, Tasks: Related Task Metadata)."""
     held = _keyed_document(held, "taskId", outward)
     meta = held.get(mcp.META)
-    if isinstance(meta, dict) and isinstance(related := meta.get(RELATED_TASK), dict):
-        held = {**held, mcp.META: {**meta, RELATED_TASK: _keyed(related, "taskId", outward)}}
+    if isinstance(meta, dict) and isinstance(related := meta.get(tasks.RELATED), dict):
+        held = {**held, mcp.META: {**meta, tasks.RELATED: _keyed(related, "taskId", outward)}}
     return held
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.protocol import aggregate
+from gateway.core.protocol import aggregate, tasks
 from gateway.core.protocol.aggregate import Names
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 
@@ -91,7 +91,7 @@ def test_what_is_nobodys_goes_nowhere(method, params):
 def test_everything_that_names_a_resource_or_task_in_an_answer_is_renamed_and_nothing_else():
     link = {"type": "resource_link", "uri": "file:///a", "name": "a"}
     held = {"type": "resource", "resource": {"uri": "file:///b", "text": "see file:///a"}}
-    related = {aggregate.RELATED_TASK: {"taskId": "7"}}
+    related = {tasks.RELATED: {"taskId": "7"}}
     result = {
         "content": [link, held, {"type": "text", "text": "file:///a"}],
         "contents": [{"uri": "file:///c", "text": ""}],
@@ -108,7 +108,7 @@ def test_everything_that_names_a_resource_or_task_in_an_answer_is_renamed_and_no
     assert renamed["messages"][0]["content"]["uri"] == "files+file:///a"
     assert renamed["structuredContent"] == {"uri": "file:///a"}
     assert renamed["task"]["taskId"] == "files__8"
-    assert renamed["_meta"][aggregate.RELATED_TASK]["taskId"] == "files__7"
+    assert renamed["_meta"][tasks.RELATED]["taskId"] == "files__7"
     assert aggregate.renamed(Success(1, result), PLAIN, "clinic") == Success(1, result)
 
 

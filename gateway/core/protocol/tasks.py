@@ -1,0 +1,97 @@
+"""Ids of an upstream's tasks: good for the principal they were given to.
+
+Whoever knows a task's id may ask for its result, so a receiver binds tasks to the context that they were made in (MCP
+2025-11-25, Tasks: Task Isolation and Access Control). An upstream cannot: the gateway comes to it with credentials of
+its own, whoever it comes for. So ids leave with a tag that says whose they are, and no other id is brought to it.
+Ids in a `tasks/list` get none: an upstream lists there what it runs for everybody.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
+
+from gateway.core.protocol import mcp
+from gateway.core.protocol.jsonrpc import Message, Notification, Request, Success, with_body
+from gateway.core.types import Document, Json
+
+RELATED = "io.modelcontextprotocol/related-task"
+"""The member of `_meta` that says to which task a message belongs (2025-11-25, Tasks: Related Task Metadata)."""
+ASKING = frozenset({mcp.TASK_GET, mcp.TASK_UPDATE, mcp.TASK_CANCEL, "tasks/result"})
+"""Requests about one task."""
+_TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
+_TAG_CHARACTERS = 32
+
+Rename = Callable[[str], str]
+
+
+def tagged(ident: str, key: bytes, whose: str) -> str:
+    """The id of an upstream's task for `whose` client it was made for; the same each time."""
+    return f"{ident}.{_tag(ident, key, whose)}"
+
+
+def own(ident: str, key: bytes, whose: str) -> str | None:
+    """The upstream's id behind one that was tagged for `whose`; None for any other."""
+    bare, _, tag = ident.rpartition(".")
+    return bare if hmac.compare_digest(tag.encode("utf-8", "replace"), _tag(bare, key, whose).encode()) else None
+
+
+def asked(message: Message) -> str | None:
+    """The id of the task that a client asks about; None when it asks about none."""
+    if not isinstance(message, Request) or message.method not in ASKING:
+        return None
+    ident = message.params.get("taskId")
+    return ident if isinstance(ident, str) else None
+
+
+def outward(message: Message, rename: Rename) -> Message:
+    """What an upstream says, with each id of a task of its own renamed. A client's own tasks keep their ids."""
+    match message:
+        case Success(result=dict() as result) if _has(result):
+            return with_body(message, _named(result, rename))
+        case Notification(method=method, params=params) if _has(params):
+            return with_body(message, _named(params, rename) if method in _TOLD else _related(params, rename))
+        case Request(params=params) if mcp.META in params:
+            return with_body(message, _related(params, rename))
+    return message
+
+
+def inward(message: Message, rename: Rename) -> Message:
+    """What a client says, with each id of a task of the upstream's renamed."""
+    match message:
+        case Request(method=method, params=params) if method in ASKING:
+            return with_body(message, _related(_id(params, rename), rename))
+        case Request(params=params) | Notification(params=params) if mcp.META in params:
+            return with_body(message, _related(params, rename))
+        case Success(result=dict() as result) if mcp.META in result:
+            return with_body(message, _related(result, rename))
+    return message
+
+
+def _has(held: Document) -> bool:
+    return "taskId" in held or "task" in held or mcp.META in held
+
+
+def _named(held: Document, rename: Rename) -> Document:
+    """Whatever names a task here: a task that was made (`task`, or this itself), or that this is about."""
+    held = _related(_id(held, rename), rename)
+    task = held.get("task")
+    return {**held, "task": _id(task, rename)} if isinstance(task, dict) else held
+
+
+def _related(held: Document, rename: Rename) -> Document:
+    meta = held.get(mcp.META)
+    if not isinstance(meta, dict) or not isinstance(related := meta.get(RELATED), dict):
+        return held
+    return {**held, mcp.META: {**meta, RELATED: _id(related, rename)}}
+
+
+def _id(held: Document, rename: Rename) -> Document:
+    ident: Json = held.get("taskId")
+    return {**held, "taskId": rename(ident)} if isinstance(ident, str) else held
+
+
+def _tag(ident: str, key: bytes, whose: str) -> str:
+    text = f"phigate/task/v1\n{len(whose)}\n{whose}\n{ident}"
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:_TAG_CHARACTERS]

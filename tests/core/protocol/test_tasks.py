@@ -1,0 +1,83 @@
+"""Ids of an upstream's tasks are good for the principal that they were given to, and for nobody else."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.protocol import tasks
+from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
+
+KEY = b"k" * 32
+META = {tasks.RELATED: {"taskId": "t1"}, "other": 1}
+
+
+def mark(ident):
+    return f"<{ident}>"
+
+
+@given(st.text(), st.text(), st.text())
+def test_an_id_is_its_owners_alone(ident, mine, yours):
+    told = tasks.tagged(ident, KEY, mine)
+    assert told == tasks.tagged(ident, KEY, mine)
+    assert tasks.own(told, KEY, mine) == ident
+    assert (tasks.own(told, KEY, yours) is None) == (mine != yours)
+    assert tasks.own(told, b"x" * 32, mine) is None
+
+
+@given(st.text(), st.text())
+def test_an_id_that_nobody_was_given_is_nobodys(ident, mine):
+    assert tasks.own(ident, KEY, mine) is None
+
+
+def test_a_task_that_an_upstream_makes_is_renamed_in_both_eras():
+    legacy = tasks.outward(Success(1, {"task": {"taskId": "t1", "status": "working"}}), mark)
+    assert legacy == Success(1, {"task": {"taskId": "<t1>", "status": "working"}})
+    modern = tasks.outward(Success(1, {"resultType": "task", "taskId": "t1"}), mark)
+    assert modern == Success(1, {"resultType": "task", "taskId": "<t1>"})
+
+
+def test_what_belongs_to_a_task_says_so_under_its_name_here():
+    related = {tasks.RELATED: {"taskId": "<t1>"}, "other": 1}
+    assert tasks.outward(Success(1, {"content": [], "_meta": META}), mark).result["_meta"] == related
+    assert tasks.outward(Request(1, "elicitation/create", {"_meta": META}), mark).params["_meta"] == related
+    assert tasks.outward(Notification("notifications/message", {"_meta": META}), mark).params["_meta"] == related
+    told = tasks.outward(Notification("notifications/tasks/status", {"taskId": "t1"}), mark)
+    assert told.params == {"taskId": "<t1>"}
+    assert tasks.inward(Success(1, {"action": "accept", "_meta": META}), mark).result["_meta"] == related
+
+
+def test_a_question_about_a_task_goes_on_under_its_name_there():
+    for method in sorted(tasks.ASKING):
+        message = Request(1, method, {"taskId": "t1", "_meta": META})
+        assert tasks.asked(message) == "t1"
+        told = tasks.inward(message, mark).params
+        assert (told["taskId"], told["_meta"][tasks.RELATED]) == ("<t1>", {"taskId": "<t1>"})
+
+
+def test_what_an_upstream_runs_for_everybody_gets_no_names_in_a_list():
+    listed = Success(1, {"tasks": [{"taskId": "t1"}]})
+    assert tasks.outward(listed, mark) == listed
+
+
+def test_a_clients_own_tasks_keep_their_ids():
+    for message in (Request(1, "tasks/get", {"taskId": "c1"}), Request(1, "tasks/result", {"taskId": "c1"})):
+        assert tasks.outward(message, mark) == message
+    for message in (
+        Success(1, {"task": {"taskId": "c1"}}),
+        Notification("notifications/tasks/status", {"taskId": "c1"}),
+    ):
+        assert tasks.inward(message, mark) == message
+
+
+def test_everything_else_is_left_as_it_is():
+    for message in (
+        Success(1, {"structuredContent": {"taskId": "t1"}}),
+        Success(1, "text"),
+        Failure(1, -32602, "no"),
+        Request(1, "tools/call", {"name": "taskId", "arguments": {"taskId": "t1"}}),
+        Notification("notifications/progress", {"progressToken": "taskId", "progress": 1}),
+    ):
+        assert tasks.outward(message, mark) == message
+        assert tasks.inward(message, mark) == message
+        assert tasks.asked(message) is None

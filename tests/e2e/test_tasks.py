@@ -1,0 +1,52 @@
+"""Tasks of a real upstream (npm's server-everything, 2025-11-25) are those of the principal they were made for."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tests.e2e import harness, workers
+from tests.e2e.workers import greeted
+
+TOOL = "simulate-research-query"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, people, everything_http_upstream):
+    def permit(settings):
+        settings["tools"]["everything-http"] = {TOOL: "read"}
+
+    change = lambda policies: harness.change_settings(policies, permit)  # noqa: E731
+    place = tmp_path_factory.mktemp("tasks")
+    aggregates = [{"name": "all"}]
+    more = {"workers": 2, "policy": change, "aggregates": aggregates}
+    with harness.running(place, people, [everything_http_upstream], **more) as running:
+        trio.run(harness.list_tools, running, "analyst", "everything-http")
+        yield running
+
+
+def asked(worker, door, headers, method, **params):
+    message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+    *_, answer = workers.messages(worker.post(door, message, **headers))
+    return answer
+
+
+@pytest.mark.parametrize(("door", "prefix"), [("everything-http", ""), ("all", "everything-http__")])
+def test_a_task_is_its_principals_alone(gateway, door, prefix):
+    with workers.each(gateway, "analyst") as (one, other), workers.each(gateway, "clinician") as (somebody, _):
+        mine = greeted(one, door)
+        call = {"name": prefix + TOOL, "arguments": {"topic": "synthetic"}, "task": {"ttl": 60_000}}
+        made = asked(one, door, mine, "tools/call", **call)["result"]["task"]
+        ident = made["taskId"]
+        assert ident.startswith(prefix)
+
+        assert asked(other, door, mine, "tasks/get", taskId=ident)["result"]["taskId"] == ident
+        done = asked(other, door, mine, "tasks/result", taskId=ident)["result"]
+        assert done["content"]
+        assert done["_meta"]["io.modelcontextprotocol/related-task"]["taskId"] == ident
+
+        bare = ident.rpartition(".")[0]
+        theirs = greeted(somebody, door)
+        for headers, worker, name in ((theirs, somebody, ident), (theirs, somebody, bare), (mine, one, bare)):
+            refused = asked(worker, door, headers, "tasks/get", taskId=name)
+            assert (refused["error"]["code"], "no such task" in refused["error"]["message"]) == (-32602, True)
