@@ -35,6 +35,7 @@ from gateway.identity.authority.authority import Authority
 from gateway.identity.callers import Callers
 from gateway.identity.issuers import Issuers
 from gateway.identity.peer import Peers
+from gateway.identity.revoked import Revoked
 from gateway.pdp import replay, server
 from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
@@ -45,6 +46,7 @@ from gateway.store import tools
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
 from gateway.store.mail import Mail
+from gateway.store.revocations import LOOK_S, Revocations
 from gateway.store.sequencer import EvidenceLog, Transaction
 from gateway.store.stamps import uuid7
 from gateway.store.standing import Standing
@@ -104,6 +106,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         policy = await _policy(config.policy, log, stack, telemetry)
         own = authority.signer(config, keys)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers, own=own))
+        revocations = await _revocations(log, keys, issuers)
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
         beside = _shadow(config.policy, log)
@@ -142,6 +145,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
             for task in (policy.watch, errands.run, doors.watch, mail.run, sampler.run):
                 nursery.start_soon(task)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
+            nursery.start_soon(_keep, LOOK_S, revocations.look)
             for sweep in (partial(log.close_idle, config.evidence.session_idle_s), standing.sweep, mail.sweep):
                 nursery.start_soon(_keep, SWEEP_S, sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins, keys))
@@ -176,6 +180,13 @@ async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack,
     stack.callback(policy.close)
     await policy.start()
     return policy
+
+
+async def _revocations(log: EvidenceLog, keys: Keys, issuers: Issuers) -> Revocations:
+    """What was revoked is in force before the first request. Raises EvidenceFault."""
+    revocations = Revocations(log, lambda known: issuers.revoke(Revoked(known, keys.actor, keys.token)))
+    await revocations.look()
+    return revocations
 
 
 def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:

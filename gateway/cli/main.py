@@ -24,6 +24,7 @@ NOUNS = (
     "approvals",
     "emergency",
     "tools",
+    "tokens",
     "sessions",
     "evidence",
     "keys",

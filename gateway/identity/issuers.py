@@ -95,7 +95,7 @@ class Issuers:
 
     def revokes(self, verified: Verified) -> bool:
         """Whether what was verified elsewhere is revoked."""
-        return self._revoked.holds(verified, skew_s=0)
+        return self._revoked.holds(verified, signed_by=verified.principal.issuer, skew_s=0)
 
     def revoke(self, revoked: Revoked) -> None:
         """From here on these are what was revoked, also for the tokens that are remembered."""
@@ -184,9 +184,12 @@ class Issuers:
         Raises like `principal`.
         """
         found = await self.principal(claims, issuer.url)
-        if self._revoked.holds(tokens.asserted(claims, found), skew_s=issuer.clock_skew_s):
+        if self._is_revoked(tokens.asserted(claims, found), issuer):
             raise refused(Reason.REVOKED)
         return found
+
+    def _is_revoked(self, verified: Verified, issuer: IssuerConfig) -> bool:
+        return self._revoked.holds(verified, signed_by=issuer.url, skew_s=issuer.clock_skew_s)
 
     def _provider(self, token: Jws) -> Provider:
         provider = self._providers.get(token.issuer)
@@ -205,7 +208,7 @@ class Issuers:
         if verified.groups_of:
             found, valid_s = await self._look_up(verified.principal, verified.groups_of)
             verified = replace(verified, principal=found, until=min(verified.until, self._now() + valid_s))
-        if self._revoked.holds(verified, skew_s=provider.issuer.clock_skew_s):
+        if self._is_revoked(verified, provider.issuer):
             raise refused(Reason.REVOKED)
         return _Remembered(verified, provider, keys)
 

@@ -1,37 +1,13 @@
-"""Which tokens an operator has revoked before they expired. Pure.
-
-A revocation names one token by its `jti`, or all tokens of a subject or of an issuer that were issued until some time;
-what is issued later counts. People are named by their pseudonyms, as in evidence.
-"""
+"""Whether a token that is otherwise good was revoked. Pure; what a revocation says is in core/revocation.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 
+from gateway.core.revocation import Kind, Revocation
 from gateway.core.types import Principal
 from gateway.identity.tokens import Verified
-
-
-class Kind(Enum):
-    """What a revocation is about."""
-
-    TOKEN = "token"
-    SUBJECT = "subject"
-    ISSUER = "issuer"
-
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """One revocation that is in force."""
-
-    kind: Kind
-    issuer: str
-    of: str
-    """The pseudonym of the token or subject; empty for an issuer."""
-    before: float
-    """Seconds since 1970; without meaning for one token."""
 
 
 def _nobody(_: Principal) -> str:
@@ -56,20 +32,27 @@ class Revoked:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_known", _latest(self.revocations))
 
-    def holds(self, verified: Verified, *, skew_s: float) -> bool:
-        """Whether this token is revoked. By how much the issuer's clock may differ counts against the token."""
+    def holds(self, verified: Verified, *, signed_by: str, skew_s: float) -> bool:
+        """Whether this token is revoked. By how much the clock of its issuer may differ counts against it.
+
+        A token of our own authority is about somebody of another issuer: what is revoked there is revoked here.
+        """
         if not self._known:
             return False
-        issuer = verified.principal.issuer
-        if verified.name and (Kind.TOKEN, issuer, self.token(issuer, verified.name)) in self._known:
+        if verified.name and (Kind.TOKEN, signed_by, self.token(signed_by, verified.name)) in self._known:
             return True
-        of_subject = self._known.get((Kind.SUBJECT, issuer, self.actor(verified.principal)))
-        of_issuer = self._known.get((Kind.ISSUER, issuer, ""))
-        # A token that does not say when it was issued may be from before.
-        return any(
-            before is not None and (verified.issued is None or verified.issued <= before + skew_s)
-            for before in (of_subject, of_issuer)
+        who = verified.principal
+        named = (
+            (Kind.SUBJECT, who.issuer, self.actor(who)),
+            (Kind.ISSUER, who.issuer, ""),
+            (Kind.ISSUER, signed_by, ""),
         )
+        return any(self._is_before(verified, self._known.get(each), skew_s) for each in named)
+
+    @staticmethod
+    def _is_before(verified: Verified, time: float | None, skew_s: float) -> bool:
+        # A token that does not say when it was issued may be from before; so may one of an issuer whose clock is ahead.
+        return time is not None and (verified.issued is None or verified.issued <= time + skew_s)
 
 
 def _latest(revocations: Iterable[Revocation]) -> dict[tuple[Kind, str, str], float]:
@@ -77,5 +60,5 @@ def _latest(revocations: Iterable[Revocation]) -> dict[tuple[Kind, str, str], fl
     found: dict[tuple[Kind, str, str], float] = {}
     for each in revocations:
         key = each.kind, each.issuer, each.of
-        found[key] = max(each.before, found.get(key, each.before))
+        found[key] = max(each.before_s, found.get(key, each.before_s))
     return found

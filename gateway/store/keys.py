@@ -60,6 +60,10 @@ class Keys:
         network = ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False)
         return self._pseudonym("peer", str(network))
 
+    def token(self, issuer: str, name: str) -> str:
+        """The pseudonym of a token: of its issuer and its `jti`."""
+        return self._pseudonym("token", issuer, name)
+
     def usage_key(self, principal: Principal) -> str:
         """The form in which it is stored what a principal used.
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import Unauthenticated
+from gateway.core.revocation import Kind, Revocation
 from gateway.identity import mtls
 from gateway.identity.callers import Callers
 from gateway.identity.issuers import Issuers
 from gateway.identity.mtls import CertificateHeader, Certificates, MtlsSettings
-from gateway.identity.revoked import Kind, Revocation, Revoked
+from gateway.identity.revoked import Revoked
 from tests.identity import certificates
 from tests.identity.certificates import CLIENT, DAY, SERVER, dns, uri
 from tests.identity.minting import CONFIG, NOW, RESOURCE, Published, claims, mint, signing_key
@@ -232,7 +233,7 @@ async def test_an_agent_that_was_revoked_needs_a_new_certificate():
     asked = Issuers([CONFIG], Published(KEY.jwk()))
     settings = MtlsSettings("agents", CertificateHeader.CLIENT_CERT, (CA.certificate,))
     who = Callers(asked, settings, now=lambda: TIME)
-    before = TIME - DAY.total_seconds() / 2
+    before = datetime.fromtimestamp(TIME - DAY.total_seconds() / 2, UTC).isoformat()
     asked.revoke(Revoked((Revocation(Kind.SUBJECT, "mtls:agents", SPIFFE, before),), actor=lambda each: each.subject))
 
     assert await outcome(None, byte_sequence(AGENT), who) == "revoked"

@@ -38,6 +38,8 @@ class LeafType(Enum):
     LOGIN_FAILED = "login.failed"
     TOKEN_ISSUED = "token.issued"
     LOGIN_SUCCEEDED = "login.succeeded"
+    TOKEN_REVOKED = "token.revoked"
+    TOKEN_RESTORED = "token.restored"
     POLICY_SHADOW = "policy.shadow"
     HEARTBEAT = "heartbeat"
 

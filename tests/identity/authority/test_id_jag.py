@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime
 
 import jwt
 import pytest
 
 from gateway.core.errors import GrantRefused, IdentityUnavailable
+from gateway.core.revocation import Kind, Revocation
 from gateway.identity.authority.id_jag import GRANT_TYPE, PROFILE, IdJag
 from gateway.identity.issuers import Issuers
-from gateway.identity.revoked import Kind, Revocation, Revoked
+from gateway.identity.revoked import Revoked
 from tests.identity.authority.parts import BY_KEY, BY_SECRET, RESOURCE, URL, House
 from tests.identity.minting import CONFIG, Published, signing_key
 
@@ -182,7 +184,7 @@ async def test_a_provider_that_cannot_be_asked_is_no_reason_to_believe():
 
 async def test_somebody_whose_tokens_were_revoked_gets_none_for_an_assertion_from_before():
     provider = Provider()
-    revoked = Revocation(Kind.SUBJECT, CONFIG.url, "pseudonym-of-alice", time.time())
+    revoked = Revocation(Kind.SUBJECT, CONFIG.url, "pseudonym-of-alice", datetime.now(UTC).isoformat())
     provider.issuers.revoke(Revoked((revoked,), actor=lambda principal: f"pseudonym-of-{principal.subject}"))
     assert "revoked" in await provider.refused(id_jag())
     assert "access_token" in await provider.exchange(id_jag(sub="bob"))
