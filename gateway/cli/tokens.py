@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "Refuse tokens that have not expired. Every worker and replica does so within seconds."
     command = verbs.add_parser("revoke", help="refuse tokens from now on", description=text)
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--jti", metavar="ID", help="the one token with this jti claim")
+    which.add_argument("--jti", metavar="ID", help="the one token with this jti (Entra ID: uti) claim")
     which.add_argument("--subject", metavar="SUB", help="the tokens of this person or agent, by its subject claim")
     which.add_argument("--all", action="store_true", help="every token of the issuer")
     command.add_argument("--issuer", metavar="URL", help="whose tokens; default: the only one that is configured")

@@ -38,7 +38,7 @@ class Verified:
     issued: float | None
     """When it was issued; None when it does not say."""
     name: str
-    """Its `jti`; empty when it has none."""
+    """Its `jti`, which Entra ID calls `uti`; empty when it has none."""
     scopes: frozenset[str] = frozenset()
     groups_of: str = ""
     """The directory object whose groups must be looked up before this is believed; empty: they are known."""
@@ -74,7 +74,7 @@ def verify(
     until = jws.check_times(claims, skew=issuer.clock_skew_s, now=now)
     issued = _issued(claims, issuer, now=now)
     found, groups_of = partial(claims, issuer)
-    return Verified(found, until, issued, _text(claims.get("jti")), _scopes(claims), groups_of)
+    return Verified(found, until, issued, _name(claims), _scopes(claims), groups_of)
 
 
 def principal(claims: Document, issuer: IssuerConfig) -> Principal:
@@ -92,7 +92,7 @@ def asserted(claims: Document, found: Principal) -> Verified:
         found,
         float(until) if isinstance(until, int | float) else 0.0,
         float(issued) if isinstance(issued, int | float) else None,
-        _text(claims.get("jti")),
+        _name(claims),
     )
 
 
@@ -165,6 +165,10 @@ def _issued(claims: Document, issuer: IssuerConfig, *, now: float) -> float | No
     if isinstance(exp, int | float) and exp - (now if issued is None else issued) > issuer.max_lifetime_s:
         raise refused(Reason.TOO_LONG_LIVED)
     return issued
+
+
+def _name(claims: Document) -> str:
+    return _text(claims.get("jti")) or _text(claims.get("uti"))
 
 
 def _scopes(claims: Document) -> frozenset[str]:

@@ -56,6 +56,12 @@ async def test_one_token_is_revoked_by_its_jti_and_no_other():
     assert await counts(known, jti="leaked", iss=OTHER.url)
 
 
+async def test_entra_ids_uti_names_a_token_as_a_jti_does():
+    known = issuers()
+    known.revoke(revoked((Kind.TOKEN, ISSUER, token(ISSUER, "leaked"), 0)))
+    assert not await counts(known, uti="leaked")
+
+
 async def test_a_remembered_token_is_refused_as_soon_as_it_is_revoked():
     known = issuers()
     sent = mint(KEY, claims(jti="leaked"))
