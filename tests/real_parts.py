@@ -104,7 +104,7 @@ def python_library(name: str) -> Path:
         command = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps"]
         _run([*command, "--ignore-requires-python", "--target", directory / "lib", "-r", lock], cwd=directory)
 
-    return _once(f"python-{name}", [lock], install) / "lib"
+    return _once(f"library-{name}", [lock], install) / "lib"
 
 
 def _once(name: str, files: list[Path], install: Callable[[Path], None]) -> Path:
