@@ -32,6 +32,18 @@ def signer(config: Config, keys: Keys) -> Signer | None:
     return Signer(config.gateway.public_url, keys.authority)
 
 
+def servers(config: Config, name: str) -> list[str]:
+    """The authorization servers of an upstream or aggregate: the issuers and, where we are one, ourselves.
+
+    Clients that log a person in, and those that bring an assertion, often read the first alone.
+    """
+    issuers = [each.url for each in config.issuers]
+    if config.authority is None:
+        return issuers
+    own = config.gateway.public_url
+    return [own, *issuers] if name in config.authority.first_at else [*issuers, own]
+
+
 def opened(
     config: Config,
     own: Signer | None,

@@ -292,14 +292,9 @@ def _peers(ingress: IngressConfig) -> Peers:
 
 
 def _metadata(config: Config, doors: Doors, name: str) -> Document | None:
-    """The RFC 9728 document of an upstream or aggregate that is there now.
-
-    Our own authority stands last: clients that let a person log in take the first, and nobody logs in at ours.
-    """
-    own = [] if config.authority is None else [config.gateway.public_url]
-    issuers = [*(each.url for each in config.issuers), *own]
+    """The RFC 9728 document of an upstream or aggregate that is there now."""
     door = doors.get(name)
-    return challenge.metadata(door.resource, issuers, door.scopes) if door else None
+    return challenge.metadata(door.resource, authority.servers(config, name), door.scopes) if door else None
 
 
 def _decide(policy: ActivePolicy, entrypoint: Entrypoint, document: Document) -> Decided:

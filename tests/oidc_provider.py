@@ -36,6 +36,12 @@ class OidcProvider:
         await self._process.stdin.send_all(b"rotate\n")
         assert json.loads(await _line(self._answers)) == {"done": "rotate"}
 
+    async def exchanges(self) -> int:
+        """How many tokens it has exchanged (RFC 8693)."""
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(b"counts\n")
+        return int(json.loads(await _line(self._answers))["exchanges"])
+
     async def stop(self) -> None:
         """End the provider: from now on nobody answers at its address."""
         # By its standard input, not by a signal: `node` may be a launcher that would leave the provider behind.
@@ -95,8 +101,9 @@ async def _line(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[OidcProvider]:
-    """A provider of one's own, gone when the block ends."""
+async def running(**environment: str) -> AsyncIterator[OidcProvider]:
+    """A provider of one's own, gone when the block ends. `environment`: CLIENT_JWKS has the public keys of its clients
+    `agent-key` and `gateway-key`, EXCHANGED_S how long exchanged tokens live."""
     directory = await trio.to_thread.run_sync(real_parts.npm_set, "oidc")
     command = [str(real_parts.node()), str(_SCRIPT)]
     async with trio.open_nursery() as nursery:
@@ -104,7 +111,7 @@ async def running() -> AsyncIterator[OidcProvider]:
             lambda task_status: trio.run_process(
                 command,
                 cwd=directory,
-                env=real_parts.environment(),
+                env=real_parts.environment() | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

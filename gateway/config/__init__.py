@@ -144,6 +144,7 @@ def _parse(path: Path, faults: Faults) -> Document:
 def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     base = path.parent
     upstreams = upstream.decode(top, base, environ)
+    aggregates = upstream.aggregates(top, upstreams)
     gateway = _gateway(top.table("gateway"), base)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
     config = Config(
@@ -152,10 +153,17 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
         evidence=_evidence(top.table("evidence"), base),
         policy=policy.decode(top.table("policy"), base, environ),
         issuers=issuers,
-        authority=authority.decode(top, base, environ, issuers=issuers, public_url=gateway.public_url),
+        authority=authority.decode(
+            top,
+            base,
+            environ,
+            issuers=frozenset(each.url for each in issuers),
+            doors=frozenset([*(each.name for each in upstreams), *(each.name for each in aggregates)]),
+            public_url=gateway.public_url,
+        ),
         logins=login.decode(top, issuers, base, environ),
         upstreams=upstreams,
-        aggregates=upstream.aggregates(top, upstreams),
+        aggregates=aggregates,
         telemetry=telemetry.decode(top, base, environ),
     )
     top.finish()

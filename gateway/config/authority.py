@@ -12,7 +12,6 @@ from gateway.config import outside, values
 from gateway.config.table import Table, Wrong, distinct
 from gateway.identity import keys
 from gateway.identity.authority.settings import AuthorityConfig, ClientConfig
-from gateway.identity.settings import IssuerConfig
 
 MIN_SECRET_CHARACTERS = 32
 """A secret is compared as often as anybody likes, so it must be long enough to be random."""
@@ -21,13 +20,20 @@ _MAX_JWKS_BYTES = 65_536
 
 
 def decode(
-    top: Table, base: Path, environ: Mapping[str, str], *, issuers: tuple[IssuerConfig, ...], public_url: str
+    top: Table,
+    base: Path,
+    environ: Mapping[str, str],
+    *,
+    issuers: frozenset[str],
+    doors: frozenset[str],
+    public_url: str,
 ) -> AuthorityConfig | None:
-    """The table, if there is one. `issuers` are those configured; `public_url` is the issuer that this makes us."""
+    """The table, if there is one. `issuers` are the URLs of those configured, `doors` the names of upstreams and
+    aggregates; `public_url` is the issuer that this makes us."""
     if not top.has("authority"):
         return None
     table = top.table("authority")
-    if public_url in {issuer.url for issuer in issuers}:
+    if public_url in issuers:
         what = "makes the gateway an issuer by its public_url, but [[issuer]] has one of this url already"
         top.fault("authority", what, "remove that [[issuer]]")
     tables = table.tables(
@@ -40,12 +46,15 @@ def decode(
         lifetime_s=table.take("lifetime_s", values.whole(60, 900), 600),
         clients=clients,
         id_jag_issuers=table.take("id_jag_issuers", values.arguments, none),
+        first_at=table.take("first_at", values.each(values.upstream_name), frozenset(none)),
     )
     for url in config.id_jag_issuers:
-        if url not in {issuer.url for issuer in issuers}:
+        if url not in issuers:
             table.fault(
                 "id_jag_issuers", "names what is no [[issuer]] of this file", "write its url, character by character"
             )
+    if config.first_at - doors:
+        table.fault("first_at", "names what is no upstream or aggregate", "name upstreams and aggregates of this file")
     table.finish()
     return config
 

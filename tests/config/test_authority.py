@@ -86,6 +86,7 @@ def test_a_secret_from_a_file(load):
         ('secret_env = "SECRET"', 'secret_env = "SHORT"', "has fewer than 32 characters"),
         ('secret_env = "SECRET"', 'secret_env = "NOWHERE"', "which is not set"),
         ("[authority]\n", "[authority]\nlifetime_s = 901\n", "use 60 to 900"),
+        ("[authority]\n", '[authority]\nfirst_at = ["lab"]\n', "first_at: names what is no upstream or aggregate"),
         (
             '[[issuer]]\nurl = "https://idp.example"',
             '[[issuer]]\nurl = "https://gw.example"',

@@ -24,3 +24,5 @@ class AuthorityConfig:
     clients: tuple[ClientConfig, ...]
     id_jag_issuers: tuple[str, ...]
     """The configured issuers whose identity assertions are turned into tokens."""
+    first_at: frozenset[str]
+    """The upstreams and aggregates whose metadata names us before the issuers: clients exist that read no further."""

@@ -53,7 +53,7 @@ class House:
         self.signer = Signer(URL, SEED)
         self.now = now
         self.authority = Authority(
-            AuthorityConfig(600, (BY_SECRET, BY_KEY), ()),
+            AuthorityConfig(600, (BY_SECRET, BY_KEY), (), frozenset()),
             self.signer,
             [self.always, *grants],
             upstream={RESOURCE: "ehr"}.get,

@@ -2,6 +2,7 @@
 //
 // Prints {"issuer": …} when it listens. Reads commands from standard input, one a line, and answers each with a line:
 //   rotate   new signing keys, and the old ones are no longer published
+//   counts   how many token exchanges there were
 // Ends when standard input does, so that it cannot outlive the test run. Runs in the directory where the package is
 // installed, which is not where this file is.
 import { createServer } from 'node:http';
@@ -9,9 +10,12 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import { addGrants, clients } from './grants.mjs';
 
 const installed = createRequire(`${process.cwd()}/`).resolve('oidc-provider');
 const { default: Provider } = await import(pathToFileURL(installed));
+
+console.info = () => {}; // The package's notices would stand among the answers.
 
 const GROUPS = ['clinicians', 'cardiology'];
 
@@ -35,7 +39,7 @@ const configuration = () => ({
     {
       client_id: 'desktop',
       token_endpoint_auth_method: 'none',
-      grant_types: ['authorization_code'],
+      grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:token-exchange'],
       redirect_uris: ['http://127.0.0.1:9/callback'],
       response_types: ['code'],
       application_type: 'native',
@@ -56,6 +60,7 @@ const configuration = () => ({
       response_types: ['code'],
       application_type: 'native',
     },
+    ...clients(),
   ],
   claims: { openid: ['sub', 'groups'] },
   conformIdTokenClaims: false,
@@ -96,10 +101,20 @@ async function interact(provider, request, response) {
   await provider.interactionFinished(request, response, { login: { accountId }, consent });
 }
 
+const counts = { exchanges: 0 };
+
+function make(issuer) {
+  const settings = configuration();
+  const { jwks } = settings;
+  const provider = new Provider(issuer, settings);
+  addGrants(provider, jwks, GROUPS, counts);
+  return provider;
+}
+
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  let provider = new Provider(issuer, configuration());
+  let provider = make(issuer);
   server.on('request', (request, response) => {
     const handled = request.url.startsWith('/interaction/')
       ? interact(provider, request, response)
@@ -108,8 +123,8 @@ server.listen(0, '127.0.0.1', () => {
   });
   createInterface({ input: process.stdin })
     .on('line', (line) => {
-      if (line === 'rotate') provider = new Provider(issuer, configuration());
-      console.log(JSON.stringify({ done: line }));
+      if (line === 'rotate') provider = make(issuer);
+      console.log(JSON.stringify(line === 'counts' ? counts : { done: line }));
     })
     .on('close', () => process.exit(0));
   console.log(JSON.stringify({ issuer }));
