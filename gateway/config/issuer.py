@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config import outside, values
 from gateway.config.table import Table, distinct
-from gateway.identity.settings import GraphConfig, IssuerConfig
+from gateway.identity.settings import MAX_GROUPS, GraphConfig, IssuerConfig
 
 GRAPH = "https://graph.microsoft.com/v1.0"
 """Microsoft's; national clouds have their own."""
@@ -42,6 +42,7 @@ def _issuer(table: Table, base: Path, environ: Mapping[str, str], *, loopback: b
         require_at_jwt=table.take("require_at_jwt", values.boolean, False),
         max_lifetime_s=table.take("max_lifetime_s", values.seconds(1, 2_592_000), 86_400.0),
         scope_prefix=table.take("scope_prefix", values.text, ""),
+        max_groups=table.take("max_groups", values.whole(1, MAX_GROUPS), MAX_GROUPS),
         graph=_graph(table.table("graph"), base, environ) if table.has("graph") else None,
     )
     table.finish()

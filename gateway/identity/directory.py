@@ -22,12 +22,12 @@ import trio
 from gateway.core.errors import IdentityUnavailable
 from gateway.core.types import Json
 from gateway.identity import groups, oidc
-from gateway.identity.settings import GraphConfig
+from gateway.identity.settings import MAX_GROUPS, GraphConfig
 
 RETRY_S = 5.0
 """Least time between two questions about the same person after one that failed."""
 KEPT = 4096
-"""Answers that are remembered, some 100 KB each at the very most."""
+"""Answers that are remembered, some 30 KB each at the very most."""
 AT_ONCE = 8
 """Questions under way; Graph throttles who asks more."""
 _MARGIN_S = 60.0
@@ -111,8 +111,8 @@ class Directory:
             raise _Refused(f"answered {status} when asked for somebody's groups{_CAUSES.get(status, '')}")
         found = document.get("value") if isinstance(document, dict) and "@odata.nextLink" not in document else None
         texts = groups.texts(found) if isinstance(found, list) else None
-        if texts is None or len(texts) > groups.MAX_GROUPS:
-            raise _Refused(f"sent what is no list of at most {groups.MAX_GROUPS} groups")
+        if texts is None or len(texts) > MAX_GROUPS:
+            raise _Refused(f"sent what is no list of at most {MAX_GROUPS} groups")
         return tuple(dict.fromkeys(texts))
 
     async def _own_token(self) -> str:

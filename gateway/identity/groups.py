@@ -10,23 +10,20 @@ from collections.abc import Iterable
 
 from gateway.core.types import Document, Json
 from gateway.identity.reasons import Reason, refused
-from gateway.identity.settings import ClaimPath
+from gateway.identity.settings import MAX_GROUPS, ClaimPath
 
-MAX_GROUPS = 2048
-"""A token of 16 KiB holds some 400; Microsoft Graph may tell of more."""
 MAX_GROUP_CHARACTERS = 256
 
 
-def read(claims: Document, paths: Iterable[ClaimPath]) -> tuple[str, ...]:
+def read(claims: Document, paths: Iterable[ClaimPath], most: int = MAX_GROUPS) -> tuple[str, ...]:
     """The groups at all of `paths`, each once, in their order. Raises Unauthenticated when some cannot be read."""
-    found = [group for path in paths for group in _at(claims, path)]
-    return checked(found)
+    return checked([group for path in paths for group in _at(claims, path)], most)
 
 
-def checked(found: Iterable[str]) -> tuple[str, ...]:
-    """Each group once. Raises Unauthenticated when there are too many to be held."""
+def checked(found: Iterable[str], most: int = MAX_GROUPS) -> tuple[str, ...]:
+    """Each group once. Raises Unauthenticated when there are more than `most`."""
     groups = tuple(dict.fromkeys(found))
-    if len(groups) > MAX_GROUPS:
+    if len(groups) > most:
         raise refused(Reason.GROUPS_UNREADABLE)
     return groups
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+MAX_GROUPS = 512
+"""Most groups of anybody: a token of 16 KiB holds some 400, and policies are measured with so many."""
+
 ClaimPath = tuple[str, ...]
 """The way to a claim: ("realm_access", "roles")."""
 
@@ -55,4 +58,6 @@ class IssuerConfig:
     """Longest time from `iat` to `exp`."""
     scope_prefix: str = ""
     """What stands before the name of a scope where clients ask for it, and not in the token."""
+    max_groups: int = MAX_GROUPS
+    """Most groups of a token. Some providers shorten longer lists without saying so."""
     graph: GraphConfig | None = None

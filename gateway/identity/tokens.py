@@ -103,7 +103,7 @@ def partial(claims: Document, issuer: IssuerConfig) -> tuple[Principal, str]:
     if elsewhere and (issuer.graph is None or elsewhere != {_LOOKED_UP} or not _OBJECT_ID.fullmatch(groups_of)):
         raise refused(Reason.GROUPS_ELSEWHERE)
     here = [path for path in issuer.groups_claim if path[0] not in elsewhere]
-    return _principal(claims, issuer, groups.read(claims, here)), groups_of
+    return _principal(claims, issuer, groups.read(claims, here, issuer.max_groups)), groups_of
 
 
 def _principal(claims: Document, issuer: IssuerConfig, found: tuple[str, ...]) -> Principal:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,12 @@ def test_of_several_issuers_one_must_be_named_as_it_is_configured(phigate, confi
     for options in ((), ("--issuer", f"{ISSUER}/")):
         with pytest.raises(ConfigFault, match="Say which issuer"):
             phigate("revoke", "--subject", "bob", *options)
+
+
+def test_every_command_on_the_page_about_revocation_can_be_given():
+    page = (Path(__file__).parents[2] / "docs" / "identity" / "revocation.md").read_text()
+    top = argparse.ArgumentParser()
+    tokens.add(top.add_subparsers())
+    given = [shlex.split(line)[1:] for line in re.findall(r"^\$ (phigate tokens .*)$", page, re.MULTILINE)]
+
+    assert [top.parse_args(words).run.__name__ for words in given] == ["_revoke"] * 3 + ["_list", "_restore"]

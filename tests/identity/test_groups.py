@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import Unauthenticated
-from gateway.identity.groups import MAX_GROUPS, elsewhere, read
+from gateway.identity.groups import elsewhere, read
+from gateway.identity.settings import MAX_GROUPS
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

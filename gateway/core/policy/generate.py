@@ -18,7 +18,7 @@ Place = tuple[str, ...]
 """Where in an input: member names, `*` for the items of an array."""
 
 SIZES: Mapping[str, int] = {
-    "groups": 512,  # identity.groups.MAX_GROUPS
+    "groups": 512,  # identity.settings.MAX_GROUPS
     "chain": 8,  # identity.tokens.MAX_CHAIN
     "paths": 100,  # masking.profile.PATHS_MOST
     "outputs": 200,  # facts.lineage.MOST
