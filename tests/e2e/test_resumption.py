@@ -5,25 +5,38 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import httpx2
 import pytest
 import trio
 
+from tests import real_parts
 from tests.e2e import harness, sdk_server, workers
 from tests.e2e.ledger import APPROVAL, opened
 from tests.e2e.workers import call, greeted
 
 ROLE = "analyst"
+RESUMING = Path(__file__).parents[1] / "node" / "clients" / "resuming.mjs"
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory, people, ward_upstream):
+def relay_port():
+    """Where something stands between clients and the gateway."""
+    return harness.free_port()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, people, ward_upstream, relay_port):
     place = tmp_path_factory.mktemp("resumption")
     aggregates = [{"name": "all", "upstreams": ["ward"]}]
-    with harness.running(place, people, [ward_upstream], workers=2, aggregates=aggregates) as running:
+    settings = {"gateway": {"allowed_hosts": [f"127.0.0.1:{relay_port}"]}}
+    more = {"workers": 2, "aggregates": aggregates, "settings": settings}
+    with harness.running(place, people, [ward_upstream], **more) as running:
         running.phi |= {sdk_server.SSN}
         trio.run(harness.list_tools, running, ROLE, "ward")
         yield running
@@ -241,3 +254,80 @@ def test_a_held_call_that_its_client_comes_back_for_runs_once_it_is_granted(tmp_
         assert (answer["id"], "error" in answer) == ("held", False)
         assert not answer["result"].get("isError")
         assert ledger.ran(sql) == 1
+
+
+class Relay:
+    """Passes bytes between clients and a port, until it cuts every connection that it has."""
+
+    def __init__(self, port):
+        self.port = port
+        self.scopes = []
+
+    async def serve(self, client):
+        with trio.CancelScope() as scope:
+            self.scopes.append(scope)
+            async with (
+                client,
+                await trio.open_tcp_stream("127.0.0.1", self.port) as server,
+                trio.open_nursery() as both,
+            ):
+                both.start_soon(self._copy, client, server, scope)
+                both.start_soon(self._copy, server, client, scope)
+
+    async def _copy(self, source, sink, scope):
+        try:
+            async for data in source:
+                await sink.send_all(data)
+        except trio.BrokenResourceError:
+            pass  # One of them has left, and so does the other.
+        scope.cancel()
+
+    def cut(self):
+        for scope in self.scopes:
+            scope.cancel()
+
+
+@pytest.mark.parametrize("which", ["v1", "v2"])
+async def test_the_official_typescript_clients_come_back_by_themselves(gateway, relay_port, which):
+    relay = Relay(gateway.port)
+    token = gateway.issuer.token(ROLE)
+    directory = real_parts.npm_set("clients")
+    command = [str(real_parts.node()), str(RESUMING), which]
+    with workers.each(gateway, ROLE) as (one, _), trio.fail_after(60):
+        headers = greeted(one, "ward")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(trio.serve_tcp, relay.serve, relay_port, host="127.0.0.1"))
+            environ = real_parts.environment() | {
+                "MCP_URL": f"http://127.0.0.1:{relay_port}/mcp/ward",
+                "TOKEN": token,
+                "KEY": which,
+            }
+            process = await nursery.start(
+                partial(trio.run_process, command, cwd=directory, env=environ, stdout=subprocess.PIPE)
+            )
+            said = Lines(process.stdout)
+            assert await said.next() == {"progress": 1}
+            relay.cut()
+            tell(one, f"{which}/1", headers)
+            assert await said.next() == {"progress": 2}
+            relay.cut()
+            for step in (2, 3):
+                tell(one, f"{which}/{step}", headers)
+            assert await said.next() == {"progress": 3}
+            ended = (await said.next())["ended"]
+            nursery.cancel_scope.cancel()
+    assert ended["content"][0]["text"] == "3 steps"
+
+
+class Lines:
+    """The JSON documents of a stream, one a line."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.data = b""
+
+    async def next(self):
+        while b"\n" not in self.data:
+            self.data += await self.stream.receive_some()
+        line, _, self.data = self.data.partition(b"\n")
+        return json.loads(line)
