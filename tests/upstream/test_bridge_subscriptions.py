@@ -265,3 +265,16 @@ async def test_an_upstream_that_never_acknowledges_is_not_waited_for_for_ever(au
         with pytest.raises(UpstreamFault, match="acknowledge"):
             async with bridge.listen(LEGACY):
                 raise AssertionError("it opened")
+
+
+async def test_an_upstream_that_forgets_each_session_whose_stream_is_opened_is_not_waited_for_for_ever(autojump_clock):
+    async def opened(stream):
+        await trio.lowlevel.checkpoint()
+        raise UpstreamFault("it answered HTTP 404", kind="ended")
+
+    upstream = legacy_server(opened=opened)
+    async with processes(upstream, era=Era.LEGACY) as (bridge,), bridge.converse(MODERN) as conversation:
+        with trio.fail_after(60), pytest.raises(UpstreamFault) as raised:
+            await begun(bridge, conversation, listen(**ALL))
+    assert raised.value.kind == "timeout"
+    assert upstream.methods().count("initialize") < 8

@@ -17,6 +17,8 @@ from gateway.core.protocol.jsonrpc import Notification, Request, Success
 from gateway.upstream.base import Link
 from gateway.upstream.bridge.sessions import LEAVE_S, Session, Sessions, decline
 
+OPENED_S = 10.0
+"""How long an upstream may take to open its stream, its sessions begun anew on the way."""
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0
 """How long a stream that broke off is left alone: the first time, and at most."""
@@ -38,11 +40,15 @@ class Feed:
         self._scope = trio.CancelScope()
 
     async def join(self) -> None:
-        """One listener more; returns when the stream is open. Raises UpstreamFault when it cannot be opened."""
+        """One listener more; returns when the stream is open. Raises UpstreamFault when it cannot be opened: one that
+        forgets each session as soon as its stream is asked for would be tried for ever."""
         self.users += 1
         if self.users == 1:
             self._sessions.nursery.start_soon(self._pump)
-        await self._opened.wait()
+        with trio.move_on_after(OPENED_S):
+            await self._opened.wait()
+        if not self._opened.is_set():
+            raise UpstreamFault("it did not open the stream on which it tells of changes", kind="timeout")
         if self._fault is not None:
             raise UpstreamFault(self._fault.detail, kind=self._fault.kind)
 
