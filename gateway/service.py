@@ -70,6 +70,8 @@ from gateway.world import World
 
 PROBE_S = 1.0
 """How often a failed evidence store is tried again."""
+BURY_S = 5.0
+"""How often processes are looked for that died and left exchanges open."""
 SWEEP_S = 30.0
 """How often idle sessions and counts that no budget needs any more are looked for."""
 
@@ -146,6 +148,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
                 nursery.start_soon(task)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, LOOK_S, revocations.look)
+            nursery.start_soon(_keep, BURY_S, log.recover)
             for sweep in (partial(log.close_idle, config.evidence.session_idle_s), standing.sweep, mail.sweep):
                 nursery.start_soon(_keep, SWEEP_S, sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins, keys))

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, ingress, issuer, login, outside, policy, telemetry, upstream, values
+from gateway.config import authority, evidence, ingress, issuer, login, policy, telemetry, upstream, values
+from gateway.config.evidence import EvidenceConfig
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
@@ -58,17 +59,6 @@ class GatewayConfig:
     log_format: LogFormat
     access_log: bool
     """A line for each HTTP request."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceConfig:
-    """Where evidence and its keys are."""
-
-    store: Path
-    keys: Path
-    origin: str
-    """Name of the log in its checkpoints (C2SP tlog-checkpoint)."""
-    session_idle_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +140,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     config = Config(
         file=path,
         gateway=gateway,
-        evidence=_evidence(top.table("evidence"), base),
+        evidence=evidence.decode(top.table("evidence"), base, environ),
         policy=policy.decode(top.table("policy"), base, environ),
         issuers=issuers,
         authority=authority.decode(
@@ -199,25 +189,6 @@ def _gateway(table: Table, base: Path) -> GatewayConfig:
         ingress=ingress.decode(table, base),
         log_format=table.take("log_format", telemetry.log_format, LogFormat.TEXT),
         access_log=table.take("access_log", values.boolean, False),
-    )
-    table.finish()
-    return config
-
-
-def _evidence(table: Table, base: Path) -> EvidenceConfig:
-    directory = table.take("keys", outside.path(base), base / "keys")
-    named, faults = outside.keys(directory)
-    for what, fix in faults:
-        table.fault("keys", what, fix)
-    origin = table.take("origin", values.log_origin, named)
-    if named and origin != named:
-        # Another name would begin a second log in the same file, which no auditor could join to the first.
-        table.fault("origin", f"is not the name that the keys were made for ({named})", f'write origin = "{named}"')
-    config = EvidenceConfig(
-        store=table.take("store", outside.new_file(base), base / "evidence.db"),
-        keys=directory,
-        origin=origin,
-        session_idle_s=table.take("session_idle_s", values.seconds(1, 86_400), 1800.0),
     )
     table.finish()
     return config
