@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, evidence, ingress, issuer, login, policy, telemetry, upstream, values
+from gateway.config import authority, evidence, ingress, issuer, login, policy, saml, telemetry, upstream, values
 from gateway.config.evidence import EvidenceConfig
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
@@ -24,6 +24,7 @@ from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.authority.settings import AuthorityConfig
 from gateway.identity.code_flow import CodeFlowConfig
+from gateway.identity.saml.settings import SamlConfig
 from gateway.identity.settings import IssuerConfig
 from gateway.process import LogFormat
 from gateway.telemetry.settings import TelemetryConfig
@@ -72,6 +73,7 @@ class Config:
     issuers: tuple[IssuerConfig, ...]
     authority: AuthorityConfig | None
     logins: tuple[CodeFlowConfig, ...]
+    saml: SamlConfig | None
     upstreams: tuple[UpstreamConfig, ...]
     aggregates: tuple[AggregateConfig, ...]
     telemetry: TelemetryConfig
@@ -137,6 +139,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     aggregates = upstream.aggregates(top, upstreams)
     gateway = _gateway(top.table("gateway"), base)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
+    logins = login.decode(top, issuers, base, environ)
     config = Config(
         file=path,
         gateway=gateway,
@@ -151,7 +154,8 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
             doors=frozenset([*(each.name for each in upstreams), *(each.name for each in aggregates)]),
             public_url=gateway.public_url,
         ),
-        logins=login.decode(top, issuers, base, environ),
+        logins=logins,
+        saml=saml.decode(top, issuers, logins, base, environ, public_url=gateway.public_url),
         upstreams=upstreams,
         aggregates=aggregates,
         telemetry=telemetry.decode(top, base, environ),

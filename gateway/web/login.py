@@ -82,11 +82,10 @@ class Login:
         return origin == self.origin
 
 
-async def enter(notes: Notes, found: SignedIn) -> str:
-    """Note a login for all processes, until it ends; its name, which nobody can guess. Raises EvidenceFault."""
-    name = secrets.token_urlsafe(24)
+def noted(found: SignedIn) -> Document:
+    """A login as it is noted."""
     who = found.principal
-    document: Document = {
+    return {
         "until": int(found.until),
         "iss": who.issuer,
         "sub": who.subject,
@@ -95,19 +94,32 @@ async def enter(notes: Notes, found: SignedIn) -> str:
         "acr": who.acr,
         "amr": list(who.amr),
     }
+
+
+def of_note(note: Document, at: datetime) -> SignedIn | None:
+    """The login that was noted; None when it has ended, or there is none."""
+    match note:
+        case {
+            "until": int(until), "iss": str(issuer), "sub": str(subject),
+            "groups": list(groups), "client": str(client), "acr": str(acr), "amr": list(amr),
+        } if at.timestamp() < until:  # fmt: skip
+            who = Principal(issuer, subject, tuple(map(str, groups)), client, acr, tuple(map(str, amr)))
+            return SignedIn(who, until)
+    return None
+
+
+async def enter(notes: Notes, found: SignedIn) -> str:
+    """Note a login for all processes, until it ends; its name, which nobody can guess. Raises EvidenceFault."""
+    name = secrets.token_urlsafe(24)
+    document = noted(found)
     await notes.change(f"login {name}", lambda _: document)
     return name
 
 
 async def entered(notes: Notes, name: str, at: datetime) -> Principal | None:
     """Who the login of this name is; None when it has ended. Raises EvidenceFault."""
-    match await notes.note(f"login {name}"):
-        case {
-            "until": int(until), "iss": str(issuer), "sub": str(subject),
-            "groups": list(groups), "client": str(client), "acr": str(acr), "amr": list(amr),
-        } if at.timestamp() < until:  # fmt: skip
-            return Principal(issuer, subject, tuple(map(str, groups)), client, acr, tuple(map(str, amr)))
-    return None
+    found = of_note(await notes.note(f"login {name}"), at)
+    return found.principal if found is not None else None
 
 
 async def leave(notes: Notes, name: str) -> None:

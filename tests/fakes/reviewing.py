@@ -16,7 +16,7 @@ from gateway.core.types import Principal
 from gateway.store import tools
 from gateway.web import approvals
 from gateway.web.counter import Counter
-from gateway.web.login_pages import CodeWay, Entrance
+from gateway.web.login_pages import CodeWay, Entrance, ServiceProvider
 from tests.fakes.house import ALICE, BOB, CAROL, DAVE, EVE, House
 from tests.fakes.mail import FakeMail
 
@@ -63,7 +63,14 @@ class Provider:
         self.refused[reason, where] += 1
 
 
-def site(house: House, provider: Provider, *, url: str = URL, ways: Mapping[str, CodeWay] | None = None) -> QuartTrio:
+def site(
+    house: House,
+    provider: Provider,
+    *,
+    url: str = URL,
+    ways: Mapping[str, CodeWay] | None = None,
+    saml: ServiceProvider | None = None,
+) -> QuartTrio:
     """The application that serves the API and the pages of `house`."""
     counter = Counter(
         house.approvals,
@@ -76,6 +83,6 @@ def site(house: House, provider: Provider, *, url: str = URL, ways: Mapping[str,
         partial(house.log.read, tools.changed),
     )
     app = QuartTrio(__name__, static_folder=None)
-    entrance = Entrance(FakeMail(), provider.record, ways or {})
+    entrance = Entrance(FakeMail(), provider.record, ways or {}, saml)
     app.register_blueprint(approvals.blueprint(counter, entrance))
     return app
