@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx2
 import trio
 
+from gateway import authority
 from gateway.config import Config
 from gateway.core.errors import ConfigFault
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.types import Document as Claims
 from gateway.core.types import Principal
-from gateway.identity import oidc
-from gateway.identity.code_flow import CodeFlow
+from gateway.identity import oidc, tokens
+from gateway.identity.code_flow import CodeFlow, CodeFlowConfig
 from gateway.identity.issuers import Issuers
 from gateway.identity.saml.document import Document
 from gateway.identity.saml.metadata import Source
@@ -42,12 +45,25 @@ async def open_entrance(
                 issuers.provider(each.issuer),
                 http,
                 redirect_uri=f"{config.gateway.public_url}/login/callback/{each.name}",
+                principal=_principal(issuers, each),
                 now=_now,
             )
             for each in config.logins
         }
         saml = None if config.saml is None else await _saml(config, config.saml, keys, mail, http)
-        yield Entrance(mail, partial(_record, log, keys), codes, saml)
+        yield Entrance(mail, partial(_record, log, keys), partial(authority.revoked, issuers), codes, saml)
+
+
+def _principal(issuers: Issuers, login: CodeFlowConfig) -> Callable[[Claims], Awaitable[Principal]]:
+    """Who claims of the login's issuer are about; with groups from elsewhere only where access tokens have them."""
+    if login.groups_claim is None:
+        return partial(issuers.principal, issuer=login.issuer)
+    own = replace(issuers.provider(login.issuer).issuer, groups_claim=login.groups_claim)
+
+    async def principal(claims: Claims) -> Principal:
+        return tokens.principal(claims, own)
+
+    return principal
 
 
 async def _saml(

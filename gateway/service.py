@@ -132,7 +132,8 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
             now=now,
             changed=partial(log.read, tools.changed),
         )
-        tokens = authority.opened(config, own, keys, log, issuers, doors, mail)
+        asserted = None if entrance.saml is None else entrance.saml.asserted
+        tokens = authority.opened(config, own, keys, log, issuers, doors, mail, asserted)
         app = App(
             endpoint,
             probes=_probes(log, policy, issuers),

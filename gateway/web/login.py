@@ -82,10 +82,11 @@ class Login:
         return origin == self.origin
 
 
-def noted(found: SignedIn) -> Document:
-    """A login as it is noted."""
+def noted(found: SignedIn, at: datetime) -> Document:
+    """A login that was made at this time, as it is noted."""
     who = found.principal
     return {
+        "since": int(at.timestamp()),
         "until": int(found.until),
         "iss": who.issuer,
         "sub": who.subject,
@@ -108,18 +109,19 @@ def of_note(note: Document, at: datetime) -> SignedIn | None:
     return None
 
 
-async def enter(notes: Notes, found: SignedIn) -> str:
+async def enter(notes: Notes, found: SignedIn, at: datetime) -> str:
     """Note a login for all processes, until it ends; its name, which nobody can guess. Raises EvidenceFault."""
     name = secrets.token_urlsafe(24)
-    document = noted(found)
+    document = noted(found, at)
     await notes.change(f"login {name}", lambda _: document)
     return name
 
 
-async def entered(notes: Notes, name: str, at: datetime) -> Principal | None:
-    """Who the login of this name is; None when it has ended. Raises EvidenceFault."""
-    found = of_note(await notes.note(f"login {name}"), at)
-    return found.principal if found is not None else None
+async def entered(notes: Notes, name: str, at: datetime) -> tuple[Principal, float] | None:
+    """Who the login of this name is, and since when; None when it has ended. Raises EvidenceFault."""
+    note = await notes.note(f"login {name}")
+    found, since = of_note(note, at), note.get("since")
+    return (found.principal, since) if found is not None and isinstance(since, int) else None
 
 
 async def leave(notes: Notes, name: str) -> None:

@@ -24,12 +24,13 @@ from quart import Blueprint, Response, redirect, request
 from gateway.core.errors import Unauthenticated
 from gateway.core.types import Document, Principal
 from gateway.identity.login import Begun, Reason, SignedIn, refused
+from gateway.identity.saml.rules import Verified
 from gateway.web import login
 from gateway.web.counter import DOOR
 from gateway.web.login import BEGUN, BEGUN_S, LOGIN, local_path, token_life_s
 from gateway.web.pages import Answer, Pages, Stop
 
-SAML_LIMIT = 420 * 1024
+SAML_LIMIT = 220 * 1024
 """Bytes of a form with a SAML response, whose base64 is encoded once more."""
 
 
@@ -63,6 +64,8 @@ class ServiceProvider(Protocol):
 
     async def answer(self, encoded: str) -> Answered: ...
 
+    async def asserted(self, data: bytes, recipient: str) -> tuple[Verified, str]: ...
+
 
 class CodeWay(Way, Protocol):
     """One that ends where the browser is sent back with a code."""
@@ -77,6 +80,8 @@ class Entrance:
     notes: login.Notes
     record: Callable[[Principal, str], Awaitable[None]]
     """Puts a login on record, and by which kind of way. Raises EvidenceFault."""
+    revokes: Callable[[Principal, float], bool]
+    """Whether a login of this principal, since then (seconds since 1970), was revoked."""
     codes: Mapping[str, CodeWay]
     """By name, those that end with a code."""
     saml: ServiceProvider | None
@@ -174,7 +179,11 @@ class LoginPages:
         except Unauthenticated as fault:
             return await self.not_signed_in(fault)
         ticket = secrets.token_urlsafe(24)
-        note: Document = {**login.noted(found.signed_in), "way": found.way, "request": found.request}
+        note: Document = {
+            **login.noted(found.signed_in, self.pages.counter.now()),
+            "way": found.way,
+            "request": found.request,
+        }
         await self.pages.notes.change(f"saml {ticket}", lambda _: note)
         return await self.pages.onward(f"/login/finish/{ticket}")
 
@@ -207,7 +216,7 @@ class LoginPages:
         """The login is on record and noted; the browser goes on to where the person wanted to be."""
         pages, now = self.pages, self.pages.counter.now()
         await self.entrance.record(found.principal, kind)
-        name = await login.enter(pages.notes, found)
+        name = await login.enter(pages.notes, found, now)
         life_s = max(0, int(found.until - now.timestamp()))
         following = self._following()
         response = await pages.onward(following)

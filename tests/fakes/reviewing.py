@@ -39,6 +39,7 @@ class Provider:
     down: bool = False
     refused: Count = field(default_factory=Count)
     signed_in: list[tuple[str, str]] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
 
     async def identify(self, authorization: str | None, *, resource: str) -> Principal:
         if self.down:
@@ -55,6 +56,9 @@ class Provider:
             return json.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
         except (IndexError, ValueError):
             return {}
+
+    def revokes(self, who: Principal, since: float) -> bool:
+        return who.subject in self.revoked
 
     async def record(self, who: Principal, kind: str) -> None:
         self.signed_in.append((who.subject, kind))
@@ -83,6 +87,6 @@ def site(
         partial(house.log.read, tools.changed),
     )
     app = QuartTrio(__name__, static_folder=None)
-    entrance = Entrance(FakeMail(), provider.record, ways or {}, saml)
+    entrance = Entrance(FakeMail(), provider.record, provider.revokes, ways or {}, saml)
     app.register_blueprint(approvals.blueprint(counter, entrance))
     return app

@@ -26,8 +26,8 @@ DSIG, XENC, METADATA = (
 RESPONSE, ASSERTION, ENCRYPTED = f"{{{SAMLP}}}Response", f"{{{SAML}}}Assertion", f"{{{SAML}}}EncryptedAssertion"
 SIGNATURE = f"{{{DSIG}}}Signature"
 
-MAX_BYTES = 256 * 1024
-"""Of an answer: with as many groups as we take it has some 220 KB."""
+MAX_BYTES = 128 * 1024
+"""Of an answer: with as many groups as we take it has some 60 KB."""
 MAX_METADATA_BYTES = 1 << 20
 MAX_DEPTH, MAX_ELEMENTS = 32, 4096
 _IDS = frozenset({"ID", "Id", "id", "{http://www.w3.org/XML/1998/namespace}id"})

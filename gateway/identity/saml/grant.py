@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from gateway.core.errors import Unauthenticated
-from gateway.core.types import Document
+from gateway.core.types import Document, Principal
 from gateway.identity.authority.grants import Code, Form, Granted, need, refusal
 from gateway.identity.authority.settings import ClientConfig
 from gateway.identity.saml.rules import Verified
@@ -34,8 +34,18 @@ class SamlBearer:
 
     grant_type = GRANT_TYPE
 
-    def __init__(self, asserted: Asserted, *, token_url: str, now: Callable[[], float]) -> None:
-        """`token_url`: the recipient that assertions must name; `now`: seconds since 1970."""
+    def __init__(
+        self,
+        asserted: Asserted,
+        *,
+        token_url: str,
+        revokes: Callable[[Principal, float], bool],
+        now: Callable[[], float],
+    ) -> None:
+        """`token_url`: the recipient that assertions must name; `revokes`: whether what was said of somebody then
+        (seconds since 1970) was revoked; `now`: seconds since 1970.
+        """
+        self._revokes = revokes
         self.metadata: Document = {}
         self._asserted = asserted
         self._token_url = token_url
@@ -54,6 +64,8 @@ class SamlBearer:
             found, once = await self._asserted(data, self._token_url)
         except Unauthenticated as fault:
             raise refusal(Code.INVALID_GRANT, f"the assertion is refused: {fault.reason}") from None
+        if self._revokes(found.principal, found.issued):
+            raise refusal(Code.INVALID_GRANT, "what was presented was revoked")
         return Granted(
             principal=found.principal,
             resource=need(form, "resource"),

@@ -14,7 +14,7 @@ from datetime import datetime
 from xml.etree.ElementTree import Element
 
 from gateway.core.types import Principal
-from gateway.identity import groups
+from gateway.identity import groups, settings
 from gateway.identity.saml.document import SAML, SAMLP
 from gateway.identity.saml.reasons import Reason, refused
 from gateway.identity.saml.settings import IdpConfig
@@ -56,6 +56,8 @@ class Verified:
     principal: Principal
     id: str
     """Of the assertion, by which it is used once."""
+    issued: float
+    """When it was made, seconds since 1970."""
     until: float
     """When the assertion itself ends."""
     session_until: float | None
@@ -87,7 +89,8 @@ def check_response(response: Element, idp: IdpConfig, expected: Expected) -> Non
 def verify(assertion: Element, idp: IdpConfig, expected: Expected) -> Verified:
     """Check everything about an assertion whose signature was checked."""
     ident = assertion.get("ID")
-    if assertion.get("Version") != "2.0" or not ident:
+    issued = _time(assertion, "IssueInstant")
+    if assertion.get("Version") != "2.0" or not ident or issued is None:
         raise refused(Reason.MALFORMED)
     if issuer_of(assertion) != idp.entity_id:
         raise refused(Reason.WRONG_ISSUER)
@@ -109,7 +112,7 @@ def verify(assertion: Element, idp: IdpConfig, expected: Expected) -> Verified:
         groups=_groups(assertion, idp),
         acr=_context(statements[0]),
     )
-    return Verified(principal, ident, until, session_until, request)
+    return Verified(principal, ident, issued, until, session_until, request)
 
 
 def issuer_of(element: Element) -> str:
@@ -195,7 +198,7 @@ def _groups(assertion: Element, idp: IdpConfig) -> tuple[str, ...]:
         raise refused(Reason.BAD_GROUPS)
     found = list(dict.fromkeys(_values(assertion, idp.groups_attribute, Reason.BAD_GROUPS)))
     too_long = any(len(each) > groups.MAX_GROUP_CHARACTERS for each in found)
-    if len(found) > groups.MAX_GROUPS or too_long:
+    if len(found) > settings.MAX_GROUPS or too_long:
         raise refused(Reason.BAD_GROUPS)
     return tuple(found)
 
