@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.e2e import harness, plain_server
+from tests.e2e import harness
 from tests.e2e.harness import Upstream
 from tests.telemetry import watched as watching
 
@@ -143,9 +143,7 @@ def plain(tmp_path_factory, people):
 async def test_the_upstream_is_told_the_span_that_it_is_called_from_and_all_else_as_the_caller_said_it(plain):
     said, trace, _ = traceparent()
     more = {"tracestate": "congo=t61rcWkgMzE", "baggage": "ward=icu", "ward.example/own": [1, None]}
-    answer = plain.ask(
-        "tools/call", upstream="plain", name="echo", arguments={}, meta={"traceparent": said, **more}
-    )
+    answer = plain.ask("tools/call", upstream="plain", name="echo", arguments={}, meta={"traceparent": said, **more})
     meta = _told(answer)["params"]["_meta"]
     [sent] = [span for span in await plain.trace(trace, least=7) if span["kind"] == CLIENT]
     assert meta["traceparent"] == f"00-{trace}-{sent['span']}-01"

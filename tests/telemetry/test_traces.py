@@ -37,7 +37,7 @@ class Collector:
         self.may = threading.Event()
         self.may.set()
         self.taken = []
-        self.answer: int | None | Exception = 1
+        self.answer: int | Exception | None = 1
         self.asked = threading.Event()
 
     def __call__(self, batch):

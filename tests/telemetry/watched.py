@@ -114,7 +114,7 @@ def _emergencies(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def opened(place: Path, people: Issuer, db: Path, **settings: Any) -> Iterator[Watched]:
-    """A watched gateway; `settings` are more of its section `gateway`. What it logged and left is checked at the end."""
+    """A watched gateway; `settings` are more of its section `gateway`. What it has left is checked at the end."""
     port = harness.free_port()
     token = place.with_name(f"{place.name}.token")  # Beside what the gateway writes, which is searched for it.
     token.write_text(COLLECTOR_TOKEN)
