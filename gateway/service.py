@@ -122,16 +122,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         endpoint = Endpoint(_desk(config, keys, log, issuers, doors, mail, logins, errands))
         stack.enter_context(endpoint.open())
         entrance = await stack.enter_async_context(open_entrance(config, issuers, log, keys, mail))
-        counter = Counter(
-            approvals=approvals,
-            decide=partial(_decide, policy),
-            identify=issuers.identify,
-            failed_login=logins.note,
-            public_url=config.gateway.public_url,
-            key=keys.session_seal,
-            now=now,
-            changed=partial(log.read, tools.changed),
-        )
+        counter = _counter(config, keys, log, policy, approvals, issuers, logins)
         asserted = None if entrance.saml is None else entrance.saml.asserted
         tokens = authority.opened(config, own, keys, log, issuers, doors, mail, asserted)
         app = App(
@@ -191,6 +182,27 @@ async def _revocations(log: EvidenceLog, keys: Keys, issuers: Issuers) -> Revoca
     revocations = Revocations(log, lambda known: issuers.revoke(Revoked(known, keys.actor, keys.token)))
     await revocations.look()
     return revocations
+
+
+def _counter(
+    config: Config,
+    keys: Keys,
+    log: EvidenceLog,
+    policy: ActivePolicy,
+    approvals: Approvals,
+    issuers: Issuers,
+    logins: FailedLogins,
+) -> Counter:
+    return Counter(
+        approvals=approvals,
+        decide=partial(_decide, policy),
+        identify=issuers.identify,
+        failed_login=logins.note,
+        public_url=config.gateway.public_url,
+        key=keys.session_seal,
+        now=now,
+        changed=partial(log.read, tools.changed),
+    )
 
 
 def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
