@@ -60,7 +60,7 @@ def npm_set(name: str) -> Path:
         everything = {**os.environ, "PATH": environment()["PATH"]}
         _run(command, cwd=directory, env=everything)
 
-    return _once(f"npm-{name}", files, install)
+    return once(f"npm-{name}", files, install)
 
 
 def python_tool(name: str) -> Path:
@@ -77,7 +77,7 @@ def python_environment(name: str) -> Path:
         python = directory / "bin" / "python"
         _run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", lock], cwd=directory)
 
-    return _once(f"python-{name}", [lock], install) / "bin"
+    return once(f"python-{name}", [lock], install) / "bin"
 
 
 def sdist(name: str) -> Path:
@@ -92,7 +92,7 @@ def sdist(name: str) -> Path:
             with tarfile.open(archive) as unpacked:
                 unpacked.extractall(directory, filter="data")
 
-    (unpacked,) = (path for path in _once(f"sdist-{name}", [lock], install).iterdir() if path.is_dir())
+    (unpacked,) = (path for path in once(f"sdist-{name}", [lock], install).iterdir() if path.is_dir())
     return unpacked
 
 
@@ -104,10 +104,11 @@ def python_library(name: str) -> Path:
         command = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps"]
         _run([*command, "--ignore-requires-python", "--target", directory / "lib", "-r", lock], cwd=directory)
 
-    return _once(f"library-{name}", [lock], install) / "lib"
+    return once(f"library-{name}", [lock], install) / "lib"
 
 
-def _once(name: str, files: list[Path], install: Callable[[Path], None]) -> Path:
+def once(name: str, files: list[Path], install: Callable[[Path], None]) -> Path:
+    """A directory that `install` filled, for these contents of `files`; it is given an empty one, at its own place."""
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     ready = _CACHE / f"{name}-{digest}"
     done = ready / ".installed"

@@ -19,7 +19,6 @@ NOUNS = (
     "init",
     "serve",
     "doctor",
-    "store",
     "policy",
     "bundle",
     "approvals",

@@ -8,7 +8,6 @@ anywhere else (`HEADERS`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from quart import Blueprint, Response, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -52,10 +51,8 @@ class SignIn(Exception):
 class Pages:
     """What every page is made with."""
 
-    def __init__(self, counter: Counter, notes: Notes, revokes: Callable[[Principal, float], bool]) -> None:
-        """`revokes`: whether a login of this principal, since then (seconds since 1970), was revoked."""
+    def __init__(self, counter: Counter, notes: Notes) -> None:
         self.counter = counter
-        self._revokes = revokes
         self.notes = notes
         self.login = Login(counter.key, counter.public_url)
 
@@ -65,8 +62,7 @@ class Pages:
         found: Principal | None = None
         match self.login.unseal(cookie, LOGIN, self.counter.now()):
             case {"login": str(name)}:
-                entered = await login.entered(self.notes, name, self.counter.now())
-                found = entered[0] if entered is not None and not self._revokes(*entered) else None
+                found = await login.entered(self.notes, name, self.counter.now())
             case {"token": str(token)}:
                 try:
                     found = await self.counter.who(f"Bearer {token}")

@@ -60,7 +60,6 @@ def principal_document(principal: Principal) -> Document:
         "acr": principal.acr,
         "amr": list(principal.amr),
         "chain": list(principal.chain),
-        "kind": principal.kind,
     }
 
 

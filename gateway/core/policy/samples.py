@@ -29,7 +29,6 @@ _PRINCIPALS: tuple[Document, ...] = tuple(
         "acr": "",
         "amr": [],
         "chain": [],
-        "kind": "person",
     }
     for groups in _GROUPS
 )
