@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from functools import partial
 
 from gateway.config import Config
 from gateway.core.errors import ConfigFault
 from gateway.core.evidence.record import LeafType, Record
-from gateway.core.types import Document
-from gateway.identity.authority.authority import Authority
+from gateway.core.types import Document, Principal
+from gateway.identity.authority.authority import TOKEN_PATH, Authority
 from gateway.identity.authority.grants import Grant
 from gateway.identity.authority.id_jag import IdJag
 from gateway.identity.authority.settings import AuthorityConfig
 from gateway.identity.authority.signer import Signer
 from gateway.identity.issuers import Issuers
+from gateway.identity.saml.grant import Asserted, SamlBearer
+from gateway.identity.tokens import Verified
 from gateway.store.keys import Keys
 from gateway.store.mail import Mail
 from gateway.store.sequencer import EvidenceLog
@@ -52,8 +56,12 @@ def opened(
     issuers: Issuers,
     doors: Iterable[str],
     mail: Mail,
+    asserted: Asserted | None,
 ) -> Authority | None:
-    """The authority, None where the configuration has none. `doors` are the upstreams and aggregates as they are."""
+    """The authority, None where the configuration has none.
+
+    `doors` are the upstreams and aggregates as they are; `asserted` checks SAML assertions, where SAML is configured.
+    """
     if config.authority is None or own is None:
         return None
 
@@ -66,7 +74,7 @@ def opened(
     return Authority(
         config.authority,
         own,
-        _grants(config.authority, own, issuers),
+        _grants(config.authority, own, issuers, asserted),
         upstream=upstream,
         actor=keys.actor,
         record=record,
@@ -75,9 +83,17 @@ def opened(
     )
 
 
-def _grants(settings: AuthorityConfig, own: Signer, issuers: Issuers) -> list[Grant]:
+def revoked(issuers: Issuers, who: Principal, since: float) -> bool:
+    """Whether what was said of somebody then (seconds since 1970), elsewhere than in a token, was revoked."""
+    return issuers.revokes(Verified(who, math.inf, since, ""))
+
+
+def _grants(settings: AuthorityConfig, own: Signer, issuers: Issuers, asserted: Asserted | None) -> list[Grant]:
     """The grants that are configured."""
     grants: list[Grant] = []
+    if asserted is not None:
+        revokes = partial(revoked, issuers)
+        grants.append(SamlBearer(asserted, token_url=own.url + TOKEN_PATH, revokes=revokes, now=time.time))
     if settings.id_jag_issuers:
         asked = settings.id_jag_issuers
         grants.append(IdJag(asked, url=own.url, trusted=issuers, now=time.time))

@@ -70,6 +70,8 @@ from gateway.world import World
 
 PROBE_S = 1.0
 """How often a failed evidence store is tried again."""
+BURY_S = 5.0
+"""How often processes are looked for that died and left exchanges open."""
 SWEEP_S = 30.0
 """How often idle sessions and counts that no budget needs any more are looked for."""
 
@@ -120,17 +122,9 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         endpoint = Endpoint(_desk(config, keys, log, issuers, doors, mail, logins, errands))
         stack.enter_context(endpoint.open())
         entrance = await stack.enter_async_context(open_entrance(config, issuers, log, keys, mail))
-        counter = Counter(
-            approvals=approvals,
-            decide=partial(_decide, policy),
-            identify=issuers.identify,
-            failed_login=logins.note,
-            public_url=config.gateway.public_url,
-            key=keys.session_seal,
-            now=now,
-            changed=partial(log.read, tools.changed),
-        )
-        tokens = authority.opened(config, own, keys, log, issuers, doors, mail)
+        counter = _counter(config, keys, log, policy, approvals, issuers, logins)
+        asserted = None if entrance.saml is None else entrance.saml.asserted
+        tokens = authority.opened(config, own, keys, log, issuers, doors, mail, asserted)
         app = App(
             endpoint,
             probes=_probes(log, policy, issuers),
@@ -146,6 +140,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
                 nursery.start_soon(task)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, LOOK_S, revocations.look)
+            nursery.start_soon(_keep, BURY_S, log.recover)
             for sweep in (partial(log.close_idle, config.evidence.session_idle_s), standing.sweep, mail.sweep):
                 nursery.start_soon(_keep, SWEEP_S, sweep)
             nursery.start_soon(_keep, logins.every_s, partial(_record_logins, log, logins, keys))
@@ -187,6 +182,27 @@ async def _revocations(log: EvidenceLog, keys: Keys, issuers: Issuers) -> Revoca
     revocations = Revocations(log, lambda known: issuers.revoke(Revoked(known, keys.actor, keys.token)))
     await revocations.look()
     return revocations
+
+
+def _counter(
+    config: Config,
+    keys: Keys,
+    log: EvidenceLog,
+    policy: ActivePolicy,
+    approvals: Approvals,
+    issuers: Issuers,
+    logins: FailedLogins,
+) -> Counter:
+    return Counter(
+        approvals=approvals,
+        decide=partial(_decide, policy),
+        identify=issuers.identify,
+        failed_login=logins.note,
+        public_url=config.gateway.public_url,
+        key=keys.session_seal,
+        now=now,
+        changed=partial(log.read, tools.changed),
+    )
 
 
 def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:

@@ -84,7 +84,7 @@ def _backup(arguments: argparse.Namespace) -> int:
         def copied(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        backup.write(places.store(arguments), target, copied)
+        backup.write(places.file(arguments), target, copied)
     report = _verified(target, verifier)
     with Reader.open(target) as reader:
         signed = reader.checkpoint()[1]
@@ -111,7 +111,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     if not report.passed:
         print("phigate: This backup is not as it was written. Nothing was restored from it.", file=sys.stderr)
         return 1
-    store = places.store(arguments)
+    store = places.file(arguments)
     backup.place(arguments.file, store)
     actor = loaded.actor(operator.principal())
 

@@ -19,6 +19,7 @@ NOUNS = (
     "init",
     "serve",
     "doctor",
+    "store",
     "policy",
     "bundle",
     "approvals",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from gateway.core.commands import Decided
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.policy.input import principal_document
 from gateway.core.types import Document, Principal, SessionId
+from gateway.store.engines import Store
 from gateway.store.keys import Keys
 from gateway.store.sequencer import EvidenceLog
 
@@ -19,11 +19,11 @@ Decide = Callable[[Entrypoint, Document], Decided]
 
 
 async def ask(
-    path: Path, keys: Keys, session: SessionId, purpose: str, decide: Decide, *, exchange: str | None = None
+    store: Store, keys: Keys, session: SessionId, purpose: str, decide: Decide, *, exchange: str | None = None
 ) -> Decided:
     """Policy's answer to whether this operator may read a session's bodies, or those of one exchange of it.
 
-    It is in the log at `path` before it is returned, be it yes or no.
+    It is in the log of `store` before it is returned, be it yes or no.
     """
     principal = Principal("local", getpass.getuser(), ("local-operator",))
     question: Document = {
@@ -40,6 +40,6 @@ async def ask(
         "bundle": decided.bundle,
     }
     bodies = {"purpose": purpose.encode(), "decision": decided.event}
-    async with EvidenceLog.open(path, keys, now=lambda: datetime.now(UTC)) as log:
+    async with EvidenceLog.open(store, keys, now=lambda: datetime.now(UTC)) as log:
         await log.append(Record(LeafType.EVIDENCE_READ, members, bodies=bodies))
     return decided

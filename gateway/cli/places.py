@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gateway import config
 from gateway.core.errors import ConfigFault
+from gateway.store import engines
+from gateway.store.engines import Store
 
 DEFAULT_CONFIG = Path("phigate.toml")
 
@@ -22,7 +24,8 @@ def add_config(command: argparse.ArgumentParser) -> None:
 def add_store(command: argparse.ArgumentParser) -> None:
     """Let the command be told which evidence store to read."""
     add_config(command)
-    command.add_argument("--store", type=Path, metavar="DB", help="evidence store; default: the configuration's")
+    text = "evidence store, a file or postgresql://…; default: the configuration's"
+    command.add_argument("--store", metavar="DB", help=text)
 
 
 def add_format(command: argparse.ArgumentParser) -> None:
@@ -30,10 +33,20 @@ def add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=("pretty", "json"), default="pretty", help="default: pretty")
 
 
-def store(arguments: argparse.Namespace) -> Path:
+def store(arguments: argparse.Namespace) -> Store:
     """The evidence store. Raises ConfigFault when neither option nor configuration names one."""
-    given: Path | None = arguments.store
-    return given if given is not None else _config(arguments, "--store").evidence.store
+    given: str | None = arguments.store
+    return engines.parse(given) if given is not None else _config(arguments, "--store").evidence.store
+
+
+def file(arguments: argparse.Namespace) -> Path:
+    """The evidence store, for what is done with files. Raises ConfigFault for one in a database, and as `store`."""
+    found = store(arguments)
+    if not isinstance(found, Path):
+        raise ConfigFault(
+            "This is for a store in a file. This one is in PostgreSQL, which has means of its own: docs/postgresql.md."
+        )
+    return found
 
 
 def keys(arguments: argparse.Namespace) -> Path:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, ingress, issuer, login, outside, policy, telemetry, upstream, values
+from gateway.config import authority, evidence, ingress, issuer, login, policy, saml, telemetry, upstream, values
+from gateway.config.evidence import EvidenceConfig
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.config.table import Faults, Table, lines
@@ -23,6 +24,7 @@ from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document
 from gateway.identity.authority.settings import AuthorityConfig
 from gateway.identity.code_flow import CodeFlowConfig
+from gateway.identity.saml.settings import SamlConfig
 from gateway.identity.settings import IssuerConfig
 from gateway.process import LogFormat
 from gateway.telemetry.settings import TelemetryConfig
@@ -61,17 +63,6 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceConfig:
-    """Where evidence and its keys are."""
-
-    store: Path
-    keys: Path
-    origin: str
-    """Name of the log in its checkpoints (C2SP tlog-checkpoint)."""
-    session_idle_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, checked."""
 
@@ -82,6 +73,7 @@ class Config:
     issuers: tuple[IssuerConfig, ...]
     authority: AuthorityConfig | None
     logins: tuple[CodeFlowConfig, ...]
+    saml: SamlConfig | None
     upstreams: tuple[UpstreamConfig, ...]
     aggregates: tuple[AggregateConfig, ...]
     telemetry: TelemetryConfig
@@ -147,10 +139,11 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     aggregates = upstream.aggregates(top, upstreams)
     gateway = _gateway(top.table("gateway"), base)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
+    logins = login.decode(top, issuers, base, environ)
     config = Config(
         file=path,
         gateway=gateway,
-        evidence=_evidence(top.table("evidence"), base),
+        evidence=evidence.decode(top.table("evidence"), base, environ),
         policy=policy.decode(top.table("policy"), base, environ),
         issuers=issuers,
         authority=authority.decode(
@@ -161,7 +154,8 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
             doors=frozenset([*(each.name for each in upstreams), *(each.name for each in aggregates)]),
             public_url=gateway.public_url,
         ),
-        logins=login.decode(top, issuers, base, environ),
+        logins=logins,
+        saml=saml.decode(top, issuers, logins, base, environ, public_url=gateway.public_url),
         upstreams=upstreams,
         aggregates=aggregates,
         telemetry=telemetry.decode(top, base, environ),
@@ -199,25 +193,6 @@ def _gateway(table: Table, base: Path) -> GatewayConfig:
         ingress=ingress.decode(table, base),
         log_format=table.take("log_format", telemetry.log_format, LogFormat.TEXT),
         access_log=table.take("access_log", values.boolean, False),
-    )
-    table.finish()
-    return config
-
-
-def _evidence(table: Table, base: Path) -> EvidenceConfig:
-    directory = table.take("keys", outside.path(base), base / "keys")
-    named, faults = outside.keys(directory)
-    for what, fix in faults:
-        table.fault("keys", what, fix)
-    origin = table.take("origin", values.log_origin, named)
-    if named and origin != named:
-        # Another name would begin a second log in the same file, which no auditor could join to the first.
-        table.fault("origin", f"is not the name that the keys were made for ({named})", f'write origin = "{named}"')
-    config = EvidenceConfig(
-        store=table.take("store", outside.new_file(base), base / "evidence.db"),
-        keys=directory,
-        origin=origin,
-        session_idle_s=table.take("session_idle_s", values.seconds(1, 86_400), 1800.0),
     )
     table.finish()
     return config

@@ -37,6 +37,7 @@ def _issuer(table: Table, base: Path, environ: Mapping[str, str], *, loopback: b
         jwks_stale_s=table.take("jwks_stale_s", values.seconds(0, 604_800), 3600.0),
         jwks_refetch_s=table.take("jwks_refetch_s", values.seconds(0.1, 3600), 10.0),
         timeout_s=table.take("timeout_s", values.seconds(0.1, 60), 5.0),
+        only_agents=table.take("only_agents", values.boolean, False),
         subject_claim=table.take("subject_claim", values.text, "sub"),
         other_audiences=table.take("other_audiences", values.optional(values.each(values.text)), None),
         require_at_jwt=table.take("require_at_jwt", values.boolean, False),

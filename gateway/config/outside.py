@@ -140,6 +140,11 @@ def environment(environ: Mapping[str, str]) -> Callable[[Any], Mapping[str, str]
     return decode
 
 
+def secret_variable(environ: Mapping[str, str]) -> Callable[[Any], str]:
+    """The value of the variable that is named."""
+    return lambda value: _variable(environ, value)
+
+
 def headers_from_environment(environ: Mapping[str, str]) -> Callable[[Any], Mapping[str, str]]:
     """Header name -> the variable that holds its value."""
     return lambda value: {

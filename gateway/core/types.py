@@ -32,7 +32,7 @@ class Era(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who acts: the agent (`client`) and the human it acts for (`subject` at `issuer`)."""
+    """Who acts: the agent (`client`) and the human it acts for (`subject` at `issuer`), or an agent for itself."""
 
     issuer: str
     subject: str = field(repr=False)
@@ -41,7 +41,14 @@ class Principal:
     acr: str = ""
     amr: tuple[str, ...] = ()
     chain: tuple[str, ...] = field(default=(), repr=False)
-    """RFC 8693 §4.1 `act` claims, outermost first: who acts on behalf of whom."""
+    """RFC 8693 §4.1 `act` claims, outermost first: the first acts now, for the next or for the subject."""
+    agent: bool = False
+    """Whether the subject is a program with credentials of its own, so that no human stands behind what it does."""
+
+    @property
+    def kind(self) -> str:
+        """The word for policy and evidence."""
+        return "agent" if self.agent else "person"
 
 
 @dataclass(frozen=True, slots=True)

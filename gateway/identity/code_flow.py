@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,8 +20,8 @@ import orjson
 import trio
 
 from gateway.core.errors import IdentityUnavailable
-from gateway.core.types import Document, Json
-from gateway.identity import jws, oidc, tokens
+from gateway.core.types import Document, Json, Principal
+from gateway.identity import jws, oidc
 from gateway.identity.issuers import key_of
 from gateway.identity.login import Begun, Reason, SignedIn, refused
 from gateway.identity.provider import Provider
@@ -63,14 +63,16 @@ class CodeFlow:
         http: httpx2.AsyncClient,
         *,
         redirect_uri: str,
+        principal: Callable[[Document], Awaitable[Principal]],
         now: Callable[[], float],
     ) -> None:
-        """`redirect_uri` is this issuer's alone (RFC 9700 §4.4.2.2); `now` is seconds since 1970."""
+        """`principal`: who checked claims of this issuer are about, with the groups that it keeps elsewhere; may raise
+        the same. `redirect_uri` is this issuer's alone (RFC 9700 §4.4.2.2); `now` is seconds since 1970."""
         self.name, self.title = config.name, config.title
         self._config = config
         self._provider = provider
-        issuer = provider.issuer
-        self._issuer = replace(issuer, groups_claim=config.groups_claim or issuer.groups_claim)
+        self._issuer = provider.issuer
+        self._principal = principal
         self._http = http
         self._redirect_uri = redirect_uri
         self._now = now
@@ -138,7 +140,7 @@ class CodeFlow:
             raise refused(Reason.WRONG_NONCE)
         if "at_hash" in claims and not _same(claims["at_hash"], _at_hash(token.algorithm, access_token)):
             raise refused(Reason.WRONG_HASH)
-        principal = replace(tokens.principal(claims, self._issuer), client=client)
+        principal = replace(await self._principal(claims), client=client)
         return SignedIn(principal, now + self._config.lifetime_s)
 
     async def _redeem(self, metadata: Document, code: str, verifier: str) -> Document:

@@ -114,6 +114,7 @@ class Certificates:
             subject=subject,
             groups=self._groups(subject),
             client=subject,
+            agent=True,
         )
         since, until = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
         # Its issuer may expire before it does, so a memory lasts an hour at most.

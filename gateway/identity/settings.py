@@ -48,6 +48,8 @@ class IssuerConfig:
     jwks_refetch_s: float
     """Least time between two fetches that unknown key ids or failures cause."""
     timeout_s: float
+    only_agents: bool = False
+    """Whether every token is a program's, whatever it says: an issuer for workloads."""
     subject_claim: str = "sub"
     """The claim that names the person or agent."""
     other_audiences: frozenset[str] | None = None

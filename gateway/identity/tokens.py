@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gateway.core.types import Document, Json, Principal
 from gateway.identity import groups, jws
+from gateway.identity.agents import is_agent
 from gateway.identity.jws import MAX_TOKEN_CHARACTERS, Jws
 from gateway.identity.keys import Key
 from gateway.identity.reasons import Reason, refused
@@ -118,6 +119,7 @@ def _principal(claims: Document, issuer: IssuerConfig, found: tuple[str, ...]) -
         acr=_text(claims.get("acr")),
         amr=tuple(groups.texts(claims.get("amr")) or ()),
         chain=_chain(claims),
+        agent=issuer.only_agents or is_agent(claims),
     )
 
 

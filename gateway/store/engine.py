@@ -66,8 +66,12 @@ class Engine(Protocol):
         """Refuse what is no store of ours, one that a newer phigate wrote, or another log's; make or bring up to date
         what may be. Raises EvidenceFault."""
 
-    def require_newest(self, connection: Connection) -> None:
-        """Refuse a store that has no tables yet for what came with this version. Raises EvidenceFault."""
+    def migrate(self, connection: Connection, origin: str) -> int | None:
+        """Make the tables of a new store or bring those of an older one up to date, in one transaction; returns the
+        version that there was, None for a new store. Several may do so at once. Raises EvidenceFault."""
+
+    def version(self, connection: Connection) -> int | None:
+        """The version of the store's schema; None where there is no store."""
 
     def begin(self, connection: Connection, writer: str) -> None:
         """Begin a transaction that holds the log's write lock, having waited for it no longer than a bound.

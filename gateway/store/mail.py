@@ -123,8 +123,8 @@ class Mail:
 
         def job(connection: Connection) -> tuple[int, list[tuple[int, str, str]]]:
             (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM mail").fetchone()
-            if last is None or newest <= last:
-                return (newest if last is None else last), []
+            if last is None or newest <= last or not boxes:
+                return newest, []
             query = f"""SELECT id, box, data FROM mail WHERE id > ? AND id <= ? AND sender <> ?
                 AND box IN ({", ".join("?" * len(boxes))}) ORDER BY id LIMIT {_AT_ONCE}"""
             found = connection.execute(query, (last, newest, name, *boxes)).fetchall()

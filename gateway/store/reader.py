@@ -13,7 +13,7 @@ from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.proof import Proof
 from gateway.core.evidence.record import LeafType
 from gateway.core.types import ApprovalId, Digest, ExchangeId, LeafIndex, SessionId
-from gateway.store import engines
+from gateway.store import engines, schema
 from gateway.store.engine import Connection, Engine
 from gateway.store.engines import Store
 from gateway.store.keys import Keys
@@ -59,9 +59,14 @@ class Reader:
         finally:
             connection.close()
 
+    def version(self) -> int:
+        """The version of the store's schema."""
+        return self._engine.version(self.connection) or 0
+
     def require_newest(self) -> None:
         """Refuse a store that has no tables yet for what came with this version. Raises EvidenceFault."""
-        self._engine.require_newest(self.connection)
+        if self.version() != schema.VERSION:
+            raise schema.outdated(self.version())
 
     def size(self) -> int:
         """How many leaves the log has."""

@@ -130,6 +130,6 @@ def check_version(version: int) -> None:
 def outdated(version: int) -> EvidenceFault:
     """The EvidenceFault for a store that has no tables yet for what is asked of it."""
     return EvidenceFault(
-        f"This evidence store has schema version {version}, which knows nothing of this yet. "
-        "Start the gateway once: it brings the store up to date."
+        f"This evidence store has schema version {version}, and this needs version {VERSION}. "
+        "Bring it up to date: phigate store migrate"
     )

@@ -158,7 +158,10 @@ class EvidenceLog:
 
     async def recover(self) -> int:
         """End the open exchanges of writers that have died as `exchange.unknown`; returns how many there were."""
-        ended = await self.transact(lambda transaction: writers.bury(transaction, self._engine, self._writer.id))
+        suspects = await self.read(lambda connection: self._engine.suspects(connection, self._writer.id))
+        ended = 0
+        if suspects:
+            ended = await self.transact(lambda transaction: writers.bury(transaction, self._engine, self._writer.id))
         await trio.to_thread.run_sync(self._engine.sweep, self._writer.id)
         return ended
 

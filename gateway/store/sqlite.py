@@ -40,10 +40,13 @@ class Sqlite:
     def create_or_check(self, connection: Connection, origin: str) -> None:
         create_or_check(connection, origin)
 
-    def require_newest(self, connection: Connection) -> None:
-        version = _version(connection)
-        if version != schema.VERSION:
-            raise schema.outdated(version)
+    def migrate(self, connection: Connection, origin: str) -> int | None:
+        before = self.version(connection)
+        create_or_check(connection, origin)
+        return before
+
+    def version(self, connection: Connection) -> int | None:
+        return _version(connection) or None
 
     def begin(self, connection: Connection, writer: str) -> None:  # noqa: ARG002 - nobody takes a locked file's writer for dead
         patiently(lambda: connection.execute("BEGIN IMMEDIATE"))

@@ -1,7 +1,7 @@
 """One process's numbers, and their snapshot in a file.
 
 Counting is an addition in a dictionary: a tenth of what a memory-mapped value of prometheus-client's takes, and a call
-counts some twenty things (docs/decisions/0011-metrics-by-snapshot.md). Each worker leaves its numbers in a file once a
+counts some twenty things (docs/decisions/0016-metrics-by-snapshot.md). Each worker leaves its numbers in a file once a
 second; `exposition.py` adds them up.
 """
 

@@ -200,7 +200,7 @@ class _Exchange:
             for code in codes:
                 book.count(families.REASONS, name, code)
         if self._trace is not None:
-            told = {"phigate.effect": decision.effect.value, "phigate.reasons": ",".join(codes)}
+            told = {"phigate.effect": decision.effect.value} | ({"phigate.reasons": ",".join(codes)} if codes else {})
             self._step(f"decide {name}", began, now, told)
 
     def _appended(self, record: Record, began: float, now: float) -> None:

@@ -34,7 +34,7 @@ SCRAPE_S = 5.0
 """For a request to come, and for each write to be taken."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Office:
     """Where workers leave their numbers, and their supervisor has its own, as its `Lives`. Made by `open`."""
 

@@ -16,7 +16,7 @@ _UNKNOWN = Stop(404, "No such approval", "There is no approval here, or it is no
 
 def blueprint(counter: Counter, entrance: Entrance) -> Blueprint:
     """Serves the pages, those to sign in, and their one style sheet."""
-    common = Pages(counter, entrance.notes)
+    common = Pages(counter, entrance.notes, entrance.revokes)
     own = _ApprovalPages(common)
     places = {"template_folder": "templates", "static_folder": "static", "static_url_path": "/static"}
     routes = Blueprint("pages", __name__, **places)

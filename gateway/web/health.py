@@ -1,7 +1,8 @@
 """`/healthz`: this process answers. `/readyz`: it can serve, and if not, which part cannot.
 
-Open to anyone who reaches the port, so it says which part and never why; the reason is in the logger. Details, such as
-which policy is in force since when, are as public.
+Open to anyone who reaches the port, so it says which part and what that means, in our own words; the reason itself is
+in the logger. Details, such as which policy is in force since when, are as public. An upstream that is down is one: the
+others are served, and calls to it are refused by name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ Probe = Callable[[], Awaitable[str | None]]
 PROBE_S = 2.0
 """Below the 3 s or more that load balancers wait (Kubernetes asks for `timeoutSeconds`, default 1: raise it)."""
 
+_LOOK = "See the gateway's log, or phigate doctor."
+MEANINGS = {
+    "evidence": f"Evidence cannot be written, so nothing is served until it can. {_LOOK}",
+    "policy": f"No policy is in force, so nothing can be decided. {_LOOK}",
+    "identity": f"No identity provider's keys can be had, so nobody can be known. {_LOOK}",
+    "draining": "The gateway is going down. Send requests to another one.",
+}
+"""What it means for clients that a part is not ready."""
 Detail = Callable[[], Document]
 """The state of a part, without anything that is not for everyone."""
 
@@ -42,6 +51,8 @@ def blueprint(probes: Mapping[str, Probe], details: Mapping[str, Detail] = Mappi
         ready = all(parts.values())
         shown = {name: "ready" if good else "not ready" for name, good in parts.items()}
         document: dict[str, object] = {"status": "ready" if ready else "not ready", "parts": shown}
+        if not ready:
+            document["why"] = {name: MEANINGS.get(name, _LOOK) for name, good in parts.items() if not good}
         return _answer(200 if ready else 503, document | {name: detail() for name, detail in details.items()})
 
     return routes

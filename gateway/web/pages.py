@@ -8,6 +8,7 @@ anywhere else (`HEADERS`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from quart import Blueprint, Response, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -51,8 +52,10 @@ class SignIn(Exception):
 class Pages:
     """What every page is made with."""
 
-    def __init__(self, counter: Counter, notes: Notes) -> None:
+    def __init__(self, counter: Counter, notes: Notes, revokes: Callable[[Principal, float], bool]) -> None:
+        """`revokes`: whether a login of this principal, since then (seconds since 1970), was revoked."""
         self.counter = counter
+        self._revokes = revokes
         self.notes = notes
         self.login = Login(counter.key, counter.public_url)
 
@@ -62,7 +65,8 @@ class Pages:
         found: Principal | None = None
         match self.login.unseal(cookie, LOGIN, self.counter.now()):
             case {"login": str(name)}:
-                found = await login.entered(self.notes, name, self.counter.now())
+                entered = await login.entered(self.notes, name, self.counter.now())
+                found = entered[0] if entered is not None and not self._revokes(*entered) else None
             case {"token": str(token)}:
                 try:
                     found = await self.counter.who(f"Bearer {token}")

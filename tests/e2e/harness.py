@@ -192,7 +192,7 @@ def prepare(
 ) -> Gateway:
     """A gateway that is not started yet, made as `phigate init` makes it.
 
-    `settings`: more keys for the sections `gateway`, `evidence` and `policy`; `policy` edits the policy directory.
+    `settings`: more keys for sections of the configuration, by their names; `policy` edits the policy directory.
     """
     port = free_port()
     init.prepare(place)
@@ -204,7 +204,7 @@ def prepare(
         "policy": {"bundle": "policies", "reload_s": 0.2},
     }
     for name, more in (settings or {}).items():
-        sections[name] |= more
+        sections[name] = sections.get(name, {}) | more
     tables = [(f"[{name}]", keys) for name, keys in sections.items()]
     tables.append(("[[issuer]]", {"url": issuer.url, "audience": AUDIENCE}))
     tables += [("[[upstream]]", {"name": upstream.name, **upstream.settings}) for upstream in upstreams]

@@ -3,15 +3,23 @@
 import os
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
+
 from gateway.core.evidence import verify
 from gateway.core.evidence.record import LeafType, Record
+from gateway.store import engines, flocks
 from gateway.store import keys as keystore
+from gateway.store.database import Database, is_url
+from gateway.store.ddl import GUARDED
+from gateway.store.engines import Store
 from gateway.store.reader import Reader
+from gateway.store.sqlite import Sqlite
 
+URL_FILE = "postgresql.url"
 ORIGIN = "example.org/log"
 SECRET = "Jane Roe, SSN 900-45-6789"
 BODIES = {"request": f"{SECRET} asked".encode(), "decision": f"{SECRET} decided".encode()}
@@ -46,9 +54,9 @@ def outcome(session, exchange, bodies=BODIES):
     return Record(LeafType.EXCHANGE_OUTCOME, {"status": "replied"}, session, exchange, bodies=bodies)
 
 
-def report(path: Path, keys, **options):
-    """What an auditor who has the keys says of the log at `path`."""
-    with Reader.open(path, keys) as reader:
+def report(store: Store, keys, **options):
+    """What an auditor who has the keys says of the log in `store`."""
+    with Reader.open(store, keys) as reader:
         return verify.verify(reader, [keys.signer.verifier], unseal=reader.body, **options)
 
 
@@ -56,8 +64,8 @@ def findings(checked):
     return [(result.check, finding) for result in checked.results for finding in result.findings]
 
 
-def types(path: Path):
-    with Reader.open(path) as reader:
+def types(store: Store):
+    with Reader.open(store) as reader:
         return [leaf.type for leaf in reader.leaves()]
 
 
@@ -95,6 +103,7 @@ class Fails:
         self.count = 0
 
     def __call__(self, engine):
+        self._engine = engine
         return Heard(engine.connect(), self._hear)
 
     def _hear(self, statement, run):
@@ -105,15 +114,78 @@ class Fails:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "kept":
             run()
+        if not isinstance(self._engine, Sqlite):
+            raise psycopg.errors.IoError("could not write")
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
 
 
-def tamper(path: Path, *statements: str):
+def database(url: str) -> Database:
+    """A store in PostgreSQL that is made when it is opened, and buries writers after a second of silence."""
+    return Database(url, migrates=True, lease_s=1.0)
+
+
+def store_in(directory: Path) -> Store:
+    """The store of a directory: the database that it names, else a file in it."""
+    named = directory / URL_FILE
+    return database(named.read_text()) if named.exists() else directory / "evidence.db"
+
+
+def named(text: str) -> Store:
+    """The store that a test names to a process of its own."""
+    return database(text) if is_url(text) else Path(text)
+
+
+@contextmanager
+def edited(store: Store):
+    """A connection of somebody who may change the store behind the gateway's back, each statement at once."""
+    with closing(engines.of(store).connect()) as connection:
+        yield connection
+
+
+@contextmanager
+def locked(store: Store):
+    """The log's write lock is another's while the block runs."""
+    with edited(store) as connection:
+        if isinstance(store, Path):
+            connection.execute("BEGIN IMMEDIATE")
+        else:
+            connection.execute("BEGIN; SELECT 1 FROM head FOR UPDATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+_ZEROBLOB = """CREATE FUNCTION zeroblob(int) RETURNS bytea LANGUAGE sql
+    AS $$ SELECT decode(repeat('00', $1), 'hex') $$"""
+"""SQLite's function, for PostgreSQL."""
+
+
+def tamper(store: Store, *statements: str):
     """Change the store as its administrator could, triggers or not."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
+    with edited(store) as connection:
+        if isinstance(store, Path):
+            triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+            drops = [f"DROP TRIGGER {name}" for (name,) in triggers]
+        else:
+            drops = [f"DROP TRIGGER {table}_append_only ON {table}" for table in GUARDED]
+            connection.execute(_ZEROBLOB)
+        for statement in (*drops, *statements):
             connection.execute(statement)
+
+
+def set_version(store: Store, version: int):
+    """Have the store say that it has this schema version."""
+    with edited(store) as connection:
+        sqlite = isinstance(store, Path)
+        connection.execute(
+            f"PRAGMA user_version = {version}" if sqlite else f"UPDATE schema_version SET version = {version}"
+        )
+
+
+def writers_of(store: Store) -> list[str]:
+    """Who is on the list of writers."""
+    if isinstance(store, Path):
+        return [lock.name for lock in flocks.directory_of(store).iterdir()]
+    with edited(store) as connection:
+        return [writer for (writer,) in connection.execute("SELECT id FROM writer")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from gateway.core import records
 from gateway.core.call import Call
 from gateway.core.commands import Decided, Resolution
-from gateway.core.evidence import leaf
 from gateway.core.evidence.record import LeafType
 from gateway.core.policy import approval
 from gateway.core.policy.approval import Approval, Ask, Verdict
@@ -23,8 +21,10 @@ from gateway.core.replies import Reply
 from gateway.core.types import Digest, Document, Era, ExchangeId, Principal, Tool, UpstreamRef
 from gateway.store import keys
 from gateway.store.approvals import Approvals
+from gateway.store.engines import Store
+from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
-from tests.fakes.evidence import Clock
+from tests.fakes.evidence import Clock, edited, store_in
 
 ISSUER = "https://id.example"
 ALICE = Principal(ISSUER, "alice", ("clinicians",), "agent")
@@ -69,7 +69,7 @@ class House:
     approvals: Approvals
     policy: Policy
     clock: Clock
-    path: Path
+    store: Store
     _calls: int = 0
 
     async def call(self, sql: str = SECRET, *, principal: Principal = ALICE, **members: object) -> Call:
@@ -110,10 +110,8 @@ class House:
         return await self.hold(call)
 
     def leaves(self, *kinds: LeafType) -> list[Document]:
-        connection = sqlite3.connect(self.path)
-        read = [leaf.parse(entry) for (entry,) in connection.execute("SELECT entry FROM leaf ORDER BY idx")]
-        connection.close()
-        return [each.members for each in read if each.type in kinds]
+        with Reader.open(self.store) as reader:
+            return [each.members for each in reader.leaves() if each.type in kinds]
 
 
 def asked(call: Call, terms: ApprovalTerms = TERMS) -> Ask:
@@ -123,17 +121,17 @@ def asked(call: Call, terms: ApprovalTerms = TERMS) -> Ask:
 
 @asynccontextmanager
 async def process(directory: Path, clock: Clock) -> AsyncIterator[House]:
-    """A gateway process on the store in `directory`; several at once share it."""
+    """A gateway process on the store of `directory`, where the keys are too; several at once share it."""
+    store = store_in(directory)
     secrets = directory / "keys"
     ring = keys.load(secrets) if secrets.exists() else keys.generate(secrets, origin="test.example/log")
-    async with EvidenceLog.open(directory / "evidence.db", ring, now=clock) as log:
+    async with EvidenceLog.open(store, ring, now=clock) as log:
         policy = Policy()
         approvals = Approvals(log, policy.decide, url=lambda name: f"https://gate.example/approvals/{name}")
-        yield House(log, approvals, policy, clock, directory / "evidence.db")
+        yield House(log, approvals, policy, clock, store)
 
 
 def edit(house: House, statement: str, *values: object) -> None:
-    """What somebody with the database file can do behind the gateway's back."""
-    with sqlite3.connect(house.path) as connection:
+    """What somebody with the database can do behind the gateway's back."""
+    with edited(house.store) as connection:
         connection.execute(statement, values)
-    connection.close()

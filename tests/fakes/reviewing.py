@@ -16,7 +16,7 @@ from gateway.core.types import Principal
 from gateway.store import tools
 from gateway.web import approvals
 from gateway.web.counter import Counter
-from gateway.web.login_pages import CodeWay, Entrance
+from gateway.web.login_pages import CodeWay, Entrance, ServiceProvider
 from tests.fakes.house import ALICE, BOB, CAROL, DAVE, EVE, House
 from tests.fakes.mail import FakeMail
 
@@ -39,6 +39,7 @@ class Provider:
     down: bool = False
     refused: Count = field(default_factory=Count)
     signed_in: list[tuple[str, str]] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
 
     async def identify(self, authorization: str | None, *, resource: str) -> Principal:
         if self.down:
@@ -56,6 +57,9 @@ class Provider:
         except (IndexError, ValueError):
             return {}
 
+    def revokes(self, who: Principal, since: float) -> bool:
+        return who.subject in self.revoked
+
     async def record(self, who: Principal, kind: str) -> None:
         self.signed_in.append((who.subject, kind))
 
@@ -63,7 +67,14 @@ class Provider:
         self.refused[reason, where] += 1
 
 
-def site(house: House, provider: Provider, *, url: str = URL, ways: Mapping[str, CodeWay] | None = None) -> QuartTrio:
+def site(
+    house: House,
+    provider: Provider,
+    *,
+    url: str = URL,
+    ways: Mapping[str, CodeWay] | None = None,
+    saml: ServiceProvider | None = None,
+) -> QuartTrio:
     """The application that serves the API and the pages of `house`."""
     counter = Counter(
         house.approvals,
@@ -76,6 +87,6 @@ def site(house: House, provider: Provider, *, url: str = URL, ways: Mapping[str,
         partial(house.log.read, tools.changed),
     )
     app = QuartTrio(__name__, static_folder=None)
-    entrance = Entrance(FakeMail(), provider.record, ways or {})
+    entrance = Entrance(FakeMail(), provider.record, provider.revokes, ways or {}, saml)
     app.register_blueprint(approvals.blueprint(counter, entrance))
     return app

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
+import uuid
 from dataclasses import replace
 
+import httpx2
+import jwt
 import pytest
 
 from gateway.core.errors import IdentityUnavailable, Unauthenticated
 from gateway.core.types import Principal
 from gateway.identity.issuers import Issuers
 from tests import oidc_provider
-from tests.identity.minting import CONFIG, RESOURCE
+from tests.identity.minting import CONFIG, RESOURCE, signing_key
 
 
 def config(provider, **changes):
@@ -22,8 +26,46 @@ async def test_an_agents_own_token_names_the_agent_and_its_groups():
     async with oidc_provider.running() as provider, Issuers.open([config(provider)]) as issuers:
         token = await provider.agent_token(RESOURCE)
         assert await issuers.identify(f"Bearer {token}", resource=RESOURCE) == Principal(
-            issuer=provider.issuer, subject="agent", groups=("clinicians", "cardiology"), client="agent"
+            issuer=provider.issuer, subject="agent", groups=("clinicians", "cardiology"), client="agent", agent=True
         )
+
+
+async def test_an_agent_with_a_key_and_no_secret_has_a_token_of_its_own():
+    key = signing_key("ES256", "agents-key")
+    jwks = json.dumps({"keys": [key.jwk(alg=key.algorithm)]})
+    async with oidc_provider.running(CLIENT_JWKS=jwks) as provider, Issuers.open([config(provider)]) as issuers:
+        now = int(time.time())
+        said = {"iss": "agent-key", "sub": "agent-key", "aud": provider.issuer, "jti": uuid.uuid4().hex}
+        form = {
+            "grant_type": "client_credentials",
+            "resource": RESOURCE,
+            "scope": "mcp",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": jwt.encode(
+                {**said, "iat": now, "exp": now + 60}, key.private, key.algorithm, headers={"kid": key.kid}
+            ),
+        }
+        async with httpx2.AsyncClient() as http:
+            reply = await http.post(f"{provider.issuer}/token", data=form)
+        assert reply.status_code == 200, reply.text
+        found = await issuers.identify(f"Bearer {reply.json()['access_token']}", resource=RESOURCE)
+        assert (found.subject, found.agent) == ("agent-key", True)
+
+
+async def test_an_exchanged_token_shows_the_person_and_who_acts_for_them():
+    async with oidc_provider.running() as provider, Issuers.open([config(provider)]) as issuers:
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": (await provider.login_tokens(RESOURCE))["access_token"],
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "resource": RESOURCE,
+        }
+        secret = ("gateway", "gateway-secret-of-forty-characters-long-x")
+        async with httpx2.AsyncClient(auth=secret) as http:
+            reply = await http.post(f"{provider.issuer}/token", data=form)
+        assert reply.status_code == 200, reply.text
+        found = await issuers.identify(f"Bearer {reply.json()['access_token']}", resource=RESOURCE)
+        assert (found.subject, found.chain, found.agent) == ("alice", ("gateway",), False)
 
 
 async def test_a_humans_login_yields_an_access_token_that_is_accepted_and_an_id_token_that_is_not():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +23,12 @@ from gateway.core.records import Status
 from gateway.core.types import ApprovalId, Digest, ExchangeId, Tool, UpstreamRef
 from gateway.store import approvals as store
 from gateway.store.approvals import Approvals
-from tests.fakes.evidence import Clock
+from tests.fakes.evidence import Clock, edited, locked
 from tests.fakes.house import ALICE, BOB, CAROL, EVE, ISSUER, SECRET, TERMS, House, asked, edit, process
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 @pytest.fixture
@@ -59,12 +59,17 @@ async def test_a_question_is_on_record_before_anybody_waits_for_it(house):
     assert (asking["reasons"], asking["quorum"]) == (["bulk_select"], 1)
 
 
-async def test_the_arguments_and_their_plain_digest_are_in_no_leaf_and_no_row(house):
+async def test_the_arguments_and_their_plain_digest_are_in_no_leaf_and_no_row(house, tmp_path):
     call = await house.call(justification="for 900-45-6789")
     held = await house.hold(call)
     await house.approvals.resolve(held.approval, BOB, Verdict.GRANT, reason="seen 900-45-6789")
 
-    stored = b"".join(path.read_bytes() for path in house.path.parent.glob("evidence.db*") if path.is_file())
+    with edited(house.store) as connection:
+        tables = [
+            connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("approval", "approval_vote", "leaf")
+        ]
+    files = [file.read_bytes() for file in tmp_path.glob("evidence.db*") if file.is_file()]
+    stored = repr(tables).encode() + b"".join(files)
     assert b"900-45-6789" not in stored
     assert approval.binding(call).encode() not in stored
 
@@ -260,8 +265,7 @@ async def test_a_listing_is_newest_first_and_of_one_state(house, clock):
 
 async def test_a_client_that_lists_in_a_loop_never_asks_for_the_writers_lock(house):
     held = await house.hold(await house.call())
-    with closing(sqlite3.connect(house.path, isolation_level=None)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
+    with locked(house.store):
         with trio.fail_after(1):  # Whoever wanted the lock would wait for 2 s, and be told that there is none.
             assert [each.id for each in await house.approvals.list()] == [held.approval]
 
@@ -585,11 +589,10 @@ async def test_a_vote_moved_to_another_approval_grants_nothing(house):
 async def test_a_grant_moved_to_another_call_is_not_joined(house):
     granted = await house.granted(await house.call("SELECT 1"))
     wanted = await house.hold(await house.call())
-    with sqlite3.connect(house.path) as connection:
+    with edited(house.store) as connection:
         (binding,) = connection.execute("SELECT binding FROM approval WHERE id = ?", (wanted.approval,)).fetchone()
         connection.execute("DELETE FROM approval WHERE id = ?", (wanted.approval,))
         connection.execute("UPDATE approval SET binding = ? WHERE id = ?", (binding, granted.approval))
-    connection.close()
 
     with pytest.raises(EvidenceFault):
         await house.hold(await house.call())

@@ -167,7 +167,7 @@ async def test_a_grant_that_was_used_after_the_backup_cannot_be_used_again(tmp_p
         call = await house.call()
         granted = await house.granted(call)
         other = await house.hold(await house.call("SELECT 2"))
-        await trio.to_thread.run_sync(backup.write, house.path, copy)
+        await trio.to_thread.run_sync(backup.write, house.store, copy)
         assert await house.spend(call, granted)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(tmp_path / "keys", elsewhere / "keys")

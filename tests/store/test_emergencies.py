@@ -21,11 +21,6 @@ WHY = "Jane Roe is unconscious and her chart is needed"
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "evidence.db"
-
-
-@pytest.fixture
 def keys(tmp_path):
     return make_keys(tmp_path)
 
@@ -63,8 +58,8 @@ async def breaks_glass(log, name, principal=ALICE, lasts=3600):
     return index
 
 
-def listed(path, *, open_only=False):
-    with Reader.open(path) as reader:
+def listed(store, *, open_only=False):
+    with Reader.open(store) as reader:
         return emergencies.listed(reader.connection, open_only=open_only)
 
 
@@ -84,66 +79,66 @@ async def review(log, each, by="f" * 32):
     await log.transact(job)
 
 
-async def test_an_access_opens_a_review_and_what_follows_soon_belongs_to_it(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_an_access_opens_a_review_and_what_follows_soon_belongs_to_it(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         first = await breaks_glass(log, "x1")
         clock.passes(3599)
         second = await breaks_glass(log, "x2")
         clock.passes(1)
         third = await breaks_glass(log, "x3")
 
-    newer, older = listed(path)
+    newer, older = listed(store)
     assert (older.id, older.accesses, older.actor) == ("x1", 2, keys.actor(ALICE))
     assert (newer.id, newer.leaf, newer.accesses) == ("x3", third, 1)
-    with Reader.open(path) as reader:
+    with Reader.open(store) as reader:
         assert emergencies.accesses(reader.connection, "x1") == [first, second]
-    assert report(path, keys).passed
+    assert report(store, keys).passed
 
 
-async def test_two_people_have_an_emergency_each(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_two_people_have_an_emergency_each(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         await breaks_glass(log, "x1")
         await breaks_glass(log, "x2", BOB)
 
-    assert len(listed(path)) == 2
+    assert len(listed(store)) == 2
 
 
 @pytest.mark.parametrize("lasts", [None, 0, -5, "3600", True])
-async def test_an_emergency_that_does_not_say_how_long_it_lasts_is_one_access(path, keys, clock, lasts):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_an_emergency_that_does_not_say_how_long_it_lasts_is_one_access(store, keys, clock, lasts):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         await breaks_glass(log, "x1", lasts=lasts)
         clock.passes(2)
         await breaks_glass(log, "x2", lasts=lasts)
 
-    assert len(listed(path)) == 2
+    assert len(listed(store)) == 2
 
 
-async def test_an_emergency_lasts_a_day_at_most_whatever_policy_says(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_an_emergency_lasts_a_day_at_most_whatever_policy_says(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         await breaks_glass(log, "x1", lasts=10**15)
         clock.passes(86_401)
         await breaks_glass(log, "x2", lasts=10**15)
 
-    assert len(listed(path)) == 2
+    assert len(listed(store)) == 2
 
 
-async def test_after_its_review_an_emergency_is_over(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_after_its_review_an_emergency_is_over(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         await breaks_glass(log, "x1")
-        await review(log, listed(path)[0])
+        await review(log, listed(store)[0])
         await breaks_glass(log, "x2")
 
-    assert [each.id for each in listed(path)] == ["x2", "x1"]
-    assert [each.id for each in listed(path, open_only=True)] == ["x2"]
-    with Reader.open(path, keys) as reader:
-        closed = reader.leaf(listed(path)[1].closed)
+    assert [each.id for each in listed(store)] == ["x2", "x1"]
+    assert [each.id for each in listed(store, open_only=True)] == ["x2"]
+    with Reader.open(store, keys) as reader:
+        closed = reader.leaf(listed(store)[1].closed)
         assert closed.type is LeafType.ACTIVITY_REVIEW
         assert closed.members == {"emergency": "x1", "of": keys.actor(ALICE), "actor": "f" * 32, "accesses": 1}
         assert reader.body(closed, "reason") == b"it was one"
 
 
-async def test_who_claims_an_emergency_is_told_to_policy_with_the_reviews_it_owes(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_who_claims_an_emergency_is_told_to_policy_with_the_reviews_it_owes(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         standing = Standing(log, lambda: ())
         before = await standing.stamp(claim())
         await breaks_glass(log, "x1")
@@ -160,14 +155,14 @@ async def test_who_claims_an_emergency_is_told_to_policy_with_the_reviews_it_owe
     assert result == claim(phase="result")
 
 
-async def test_the_leaf_says_what_was_overridden_and_the_reason_is_sealed(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_the_leaf_says_what_was_overridden_and_the_reason_is_sealed(file, keys, clock):
+    async with EvidenceLog.open(file, keys, now=clock) as log:
         index = await breaks_glass(log, "x1")
 
-    with Reader.open(path, keys) as reader:
+    with Reader.open(file, keys) as reader:
         leaf = reader.leaf(index)
         assert leaf.type is LeafType.EMERGENCY_ACCESS
         assert leaf.members["reasons"] == ["too_many_rows"]
         assert b"Jane" not in leaf.entry
         assert reader.body(leaf, "justification").decode() == WHY
-    assert b"Jane" not in path.read_bytes()
+    assert b"Jane" not in file.read_bytes()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -12,9 +11,11 @@ import trio
 from gateway.core.errors import EvidenceFault
 from gateway.store.mail import KEPT_S, NOTED_S, Mail
 from gateway.store.sequencer import EvidenceLog
-from tests.fakes.evidence import make_keys, now, report
+from tests.fakes.evidence import edited, make_keys, now, report, store_in
 
 PHI = "Ada Quill, 1961-02-03"
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 class Clock:
@@ -53,7 +54,7 @@ async def processes(tmp_path, count=2, clock=now):
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         mails = []
         for _ in range(count):
-            log = await stack.enter_async_context(EvidenceLog.open(tmp_path / "evidence.db", keys, now=clock))
+            log = await stack.enter_async_context(EvidenceLog.open(store_in(tmp_path), keys, now=clock))
             mails.append(Mail(log))
             await mails[-1].look()  # From here on it has seen what was before.
             nursery.start_soon(mails[-1].run)
@@ -133,24 +134,30 @@ async def test_a_note_is_the_same_for_all_and_changes_do_not_undo_each_other(tmp
 
 async def test_rows_are_sealed_swept_and_no_evidence(tmp_path):
     clock = Clock()
-    keys_at = tmp_path
     async with processes(tmp_path, clock=clock) as (one, _):
         await one.send("a", {"name": PHI})
         await one.change("s", lambda _: {"name": PHI})
         await one.sweep()
         assert rows(tmp_path) == (1, 1)
+        assert PHI.encode() not in stored(tmp_path)
         clock.ahead = timedelta(seconds=KEPT_S + 2)
         await one.sweep()
         assert rows(tmp_path) == (0, 1)
         clock.ahead = timedelta(seconds=NOTED_S + 2)
         await one.sweep()
         assert rows(tmp_path) == (0, 0)
-    stored = b"".join(file.read_bytes() for file in keys_at.glob("evidence.db*") if file.is_file())
-    assert PHI.encode() not in stored
+
+
+def stored(tmp_path):
+    with edited(store_in(tmp_path)) as store:
+        tables = [store.execute(f"SELECT * FROM {table}").fetchall() for table in ("mail", "note")]
+    return repr(tables).encode() + b"".join(
+        file.read_bytes() for file in tmp_path.glob("evidence.db*") if file.is_file()
+    )
 
 
 def rows(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "evidence.db")) as store:
+    with edited(store_in(tmp_path)) as store:
         return tuple(store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("mail", "note"))
 
 
@@ -160,9 +167,8 @@ async def test_attack_a_row_that_was_edited_or_moved_to_another_box_is_not_belie
         other, box = Mail(one._log), Box()
         await other.look()
         await one.send("a", {"n": 1})
-        with closing(sqlite3.connect(tmp_path / "evidence.db")) as store:
+        with edited(store_in(tmp_path)) as store:
             store.execute(f"UPDATE mail SET {change}")
-            store.commit()
         with other.listen("a", box), other.listen("b", box):
             await other.look()
         assert box.heard == []
@@ -184,9 +190,9 @@ async def test_a_message_that_may_not_have_got_there_is_told_and_looking_goes_on
 
 async def test_evidence_verifies_with_mail_in_the_store(tmp_path):
     keys = make_keys(tmp_path)
-    async with EvidenceLog.open(tmp_path / "evidence.db", keys, now=now) as log:
+    async with EvidenceLog.open(store_in(tmp_path), keys, now=now) as log:
         await Mail(log).send("a", {"n": 1})
-    assert report(tmp_path / "evidence.db", keys).passed
+    assert report(store_in(tmp_path), keys).passed
 
 
 async def test_what_may_be_used_once_is_used_once_by_all_processes_together(tmp_path):

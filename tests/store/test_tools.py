@@ -20,17 +20,12 @@ LIST = {"name": "list_wards", "description": "Lists the wards."}
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "evidence.db"
-
-
-@pytest.fixture
 def keys(tmp_path):
     return make_keys(tmp_path)
 
 
-def leaves(path, keys, kind):
-    with Reader.open(path, keys) as reader:
+def leaves(store, keys, kind):
+    with Reader.open(store, keys) as reader:
         return [
             (leaf.members, {ref.name: reader.body(leaf, ref.name) for ref in leaf.bodies})
             for leaf in reader.leaves()
@@ -38,72 +33,72 @@ def leaves(path, keys, kind):
         ]
 
 
-def known(path, name="read_patient"):
-    with Reader.open(path) as reader:
+def known(store, name="read_patient"):
+    with Reader.open(store) as reader:
         return next(each for each in tools.known(reader.connection, "clinic") if each.newest.name == name)
 
 
-async def test_the_definition_seen_first_is_accepted_and_that_is_on_record(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_the_definition_seen_first_is_accepted_and_that_is_on_record(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         assert await log.learn("clinic", [READ, LIST]) == frozenset()
         assert await log.learn("clinic", [READ, LIST]) == frozenset()
         tool = await log.tool("clinic", "read_patient")
 
     assert tool is not None
     assert not tool.changed
-    ((members, bodies),) = leaves(path, keys, LeafType.TOOL_ACCEPTED)
+    ((members, bodies),) = leaves(store, keys, LeafType.TOOL_ACCEPTED)
     assert members == {"upstream": "clinic", "why": "first_use", "tools": 2}
     assert json.loads(bodies["tools"])["read_patient"] == tool.pin
-    assert report(path, keys).passed
+    assert report(store, keys).passed
 
 
-async def test_rug_pull_a_tool_that_turns_into_another_is_changed_from_then_on_and_recorded_once(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_rug_pull_a_tool_that_turns_into_another_is_changed_from_then_on_and_recorded_once(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.learn("clinic", [READ, LIST])
         assert await log.learn("clinic", [POISONED, LIST]) == {"read_patient"}
         assert await log.learn("clinic", [POISONED]) == {"read_patient"}
         tool = await log.tool("clinic", "read_patient")
-    async with EvidenceLog.open(path, keys, now=now) as log:  # Another process, which remembers nothing.
+    async with EvidenceLog.open(store, keys, now=now) as log:  # Another process, which remembers nothing.
         assert await log.learn("clinic", [POISONED, LIST]) == {"read_patient"}
         assert (await log.tool("clinic", "read_patient")) == tool
 
     assert tool.changed
-    ((members, bodies),) = leaves(path, keys, LeafType.TOOL_CHANGED)
+    ((members, bodies),) = leaves(store, keys, LeafType.TOOL_CHANGED)
     assert members["tool"] == "read_patient"
-    assert (members["pin"], members["accepted"]) == (tool.pin, known(path).accepted)
+    assert (members["pin"], members["accepted"]) == (tool.pin, known(store).accepted)
     assert json.loads(bodies["definition"]) == POISONED
 
 
-async def test_a_tool_that_turns_back_into_what_was_accepted_has_not_changed(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_a_tool_that_turns_back_into_what_was_accepted_has_not_changed(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.learn("clinic", [READ])
         await log.learn("clinic", [POISONED])
         assert await log.learn("clinic", [READ]) == frozenset()
         assert not (await log.tool("clinic", "read_patient")).changed
 
 
-async def test_tool_shadowing_a_second_tool_of_the_same_name_in_one_listing_has_changed(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_tool_shadowing_a_second_tool_of_the_same_name_in_one_listing_has_changed(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         assert await log.learn("clinic", [READ, POISONED]) == {"read_patient"}
 
 
-async def test_two_upstreams_with_a_tool_of_one_name_do_not_change_each_other(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_two_upstreams_with_a_tool_of_one_name_do_not_change_each_other(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.learn("clinic", [READ])
         assert await log.learn("ward", [POISONED]) == frozenset()
 
 
-async def test_what_a_person_accepts_is_the_tool_from_then_on(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_what_a_person_accepts_is_the_tool_from_then_on(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.learn("clinic", [READ])
         await log.learn("clinic", [POISONED])
-        seen = known(path)
+        seen = known(store)
         assert (seen.definition, seen.newest.definition) == (READ, POISONED)
         assert await log.transact(lambda at: tools.accept(at, seen, "a" * 32, {"reason": b"read it, it is fine"}))
-    async with EvidenceLog.open(path, keys, now=now) as log:
+    async with EvidenceLog.open(store, keys, now=now) as log:
         assert await log.learn("clinic", [POISONED]) == frozenset()
 
-    members, bodies = leaves(path, keys, LeafType.TOOL_ACCEPTED)[-1]
+    members, bodies = leaves(store, keys, LeafType.TOOL_ACCEPTED)[-1]
     assert members == {
         "upstream": "clinic",
         "tool": "read_patient",
@@ -112,76 +107,76 @@ async def test_what_a_person_accepts_is_the_tool_from_then_on(path, keys):
         "actor": "a" * 32,
     }
     assert bodies == {"reason": b"read it, it is fine"}
-    assert not known(path).newest.changed
-    assert report(path, keys).passed
+    assert not known(store).newest.changed
+    assert report(store, keys).passed
 
 
-async def test_a_definition_that_changed_again_after_it_was_looked_at_is_not_accepted(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_a_definition_that_changed_again_after_it_was_looked_at_is_not_accepted(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.learn("clinic", [READ])
         await log.learn("clinic", [LIST | {"name": "read_patient"}])
-        looked_at = known(path)
+        looked_at = known(store)
         await log.learn("clinic", [POISONED])
         assert not await log.transact(lambda at: tools.accept(at, looked_at, "a" * 32, {}))
         gone = replace(looked_at, upstream="nowhere")
         assert not await log.transact(lambda at: tools.accept(at, gone, "a" * 32, {}))
 
-    assert known(path).newest.changed
+    assert known(store).newest.changed
 
 
-def downgrade(path):
-    """The store as version 1 of its schema left it."""
-    with sqlite3.connect(path) as connection:
+def downgrade(file):
+    """The file as version 1 of its schema left it."""
+    with sqlite3.connect(file) as connection:
         for table in ("tool_pin", "usage", "usage_patient", "emergency", "emergency_access", "mail", "note"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 
 
-async def test_an_older_store_is_brought_up_to_date_and_what_was_in_use_is_accepted(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_an_older_store_is_brought_up_to_date_and_what_was_in_use_is_accepted(file, keys):
+    async with EvidenceLog.open(file, keys, now=now) as log:
         await log.learn("clinic", [READ])
-    downgrade(path)
-    async with EvidenceLog.open(path, keys, now=now) as log:
+    downgrade(file)
+    async with EvidenceLog.open(file, keys, now=now) as log:
         assert not (await log.tool("clinic", "read_patient")).changed
         assert await log.learn("clinic", [POISONED]) == {"read_patient"}
 
-    with sqlite3.connect(path) as connection:
+    with sqlite3.connect(file) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
     connection.close()
-    assert report(path, keys).passed
+    assert report(file, keys).passed
 
 
-async def test_an_older_store_has_the_tables_of_a_new_one_afterwards(path, keys, tmp_path):
+async def test_an_older_store_has_the_tables_of_a_new_one_afterwards(file, keys, tmp_path):
     def tables(file):
         with sqlite3.connect(file) as connection:
             found = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
         connection.close()
         return found
 
-    async with EvidenceLog.open(path, keys, now=now):
+    async with EvidenceLog.open(file, keys, now=now):
         pass
-    fresh = tables(path)
-    downgrade(path)
-    async with EvidenceLog.open(path, keys, now=now):
+    fresh = tables(file)
+    downgrade(file)
+    async with EvidenceLog.open(file, keys, now=now):
         pass
 
-    assert tables(path) == fresh
+    assert tables(file) == fresh
 
 
-async def test_an_older_store_can_be_read_as_it_is(path, keys):
-    async with EvidenceLog.open(path, keys, now=now):
+async def test_an_older_store_can_be_read_as_it_is(file, keys):
+    async with EvidenceLog.open(file, keys, now=now):
         pass
-    downgrade(path)
+    downgrade(file)
 
-    assert report(path, keys).passed
+    assert report(file, keys).passed
 
 
-def test_a_store_that_cannot_be_brought_up_to_date_stays_as_it_was(path, tmp_path):
+def test_a_store_that_cannot_be_brought_up_to_date_stays_as_it_was(file, tmp_path):
     ring = keystore.generate(tmp_path / "keys", origin="example.org/log")
-    connection = sqlite.connect(path)
+    connection = sqlite.connect(file)
     sqlite.create_or_check(connection, ring.origin)
-    downgrade(path)
+    downgrade(file)
     connection.execute("CREATE TABLE usage (in_the_way)")
 
     with pytest.raises(sqlite3.OperationalError):
@@ -190,4 +185,4 @@ def test_a_store_that_cannot_be_brought_up_to_date_stays_as_it_was(path, tmp_pat
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.close()
     with pytest.raises(EvidenceFault, match="no evidence store at"):
-        sqlite.read_only(path.with_name("other.db"))
+        sqlite.read_only(file.with_name("other.db"))

@@ -15,16 +15,11 @@ from gateway.core.types import Era, ExchangeId, Principal, UpstreamRef
 from gateway.store import usage
 from gateway.store.sequencer import EvidenceLog
 from gateway.store.standing import Standing
-from tests.fakes.evidence import Clock, intent, make_keys, outcome, report
+from tests.fakes.evidence import Clock, edited, intent, make_keys, outcome, report
 
 HOUR, DAY = window("PT1H"), window("P1D")
 ALICE = Principal("https://id.example", "alice", ("clinicians",), "agent-1")
 NOTHING = {"calls": 0, "rows": 0, "patients": 0, "phi_fields": 0, "frees_up": None}
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "evidence.db"
 
 
 @pytest.fixture
@@ -81,8 +76,8 @@ class Gate:
         await self.log.append(self.standing.charge(about, ended, seen(self.keys, *names)))
 
 
-async def test_what_left_is_counted_in_every_window(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_what_left_is_counted_in_every_window(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         assert await gate.used() == {"PT1H": NOTHING, "P1D": NOTHING}
         await gate.call("p1", "p2")
@@ -93,21 +88,21 @@ async def test_what_left_is_counted_in_every_window(path, keys, clock):
     assert found["PT1H"]["frees_up"] == "2026-11-22T13:02:30.000000Z"
     assert (found["P1D"]["calls"], found["P1D"]["rows"], found["P1D"]["phi_fields"]) == (2, 4, 8)
     assert found["P1D"]["patients"] == 3
-    assert report(path, keys).passed
+    assert report(store, keys).passed
 
 
-async def test_another_worker_and_a_restart_count_on(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as one, EvidenceLog.open(path, keys, now=clock) as other:
+async def test_another_worker_and_a_restart_count_on(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as one, EvidenceLog.open(store, keys, now=clock) as other:
         await Gate(one, keys).call("p1")
         await Gate(other, keys).call("p1", "p2")
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         found = await Gate(log, keys).used()
 
     assert (found["P1D"]["calls"], found["P1D"]["patients"]) == (2, 2)
 
 
-async def test_calls_at_once_are_all_counted(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_calls_at_once_are_all_counted(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         async with trio.open_nursery() as nursery:
             for number in range(20):
@@ -117,8 +112,8 @@ async def test_calls_at_once_are_all_counted(path, keys, clock):
     assert (found["PT1H"]["calls"], found["PT1H"]["rows"], found["PT1H"]["patients"]) == (20, 20, 5)
 
 
-async def test_budget_splitting_another_agent_of_the_same_person_uses_the_same_budget(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_budget_splitting_another_agent_of_the_same_person_uses_the_same_budget(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1", client="agent-1")
         await gate.call("p2", client="agent-2")
@@ -129,8 +124,8 @@ async def test_budget_splitting_another_agent_of_the_same_person_uses_the_same_b
 
 
 @pytest.mark.parametrize("status", ["withheld", "abandoned", "refused", "failed", "pending"])
-async def test_what_did_not_leave_counts_as_a_call_and_nothing_more(path, keys, clock, status):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_what_did_not_leave_counts_as_a_call_and_nothing_more(store, keys, clock, status):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1", "p2", status=status)
         found = await gate.used()
@@ -138,15 +133,15 @@ async def test_what_did_not_leave_counts_as_a_call_and_nothing_more(path, keys, 
     assert found["P1D"] == {**NOTHING, "calls": 1, "frees_up": found["P1D"]["frees_up"]}
 
 
-async def test_what_speaks_of_the_protocol_itself_counts_nothing(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_what_speaks_of_the_protocol_itself_counts_nothing(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1", method="tools/list")
         assert await gate.used() == {"PT1H": NOTHING, "P1D": NOTHING}
 
 
-async def test_what_was_used_frees_up_when_its_window_has_passed(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_what_was_used_frees_up_when_its_window_has_passed(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1", "p2")
         clock.passes(1800)
@@ -159,8 +154,8 @@ async def test_what_was_used_frees_up_when_its_window_has_passed(path, keys, clo
     assert found["P1D"]["calls"] == 2
 
 
-async def test_what_is_used_counts_for_at_least_the_window(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_what_is_used_counts_for_at_least_the_window(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         for _ in range(7):
             await gate.call("p1")
@@ -169,8 +164,8 @@ async def test_what_is_used_counts_for_at_least_the_window(path, keys, clock):
         assert (await gate.used())["PT1H"]["calls"] == 7
 
 
-async def test_a_result_is_told_how_many_of_its_patients_are_new_in_the_window(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_a_result_is_told_how_many_of_its_patients_are_new_in_the_window(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1", "p2")
         clock.passes(2 * 3600)
@@ -180,19 +175,19 @@ async def test_a_result_is_told_how_many_of_its_patients_are_new_in_the_window(p
     assert stamped["usage"]["PT1H"]["new_patients"] == 2
 
 
-async def test_patients_beyond_those_that_are_known_again_count_anew_each_time(path, keys, clock, monkeypatch):
+async def test_patients_beyond_those_that_are_known_again_count_anew_each_time(store, keys, clock, monkeypatch):
     monkeypatch.setattr(profile, "PATIENTS_KEPT", 3)
     many = seen(keys, *(f"p{n}" for n in range(5)))
     assert (len(many.patients), many.uncounted) == (3, 2)
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call(*(f"p{n}" for n in range(5)))
         assert (await gate.used())["P1D"]["patients"] == 5
 
 
-async def test_many_new_patients_are_told_from_those_seen(path, keys, clock):
+async def test_many_new_patients_are_told_from_those_seen(store, keys, clock):
     names = [f"patient-{number}" for number in range(1300)]
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call(*names[:900])
         stamped = await gate.standing.stamp(asked(phase="result"), seen(keys, *names))
@@ -200,19 +195,18 @@ async def test_many_new_patients_are_told_from_those_seen(path, keys, clock):
     assert stamped["usage"]["P1D"]["new_patients"] == 400
 
 
-async def test_no_patient_and_no_person_is_in_the_tables(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_no_patient_and_no_person_is_in_the_tables(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         await Gate(log, keys).call("MRN-4711")
-    with sqlite3.connect(path) as connection:
+    with edited(store) as connection:
         rows = [row for table in ("usage", "usage_patient") for row in connection.execute(f"SELECT * FROM {table}")]
-    connection.close()
 
     assert len(rows) == 3
     assert all(word not in repr(rows) for word in ("4711", "alice", "agent-1"))
 
 
-async def test_a_record_that_is_refused_counts_nothing(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_a_record_that_is_refused_counts_nothing(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         session = await log.session("alice", members={}, idle_s=1e6)
         used = Used(keys.usage_key(ALICE), (HOUR,), 1)
@@ -222,20 +216,19 @@ async def test_a_record_that_is_refused_counts_nothing(path, keys, clock):
         assert (await gate.used())["PT1H"] == NOTHING
 
 
-async def test_without_budgets_nothing_is_counted_and_nothing_is_asked_of_the_store(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_without_budgets_nothing_is_counted_and_nothing_is_asked_of_the_store(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys, held=())
         assert gate.standing.patient_key is None
         question = asked()
         assert await gate.standing.stamp(question) is question
         await gate.call("p1")
-    with sqlite3.connect(path) as connection:
+    with edited(store) as connection:
         assert connection.execute("SELECT count(*) FROM usage").fetchone() == (0,)
-    connection.close()
 
 
-async def test_counts_that_no_window_needs_any_more_are_swept(path, keys, clock):
-    async with EvidenceLog.open(path, keys, now=clock) as log:
+async def test_counts_that_no_window_needs_any_more_are_swept(store, keys, clock):
+    async with EvidenceLog.open(store, keys, now=clock) as log:
         gate = Gate(log, keys)
         await gate.call("p1")
         assert await gate.standing.sweep() == 0

@@ -48,9 +48,24 @@ async def test_a_part_that_is_not_ready_is_named_and_its_reason_goes_to_the_logg
     reply = await client(evidence=fault, policy=fine).get("/readyz")
     assert reply.status_code == 503
     parts = {"evidence": "not ready", "policy": "ready"}
-    assert await reply.get_json() == {"status": "not ready", "parts": parts}
+    why = {"evidence": health.MEANINGS["evidence"]}
+    assert await reply.get_json() == {"status": "not ready", "parts": parts, "why": why}
     assert b"secret" not in await reply.get_data()
     assert "not ready: evidence" in caplog.text
+
+
+async def test_a_part_that_nobody_knows_the_meaning_of_is_told_of_too():
+    assert (await (await client(other=broken).get("/readyz")).get_json())["why"] == {
+        "other": "See the gateway's log, or phigate doctor."
+    }
+
+
+async def test_a_detail_makes_nothing_unready():
+    app = QuartTrio(__name__)
+    app.register_blueprint(health.blueprint({"evidence": fine}, {"upstreams": lambda: {"ward": "unreachable"}}))
+    reply = await app.test_client().get("/readyz")
+    assert reply.status_code == 200
+    assert (await reply.get_json())["upstreams"] == {"ward": "unreachable"}
 
 
 async def test_a_part_that_does_not_answer_is_not_ready(autojump_clock):

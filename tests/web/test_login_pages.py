@@ -220,6 +220,13 @@ async def test_a_login_ends_when_its_time_is_up(browser, house):
     assert (await browser.get("/approvals")).status_code == 303
 
 
+async def test_a_login_ends_when_it_is_revoked(browser, provider):
+    await browser.sign_in()
+    provider.revoked.add("bob")
+
+    assert (await browser.get("/approvals")).status_code == 303
+
+
 async def test_signing_out_ends_the_login_for_whoever_kept_its_cookie(browser):
     await browser.sign_in()
     stolen = dict(browser.cookies)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import trio
 
-from gateway.cli.doctor.finding import Finding, fail, ok, warn
+from gateway.cli.doctor import database
+from gateway.cli.doctor.finding import Finding, Status, fail, ok, warn, worst
 from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.evidence import merkle
@@ -48,6 +49,10 @@ async def clock(config: Config) -> list[Finding]:
 def opened(config: Config) -> Iterator[Reader | None]:
     """The log, None where there is no store yet. Raises EvidenceFault for one that cannot be read."""
     path = config.evidence.store
+    if not isinstance(path, Path):
+        with Reader.open(path) as reader:
+            yield reader
+        return
     if not path.exists():
         yield None
         return
@@ -63,15 +68,23 @@ def opened(config: Config) -> Iterator[Reader | None]:
 
 
 def _check(config: Config) -> list[Finding]:
-    path = config.evidence.store
-    found = [*_writable(path), *_room(config)]
+    store = config.evidence.store
+    if isinstance(store, Path):
+        read = _read(config, fix=f"--store COPY   on a copy of {store}")
+        return [*_writable(store), *_room(config, store), *read, *_wal(store)]
+    found = database.check(store)
+    return found if worst(found) is Status.FAIL else [*found, *_read(config, fix="-c …   (docs/postgresql.md)")]
+
+
+def _read(config: Config, *, fix: str) -> list[Finding]:
+    """What is in the store; `fix`: the options by which it is verified."""
     try:
         with opened(config) as reader:
             if reader is None:
-                return [*found, ok(f"there is no {path.name} yet: the first start makes it")]
-            return [*found, _version(reader), *_intact(config, reader), *_wal(path)]
+                return [ok(f"there is no {config.evidence.store} yet: the first start makes it")]
+            return [_version(reader), *_intact(config, reader)]
     except EvidenceFault as fault:
-        return [*found, fail(fault.detail, fix=f"phigate evidence verify --store COPY   on a copy of {path}")]
+        return [fail(fault.detail, fix=f"phigate evidence verify {fix}")]
 
 
 def _writable(path: Path) -> list[Finding]:
@@ -90,13 +103,12 @@ def _writable(path: Path) -> list[Finding]:
     return [*found, ok(f"{path} can be written")]
 
 
-def _room(config: Config) -> list[Finding]:
-    path = config.evidence.store
+def _room(config: Config, path: Path) -> list[Finding]:
     free = shutil.disk_usage(path.parent).free
     fix = f"free space on the volume of {path.parent}, or move the store to a larger one (docs/operations.md)"
     if free < FULL_BYTES:
         return [fail(f"{_size(free)} are free at {path.parent}: the gateway stops when none is.", fix=fix)]
-    left = _lasts(config, free)
+    left = _lasts(config, path, free)
     if free < LOW_BYTES or (left is not None and left < _WEEKS):
         rest = f", enough for {left.days} days at the rate so far" if left is not None else ""
         return [warn(f"{_size(free)} are free at {path.parent}{rest}.", fix=fix)]
@@ -104,9 +116,8 @@ def _room(config: Config) -> list[Finding]:
     return [ok(f"{_size(free)} free{rest}")]
 
 
-def _lasts(config: Config, free: int) -> timedelta | None:
+def _lasts(config: Config, path: Path, free: int) -> timedelta | None:
     """How long `free` bytes last if the log grows as it did; None when it is too young to say."""
-    path = config.evidence.store
     try:
         with opened(config) as reader:
             if reader is None or reader.size() < 2:
@@ -123,9 +134,9 @@ def _ends(reader: Reader) -> tuple[LeafIndex, LeafIndex]:
 
 
 def _version(reader: Reader) -> Finding:
-    (version,) = reader.connection.execute("PRAGMA user_version").fetchone()
+    version = reader.version()
     if version < schema.VERSION:
-        text = f"schema version {version}: the next start brings it to {schema.VERSION}, and there is no way back"
+        text = f"schema version {version}: it will be brought to {schema.VERSION}, and there is no way back"
         return warn(f"The store has {text}.", fix="phigate evidence backup -c … FILE   first (docs/upgrading.md)")
     return ok(f"schema version {version}, {reader.size()} leaves")
 

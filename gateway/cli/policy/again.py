@@ -21,6 +21,7 @@ from gateway.core.types import Digest, Document, Json
 from gateway.pdp import diff, replay
 from gateway.pdp.diff import Asked
 from gateway.pdp.engine import Pdp
+from gateway.store import engines
 from gateway.store import keys as keystore
 from gateway.store.keys import Keys
 from gateway.store.reader import Reader
@@ -36,7 +37,8 @@ SHORTEST_PSEUDONYM = 8
 class Job:
     """One child's work, as it travels to it."""
 
-    store: str
+    store: str = field(repr=False)
+    """As `engines.pack` writes it."""
     keys: str
     ranges: list[tuple[int, int]]
     """First leaf and the one after the last."""
@@ -111,7 +113,7 @@ def compared(payload: bytes) -> Iterator[bytes]:
 def _working(job: Job, make: Callable[[Reader, Keys], Judge]) -> Iterator[bytes]:
     try:
         keys = keystore.load(Path(job.keys))
-        with Reader.open(Path(job.store), keys) as reader:
+        with Reader.open(engines.unpack(job.store), keys) as reader:
             judge = make(reader, keys)
             yield orjson.dumps({"leaves": 0})  # Ready: what goes wrong from here on has to do with a decision.
             for first, last in job.ranges:

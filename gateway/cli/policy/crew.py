@@ -28,6 +28,7 @@ from gateway.core.errors import EvidenceFault, PolicyFault
 from gateway.core.evidence.record import LeafType
 from gateway.core.types import Document
 from gateway.pdp import child
+from gateway.store import engines
 from gateway.store.reader import Reader
 from gateway.store.stamps import timestamp
 
@@ -86,7 +87,7 @@ def job(arguments: Namespace) -> tuple[Job, Range]:
         scope = _range(reader, arguments)
         activated = list(_activated(reader))
     whole = Job(
-        store=str(store.absolute()),
+        store=engines.pack(store),
         keys=str(keys.absolute()),
         ranges=[],
         session=arguments.session,

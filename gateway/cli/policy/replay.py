@@ -22,6 +22,7 @@ from gateway.pdp import loader
 from gateway.pdp import replay as again
 from gateway.pdp.engine import Pdp
 from gateway.process import now
+from gateway.store import engines
 from gateway.store import keys as keystore
 from gateway.store.reader import Reader
 from gateway.store.stamps import timestamp
@@ -78,7 +79,7 @@ def _ask(arguments: argparse.Namespace, whole: Job, first: int) -> None:
     """Return when the values may be shown: policy allows it, and that is on record. Raises EvidenceFault."""
     if whole.session is None and whole.exchange is None:
         raise EvidenceFault("To see values, say whose: --purpose goes with --session or --exchange.")
-    path, keys = Path(whole.store), keystore.load(Path(whole.keys))
+    path, keys = engines.unpack(whole.store), keystore.load(Path(whole.keys))
     with Reader.open(path) as reader:
         session = reader.leaf(LeafIndex(first)).session
     pdp = Pdp(loader.read(places.bundle(arguments)))

@@ -295,7 +295,7 @@ def _objection(
         return Objection(Ground.LAPSED, "This approval's time is over. The requester may ask again.")
     if requested_by(approval.ask, reviewer):
         return Objection(Ground.SELF_APPROVAL, "You asked for this call, so somebody else has to review it.")
-    if reviewer.chain or reviewer.subject == reviewer.client:
+    if reviewer.agent or reviewer.chain or reviewer.subject == reviewer.client:
         return Objection(Ground.NOT_A_PERSON, "Only a person may review: this token acts for one, or for none at all.")
     if any(_person(vote.reviewer) == _person(reviewer) for vote in approval.votes):
         return Objection(Ground.ALREADY_VOTED, "You have already reviewed this approval; each person is heard once.")

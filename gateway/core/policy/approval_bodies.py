@@ -172,7 +172,7 @@ def _principal(value: Json) -> Principal:
     groups, amr, chain = (tuple(cast(list[str], document[key])) for key in ("groups", "amr", "chain"))
     return Principal(
         _text(document, "iss"), _text(document, "sub"), groups, _text(document, "client"), _text(document, "acr"),
-        amr, chain,
+        amr, chain, document.get("kind") == "agent",
     )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ def principal_document(principal: Principal) -> Document:
         "acr": principal.acr,
         "amr": list(principal.amr),
         "chain": list(principal.chain),
+        "kind": principal.kind,
     }
 
 

@@ -29,6 +29,7 @@ _PRINCIPALS: tuple[Document, ...] = tuple(
         "acr": "",
         "amr": [],
         "chain": [],
+        "kind": "person",
     }
     for groups in _GROUPS
 )

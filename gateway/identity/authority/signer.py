@@ -87,6 +87,8 @@ class Signer:
             "groups": list(who.groups),
             "amr": list(who.amr),
         }
+        if who.agent:
+            claims["agent"] = True
         if who.acr:
             claims["acr"] = who.acr
         if issued.scope:
@@ -101,7 +103,8 @@ def person(claims: Document, principal: Principal) -> Principal:
     about = claims.get("sub_id")
     if not isinstance(about, dict):
         return principal
-    return replace(principal, issuer=str(about.get("iss")), subject=str(about.get("sub")))
+    agent = claims.get("agent") is True
+    return replace(principal, issuer=str(about.get("iss")), subject=str(about.get("sub")), agent=agent)
 
 
 def _subject(who: Principal) -> str:

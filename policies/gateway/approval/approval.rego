@@ -37,6 +37,14 @@ refusals contains {
 }
 
 refusals contains {
+	"code": "not_a_person",
+	"message": "Only people review; this token belongs to a program.",
+	"rule": "gateway.approval",
+} if {
+	input.principal.kind == "agent"
+}
+
+refusals contains {
 	"code": "requester_unknown",
 	"message": "It is not on record who asked, so nobody can be told apart from them.",
 	"rule": "gateway.approval",

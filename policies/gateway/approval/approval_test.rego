@@ -27,6 +27,18 @@ test_nobody_reviews_their_own_request_whatever_their_groups if {
 	{reason.code | some reason in decision.reasons} == {"own_request"}
 }
 
+test_a_program_may_not_review_whatever_its_groups if {
+	document := object.union(review, {"principal": {"kind": "agent"}})
+	decision := data.gateway.approval.decision with input as document
+	decision.effect == "deny"
+	{reason.code | some reason in decision.reasons} == {"not_a_person"}
+}
+
+test_a_person_may if {
+	document := object.union(review, {"principal": {"kind": "person"}})
+	data.gateway.approval.decision.effect == "allow" with input as document
+}
+
 test_the_same_subject_of_another_issuer_is_somebody_else if {
 	document := object.union(review, {"principal": {"sub": "analyst", "iss": "https://other.example"}})
 	data.gateway.approval.decision.effect == "allow" with input as document

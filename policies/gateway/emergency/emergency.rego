@@ -10,14 +10,21 @@ package gateway.emergency
 terms := settings.emergency if settings := data.gateway.settings
 
 covered if {
+	agent == false
 	settings := terms
 	settings.roles[data.gateway.roles.name]
 }
+
+# Nobody could be asked afterwards why a program without a person behind it broke the glass.
+default agent := false
+
+agent if input.principal.kind == "agent"
 
 # Whether every one of these refusals gives way to the emergency. Holds in the call phase for whoever claims one, and in
 # the result phase when that call was allowed for its sake.
 overrides(codes) if {
 	count(codes) > 0
+	agent == false
 	settings := terms
 	role := settings.roles[data.gateway.roles.name]
 	every code in codes {
@@ -80,8 +87,8 @@ reasons contains {
 	"rule": "gateway.emergency",
 } if {
 	claimed
+	covered
 	settings := terms
-	settings.roles[data.gateway.roles.name]
 	not open(settings)
 }
 

@@ -54,6 +54,18 @@ test_an_emergency_does_not_wait_for_an_approval if {
 	codes(decision) == {"write"}
 }
 
+test_a_program_without_a_person_breaks_no_glass if {
+	document := object.union(call("clinicians", claim), {"principal": {"kind": "agent"}})
+	decision := decided(document)
+	decision.effect == "deny"
+	codes(decision) == {"tool_changed", "emergency_not_covered"}
+}
+
+test_an_agent_that_acts_for_a_person_does if {
+	document := object.union(call("clinicians", claim), {"principal": {"kind": "person", "chain": ["care-assistant"]}})
+	broke_glass(decided(document))
+}
+
 test_no_glass_is_broken_for_what_is_allowed_anyway if {
 	document := object.union(call("clinicians", claim), {"tool": {"changed": false}})
 	decided(document) == {"effect": "allow"}

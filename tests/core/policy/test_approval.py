@@ -301,7 +301,9 @@ def test_the_same_name_at_another_issuer_is_another_person() -> None:
     assert taken(grant(pending(), namesake)).state is State.GRANTED
 
 
-@pytest.mark.parametrize("machine", [replace(BOB, chain=("assistant",)), replace(BOB, client="bob")])
+@pytest.mark.parametrize(
+    "machine", [replace(BOB, chain=("assistant",)), replace(BOB, client="bob"), replace(BOB, agent=True)]
+)
 def test_an_agent_with_a_reviewers_token_is_not_a_person(machine: Principal) -> None:
     assert ground(grant(pending(), machine)) is Ground.NOT_A_PERSON
 

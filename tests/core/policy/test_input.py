@@ -32,6 +32,7 @@ def test_a_call_is_told_whole_but_for_its_meta():
             "acr": "high",
             "amr": ["otp"],
             "chain": ["service"],
+            "kind": "person",
         },
         "session": {"id": "s", "era": "legacy", "version": "2025-11-25"},
         "upstream": {"name": "clinic", "labels": {"phi": True}},

@@ -63,6 +63,13 @@ async def test_who_acts_for_whom_survives():
     assert found.chain == ("orchestrator", "planner")
 
 
+async def test_a_program_stays_a_program():
+    house = House()
+    house.always.granted = Granted(replace(ALICE, agent=True), RESOURCE)
+    token = (await house.token())["access_token"]
+    assert (await issuers(house).identify(f"Bearer {token}", resource=RESOURCE)).agent
+
+
 async def test_a_token_for_one_resource_opens_no_other():
     house = House()
     token = (await house.token())["access_token"]
