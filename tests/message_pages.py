@@ -148,8 +148,8 @@ PARTS = (
     (
         "`_meta` of a request, with `traceparent`, `tracestate`, `baggage`",
         "not told to policy, but for the purpose, the justification and the emergency that it may state",
-        "no: it goes upstream as it is",
-        "in the intent",
+        "no: it goes upstream as it is; of an exchange that is traced, `traceparent` names the gateway's span",
+        "in the intent, as it came",
     ),
     (
         "HTTP headers",

@@ -138,6 +138,8 @@ listen = "127.0.0.1:8080"          # where this process listens; TLS ends at the
 # max_request_bytes = 4194304
 # max_depth = 64                   # deepest nesting of a message
 # max_in_flight = 512              # requests of one principal that a worker serves at a time
+# log_format = "text"              # "json": one object a line, for log collectors
+# access_log = false               # a line for each HTTP request, without its path
 
 [evidence]
 store = "evidence.db"              # SQLite; everything that happened, sealed and provable
@@ -148,6 +150,12 @@ keys = "keys"                      # directory, mode 0700: without it evidence s
 bundle = "policies"                # directory of Rego, or a bundle made with `phigate bundle build`
 # reload_s = 2                     # how often to look for a change; a bad change is refused and the old one stays
 # deadline_s = 0.25                # a decision that takes longer is a denial
+
+[metrics]
+# listen = "127.0.0.1:9464"        # /metrics for Prometheus, apart from what clients use; without this, nowhere
+
+[telemetry]
+# otlp_endpoint = "https://collector.example:4318"   # traces for OpenTelemetry: pip install 'phigate[telemetry]'
 
 [[issuer]]                         # an OIDC provider whose access tokens are accepted; there may be several
 url = {issuer}

@@ -141,6 +141,7 @@ def test_what_is_commented_out_shows_the_defaults(tmp_path):
     file = tmp_path / "phigate.toml"
     before = config.load(file)
     examples = "public_url|audience|client_claim|headers_env|headers_file|env|labels|sql|sql_dialect|fhir|fhir_bases"
+    examples += "|listen|otlp_endpoint"
     text = re.sub(rf"^# (?!(?:{examples}) )(?=\w+ = )", "", file.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^(?:allow_http|cwd) = .*\n", "", text, flags=re.MULTILINE)
     assert text.count("\n# ") < file.read_text().count("\n# ") / 2

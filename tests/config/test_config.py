@@ -588,6 +588,51 @@ def test_every_key_is_documented_and_every_documented_key_exists(faults):
     assert len(documented) > 40
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("[metrics]\nlisten = 9464", "metrics.listen: must be a text"),
+        ('[metrics]\nlisten = "9464"', "metrics.listen: must be host:port"),
+        ('[telemetry]\notlp_endpoint = "http://collector.example:4318"', "could be read on the way"),
+        ('[telemetry]\notlp_endpoint = "collector:4318"', "is not an absolute http or https URL"),
+        ('[telemetry]\notlp_endpoint = "https://who:secret@c.example"', "holds a user name or password"),
+        ("[telemetry]\nsample_ratio = 0.5", "telemetry.sample_ratio: has no effect without otlp_endpoint"),
+        ('[telemetry]\notlp_endpoint = "https://c.example"\nsample_ratio = 2', "sample_ratio: must be a share"),
+        ('[telemetry]\notlp_endpoint = "https://c.example"\nsample_ratio = true', "sample_ratio: must be a share"),
+        (
+            '[telemetry]\notlp_endpoint = "https://c.example"\notlp_headers_env = { a = "MISSING" }',
+            "MISSING, which is not",
+        ),
+    ],
+    ids=lambda value: value.split("\n")[-1] if "\n" in value else "",
+)
+def test_what_is_wrong_with_metrics_and_traces_is_told(faults, line, told):
+    assert [text for _, text in faults(f"{GOOD}\n{line}\n") if told in text]
+
+
+def test_metrics_and_traces_are_off_unless_they_are_configured(load):
+    found = load(GOOD).telemetry
+    assert (found.metrics, found.otlp_endpoint) == (None, None)
+
+
+def test_where_metrics_and_traces_go_and_no_secret_in_a_repr(load):
+    table = '[telemetry]\notlp_endpoint = "https://c.example"\notlp_headers_env = { Authorization = "EHR_TOKEN" }\n'
+    found = load(f'{GOOD}\n[metrics]\nlisten = "127.0.0.1:9464"\n{table}').telemetry
+    assert found.metrics == ("127.0.0.1", 9464)
+    assert found.otlp_headers == {"Authorization": "Bearer upstream-secret"}
+    assert "upstream-secret" not in repr(found)
+
+
+def test_traces_without_their_extra_are_a_fault_that_says_what_to_install(faults, monkeypatch):
+    monkeypatch.setattr("gateway.config.telemetry._EXTRA", ("no_such_package.at_all",))
+    [(_, told)] = faults(f'{GOOD}\n[telemetry]\notlp_endpoint = "https://c.example"\n')
+    assert "pip install 'phigate[telemetry]'" in told
+
+
+def test_an_unknown_form_of_logs_is_told_what_there_is(faults):
+    assert "did you mean 'json'" in faults(with_gateway('log_format = "jsn"'))[0][1]
+
+
 def test_every_dialect_is_one_that_the_sql_parser_knows():
     from sqlglot.dialects.dialect import Dialects
 

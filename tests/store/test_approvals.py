@@ -233,6 +233,16 @@ async def test_who_is_no_reviewer_cannot_end_a_question_that_policy_now_denies(h
     assert (await house.approvals.get(held.approval)).state is State.PENDING
 
 
+async def test_what_waits_for_reviewers_is_counted_with_how_long_the_oldest_has(house):
+    assert await house.approvals.waiting() == (0, 0.0)
+    first = await house.hold(await house.call())
+    house.clock.passes(40)
+    await house.hold(await house.call("select 2"))
+    assert await house.approvals.waiting() == (2, 40.0)
+    await house.approvals.resolve(first.approval, BOB, Verdict.GRANT, reason="checked")
+    assert (await house.approvals.waiting())[0] == 1
+
+
 async def test_only_the_requester_withdraws_and_only_while_it_is_pending(house):
     held = await house.hold(await house.call())
 

@@ -66,6 +66,23 @@ async def test_what_was_appended_is_durable_when_append_returns(log, store, keys
     await log.append(outcome(session, "x1"))
 
 
+async def test_whoever_looks_on_is_told_of_each_commit_and_of_what_is_not_signed_yet(store, keys, clock):
+    told = []
+    async with EvidenceLog.open(store, keys, now=clock, committed=told.append) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        for name in ("x1", "x2", "x3"):
+            await log.append(intent(session, name))
+        assert [commit.leaves for commit in told] == sorted(commit.leaves for commit in told)
+        assert told[-1].leaves == 4
+        assert all(commit.seconds >= 0 and commit.jobs >= 0 for commit in told)
+        assert not told[-1].signed
+        assert 0 < log.unsigned_s < 60
+        with trio.fail_after(10):
+            while log.unsigned_s:
+                await trio.sleep(0.01)
+        assert told[-1].signed
+
+
 async def test_records_that_are_appended_together_are_durable_together_in_order(log, store, keys):
     session = await log.session("client", members={}, idle_s=60)
     await log.append(intent(session, "x1"))
