@@ -62,7 +62,11 @@ class Worker:
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection until it closes."""
-        connection = Connection(self.app.app, self.settings, self.state, stream)
+        try:
+            connection = Connection(self.app.app, self.settings, self.state, stream)
+        except OSError:  # It was reset before we looked, and has no peer: health checks of HAProxy end so.
+            stream.socket.close()
+            return
         connection.parting, connection.draining = self._parting, self._draining
         self._connections.add(connection)
         try:
