@@ -80,6 +80,16 @@ async def _some(reader: asyncio.StreamReader, heard: bytearray) -> bytes:
 
 def run(scratch: Path, console: Console, *, calls: int) -> int:
     """Hold, wait, grant and count; 1 when a call takes more memory than LIMIT_KB or is not answered."""
+    memory_kb, spent, unended = measure(scratch, console, calls=calls, idle_s=IDLE_S)
+    sound = spent == calls + 200 and unended == 0 and memory_kb <= LIMIT_KB
+    verdict = "[green]met[/]" if sound else "[red]missed[/]"
+    console.print(f"on record: {spent - 200:,} grants used, {unended} exchanges without an end")
+    console.print(f"bar: {LIMIT_KB:g} KB for each held call, none lost: {verdict}")
+    return int(not sound)
+
+
+def measure(scratch: Path, console: Console, *, calls: int, idle_s: float) -> tuple[float, int, int]:
+    """KB for each held call, and what is on record: grants that were used, and exchanges without an end."""
     core, load_core = cores()
     os.sched_setaffinity(0, {load_core})
     with targets.direct(scratch, core=load_core, modern=False) as base, issuer.running() as people:
@@ -90,15 +100,11 @@ def run(scratch: Path, console: Console, *, calls: int) -> int:
             client = Client.greet(f"{gateway.url}/mcp/clinic", modern=False, token=people.token("clinician"))
             grants = _Grants(gateway.port, people.token("officer"))
             asyncio.run(_round(client, grants, process, console, calls=200, idle_s=0.0, say=False))  # Warm.
-            memory_kb = asyncio.run(_round(client, grants, process, console, calls=calls, idle_s=IDLE_S, say=True))
+            memory_kb = asyncio.run(_round(client, grants, process, console, calls=calls, idle_s=idle_s, say=True))
         with closing(sqlite3.connect(f"file:{gateway.store}?mode=ro", uri=True)) as database:
             (spent,) = database.execute("SELECT count(*) FROM approval WHERE state = 'spent'").fetchone()
             (unended,) = database.execute("SELECT count(*) FROM open_exchange").fetchone()
-    sound = spent == calls + 200 and unended == 0 and memory_kb <= LIMIT_KB
-    verdict = "[green]met[/]" if sound else "[red]missed[/]"
-    console.print(f"on record: {spent - 200:,} grants used, {unended} exchanges without an end")
-    console.print(f"bar: {LIMIT_KB:g} KB for each held call, none lost: {verdict}")
-    return int(not sound)
+    return memory_kb, spent, unended
 
 
 async def _round(

@@ -72,13 +72,15 @@ def fastmcp(scratch: Path, upstream: str, *, core: int, modern: bool) -> Iterato
 
 
 @contextmanager
-def phigate(scratch: Path, upstream: str, *, core: int, load_core: int, modern: bool) -> Iterator[Target]:
-    """`phigate serve` with everything on, one worker. Its identity provider shares the load's core, asked once."""
+def phigate(
+    scratch: Path, upstream: str, *, core: int, load_core: int, modern: bool, workers: int = 1
+) -> Iterator[Target]:
+    """`phigate serve` with everything on. Its identity provider shares the load's core, asked once."""
     place = scratch / "phigate"
     place.mkdir()
     port = free_port()
     with issuer(load_core) as url:
-        settings = {"port": port, "workers": 1, "issuer": url, "audience": AUDIENCE, "upstream": upstream}
+        settings = {"port": port, "workers": workers, "issuer": url, "audience": AUDIENCE, "upstream": upstream}
         (place / "phigate.toml").write_text(CONFIG.format(**settings))
         init.prepare(place)
         command = [sys.executable, "-m", "gateway", "serve", "-c", str(place / "phigate.toml")]
