@@ -38,9 +38,13 @@ class OidcProvider:
 
     async def exchanges(self) -> int:
         """How many tokens it has exchanged (RFC 8693)."""
+        return (await self.counts())["exchanges"]
+
+    async def counts(self) -> dict[str, int]:
+        """How many tokens it has exchanged and refreshed, and how many clients have registered themselves."""
         assert self._process.stdin is not None
         await self._process.stdin.send_all(b"counts\n")
-        return int(json.loads(await _line(self._answers))["exchanges"])
+        return dict(json.loads(await _line(self._answers)))
 
     async def stop(self) -> None:
         """End the provider: from now on nobody answers at its address."""

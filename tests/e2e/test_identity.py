@@ -27,15 +27,17 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 
 @asynccontextmanager
-async def serving(place: Path, issuer: str):
-    """A gateway that trusts `issuer`, made as `phigate init` makes it; its URL."""
+async def serving(place: Path, issuer: str, *, scopes: tuple[str, ...] = ()):
+    """A gateway that trusts `issuer` and requires `scopes`, made as `phigate init` makes it; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         init.prepare(place)
         upstream = {"command": sys.executable, "args": [str(UPSTREAM)]}
         text = init.document(name="ward", upstream=upstream, issuer=issuer)
         port = listening.getsockname()[1]
         (place / "phigate.toml").write_text(
-            text.replace(":8080", f":{port}").replace("# jwks_refetch_s = 10", "jwks_refetch_s = 0.1")
+            text.replace("# required_scopes = []", f"required_scopes = {list(scopes)}")
+            .replace(":8080", f":{port}")
+            .replace("# jwks_refetch_s = 10", "jwks_refetch_s = 0.1")
         )
         made = config.load(place / "phigate.toml", environ=dict(os.environ))
         async with open_gateway(made) as gateway, trio.open_nursery() as nursery:
