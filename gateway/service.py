@@ -26,7 +26,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Limits
-from gateway.core.types import ApprovalId, Digest, Document, ExchangeId, Json
+from gateway.core.types import ApprovalId, Digest, Document, ExchangeId
 from gateway.doors import Doors
 from gateway.driver import timestamp
 from gateway.entrance import open_entrance
@@ -221,7 +221,7 @@ def _details(policy: ActivePolicy, doors: Doors, telemetry: Telemetry, beside: S
     return {
         "policy": lambda: policy.status.public(),
         "configuration": doors.status,
-        "upstreams": lambda: dict[str, Json](telemetry.upstreams),
+        "upstreams": lambda: {name: how for name, how in telemetry.upstreams.items() if name in doors},
         **({} if beside is None else {"shadow": lambda: beside.status}),
     }
 

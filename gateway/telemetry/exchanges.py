@@ -82,7 +82,7 @@ class Telemetry:
             self.book.count(families.CHECKPOINTS)
 
     def unauthenticated(self, reason: str) -> None:
-        """A request came that nobody is known for; `reason` is one of `identity.reasons`."""
+        """A request came that nobody is known for; `reason` is a word of a closed set."""
         self.book.count(families.UNAUTHENTICATED, reason)
 
     def answered(self, surface: str, status: int) -> None:

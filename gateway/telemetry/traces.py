@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from gateway.core import records
 from gateway.core.call import Call
+from gateway.core.records import Status
 from gateway.telemetry import context, families
 from gateway.telemetry.book import Book
 from gateway.telemetry.context import Context
@@ -28,7 +29,8 @@ STEPS_MOST = 100
 """Steps of one exchange that become spans: a stream may have any number."""
 LEAVE_S = 2.0
 """For what is in the queue when the gateway ends."""
-FINE = frozenset({"replied", "accepted", "ended", "kept", "joined", "pending"})
+_FINE = (Status.REPLIED, Status.ACCEPTED, Status.ENDED, Status.PENDING, Status.KEPT, Status.JOINED, Status.RESUMED)
+FINE = frozenset(status.value for status in _FINE)
 """Outcomes that are no error of anybody's."""
 
 logger = logging.getLogger("phigate.traces")

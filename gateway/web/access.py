@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from gateway.web.app import Answered
 from gateway.web.endpoint import PREFIX
 
-SURFACES = {"": "pages", "healthz": "health", "readyz": "health", ".well-known": "metadata"}
+SURFACES = {"": "pages", "healthz": "health", "readyz": "health", ".well-known": "metadata", "oauth": "tokens"}
 """By the first part of the path; all that is not here is pages."""
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 

@@ -17,15 +17,17 @@ from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.records import Status
 from gateway.core.types import Era
 from gateway.identity.reasons import Reason
+from tests.e2e import harness
+from tests.e2e.harness import Upstream
 from tests.telemetry.watched import PATIENCE_S
 
 LABELS = {
-    "for": {"mcp", "pages", "health", "metadata"},
+    "for": {"mcp", "pages", "health", "metadata", "tokens"},
     "status": {str(status) for status in range(100, 600)} | {"0"},
     "era": {era.value for era in Era},
     "message": {"call", "read", "list", "greeting", "stream", "task", "notification", "answer", "other"},
     "outcome": {status.value for status in Status} | {"refused", "unrecorded", "session_ended"},
-    "upstream": {"ledger", "nobody"},
+    "upstream": {"ledger", "nobody", "plain"},
     "fault": {"unreachable", "timeout", "closed", "malformed", "oversize", "status", "ended"},
     "entrypoint": {entrypoint.value.split("/")[1] for entrypoint in Entrypoint},
     "effect": {effect.value for effect in Effect},
@@ -173,3 +175,25 @@ async def test_the_state_of_every_part_is_told(watched):
 @pytest.mark.parametrize("path", ["/metrics", "/mcp/metrics"])
 def test_the_public_side_serves_no_metrics(watched, path):
     assert httpx2.get(f"{watched.gateway.url}{path}").status_code in (401, 404)
+
+
+def unstarted(place, people, listen, **more):
+    upstream = Upstream("nobody", {"url": "http://127.0.0.1:9/mcp"})
+    return harness.prepare(place, people, [upstream], settings={"metrics": {"listen": listen}}, **more)
+
+
+def test_a_port_that_is_taken_is_told_and_nothing_starts(watched, people, tmp_path):
+    gateway = unstarted(tmp_path, people, f"127.0.0.1:{watched.metrics_port}")
+    told = gateway.phigate_fails("serve", "-c", str(gateway.config))
+    assert f"Cannot listen on 127.0.0.1:{watched.metrics_port}" in told
+
+
+def test_a_worker_that_cannot_start_says_why_as_it_does_without_metrics(people, tmp_path):
+    def broken(policies):
+        (policies / "gateway" / "call" / "call.rego").write_text("package gateway.call\nnot rego at all")
+
+    gateway = unstarted(tmp_path, people, f"127.0.0.1:{harness.free_port()}", policy=broken)
+    told = gateway.phigate_fails("serve", "-c", str(gateway.config))
+    assert "call.rego" in told
+    assert "Traceback" not in told
+    assert "failed:" not in told

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.call import Call
 from gateway.core.protocol.jsonrpc import Request
+from gateway.core.records import Status
 from gateway.core.types import Era, ExchangeId, Principal, SessionId, UpstreamRef
 from gateway.telemetry import context, families, traces
 from gateway.telemetry.book import Book
@@ -152,6 +153,11 @@ def test_a_collector_that_is_back_gets_what_comes_then(collector, caplog):
         finish(tracer)
     assert number(book, "exported") == 1
     assert "traces are exported again" in caplog.text
+
+
+def test_every_outcome_is_known_for_an_error_or_for_none():
+    errors = {"withheld", "refused", "expired", "cancelled", "failed", "abandoned"}
+    assert {status.value for status in Status} == errors | traces.FINE
 
 
 def test_of_a_stream_with_any_number_of_steps_the_first_are_kept(collector):

@@ -121,6 +121,7 @@ def opened(place: Path, people: Issuer, db: Path, **settings: Any) -> Iterator[W
     with (
         harness.python_program("-m", "tests.telemetry.receiver") as receiver,
         harness.python_program("-m", "tests.e2e.ledger_server", "--db", str(db)) as said,
+        harness.python_program("-m", "tests.e2e.plain_server") as plain,
     ):
         ledger = {"url": said["mcp"], "sql": {"query": "sql"}, "sql_dialect": "sqlite"}
         nobody = {"url": f"http://127.0.0.1:{harness.free_port()}/mcp", "era": "modern"}
@@ -133,10 +134,12 @@ def opened(place: Path, people: Issuer, db: Path, **settings: Any) -> Iterator[W
                 "service_name": "phigate-tests",
             },
         }
-        upstreams = [Upstream("ledger", ledger), Upstream("nobody", nobody)]
+        holds_none = {"url": plain["mcp"], "labels": {"phi": False}}
+        upstreams = [Upstream("ledger", ledger), Upstream("nobody", nobody), Upstream("plain", holds_none)]
         change = lambda policies: harness.change_settings(policies, _emergencies)  # noqa: E731
         with harness.running(place, people, upstreams, workers=2, settings=sections, policy=change) as gateway:
             gateway.phi |= {"219-09-90", "select ssn", "a synthetic reason", COLLECTOR_TOKEN}
             watched = Watched(gateway, port, receiver["url"], db)
-            watched.ask("tools/list")
+            for upstream in ("ledger", "plain"):
+                watched.ask("tools/list", upstream=upstream)  # A tool that nobody has listed is taken to write.
             yield watched
