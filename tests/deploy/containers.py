@@ -137,7 +137,7 @@ class Machine:
                     self.up(other)
                 if told["condition"] == "service_completed_successfully":
                     self.containers[other].finish()
-                else:
+                elif told["condition"] == "service_healthy":
                     self._wait(self.containers[other])
             if name not in self.containers:
                 self.create(name)

@@ -277,6 +277,28 @@ def test_a_container_can_write_to_nothing_but_what_it_was_given(machine, name):
 
 
 @needs_prepared_keys
+def test_a_reviewer_signs_in_to_the_pages_with_a_click(machine):
+    done = machine.containers["agent"].run("python", "-m", "tests.deploy.reviewer")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("200 https://phigate.localhost:8443/approvals\n")
+    assert "morgan.reyes" in done.stdout
+
+
+@needs_prepared_keys
+def test_while_one_gateway_is_down_the_other_answers_agents(machine):
+    agent, gone = machine.containers["agent"], machine.containers["gateway-1"]
+    gone.stop()
+    try:
+        assert gone.process.returncode == 0, gone.log.read_text()[-2000:]
+        agent.start()
+        agent.finish()
+    finally:
+        gone.start()
+    machine.wait("gateway-1")
+
+
+@needs_prepared_keys
 def test_what_was_called_is_on_record_and_verifies_at_either_gateway(machine):
     for name in ("gateway-1", "gateway-2"):
         done = machine.containers[name].run("phigate", "evidence", "verify", "-c", "/etc/phigate/phigate.toml")
