@@ -189,7 +189,8 @@ def wire_settings(settings: UpstreamConfig, max_in_flight: int) -> HttpSettings 
     if settings.url is not None:
         # At least twice what one principal may have in flight: whoever takes all of that leaves the others as much.
         bounds = replace(bounds, max_connections=max(bounds.max_connections, 2 * max_in_flight))
-        return HttpSettings(settings.name, settings.url, settings.headers, deadlines=deadlines, bounds=bounds)
+        shown = settings.credentials
+        return HttpSettings(settings.name, settings.url, settings.headers, shown, deadlines=deadlines, bounds=bounds)
     return StdioSettings(
         settings.name,
         settings.command,

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config import outside, values
+from gateway.config import credentials, outside, values
 from gateway.config.table import Table, distinct
 from gateway.core.facts.fhir_template import Template
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING
 from gateway.core.types import Document, Era
+from gateway.upstream.credentials.settings import Settings
 
 MAX_MEMBERS = 32
 """Upstreams of one aggregate: a legacy session id names each, and servers on the way take 8 KiB of headers."""
@@ -37,6 +38,8 @@ class UpstreamConfig:
     """All that the program's environment holds."""
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request: the gateway's own credentials."""
+    credentials: Settings | None
+    """Where its `Authorization` header comes from, if it is none of `headers`."""
     labels: Document
     required_scopes: tuple[str, ...]
     """What a token must hold to be used here, as clients ask for it."""
@@ -81,7 +84,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
     command = table.take("command", outside.command(base, environ), "")
     if table.has("url") == table.has("command"):
         table.fault("url", "and command: an upstream has exactly one of them", "keep url for HTTP, command for stdio")
-    table.belongs("url", "allow_http", "headers_env", "headers_file")
+    table.belongs("url", "allow_http", "headers_env", "headers_file", "credentials")
     table.belongs("command", "args", "env", "cwd", "launcher", "shared", "max_memory_bytes", "max_cpu_s")
     allow_http = table.take("allow_http", values.boolean, False)
     if url is not None and not allow_http and values.is_plain_remote(url):
@@ -105,6 +108,7 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
             **table.take("headers_env", outside.headers_from_environment(environ), {}),
             **table.take("headers_file", outside.headers_from_files(base), {}),
         },
+        credentials=credentials.decode(table, base, environ),
         labels=table.take("labels", values.labels, {}),
         required_scopes=table.take("required_scopes", values.scopes, ()),
         connect_s=table.take("connect_s", values.seconds(0.1, 300), 5.0),
@@ -118,6 +122,9 @@ def _upstream(table: Table, base: Path, environ: Mapping[str, str]) -> UpstreamC
         fhir=table.take("fhir", values.fhir_templates, {}),
         fhir_bases=table.take("fhir_bases", values.fhir_bases, ()),
     )
+    if config.credentials is not None and any(name.lower() == "authorization" for name in config.headers):
+        what = "and an Authorization header in headers_env or headers_file: the upstream gets one of them"
+        table.fault("credentials", what, "remove that header, or the table")
     if config.sql and not table.has("sql_dialect"):
         table.fault("sql_dialect", "is missing, so the SQL of `sql` cannot be parsed", 'add sql_dialect = "postgres"')
     if config.shared and config.era is not Era.MODERN:

@@ -61,9 +61,10 @@ class IdentityUnavailable(GatewayError):
 class UpstreamFault(GatewayError):
     """The upstream broke its side. `kind` is one of a closed set, for evidence and metrics.
 
-    `unreachable` no connection · `timeout` a deadline passed · `closed` ended before its result · `malformed` not MCP ·
-    `oversize` larger than the limit · `status` an HTTP status that is not an answer · `ended` it no longer knows the
-    legacy session: the client gets HTTP 404 and begins a new one (MCP 2025-11-25, Session Management).
+    `unreachable` no connection · `credentials_unavailable` the gateway has none to show it, so nothing was sent ·
+    `timeout` a deadline passed · `closed` ended before its result · `malformed` not MCP · `oversize` larger than the
+    limit · `status` an HTTP status that is not an answer · `ended` it no longer knows the legacy session: the client
+    gets HTTP 404 and begins a new one (MCP 2025-11-25, Session Management).
     """
 
     def __init__(self, detail: str, *, kind: str) -> None:

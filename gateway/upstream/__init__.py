@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.core.types import Era
+from gateway.upstream import credentials
 from gateway.upstream.base import HttpSettings, StdioSettings, Upstream
 from gateway.upstream.bridge import Bridge
 from gateway.upstream.mail import Mail
@@ -30,8 +31,10 @@ async def wire(settings: HttpSettings | StdioSettings) -> AsyncIterator[Upstream
         async with Stdio.open(settings) as program:
             yield program
     else:
-        http = StreamableHttp(settings)
-        try:
+        async with AsyncExitStack() as stack:
+            source = None
+            if settings.credentials is not None:
+                source = await stack.enter_async_context(credentials.opened(settings.credentials))
+            http = StreamableHttp(settings, source)
+            stack.push_async_callback(http.aclose)
             yield http
-        finally:
-            await http.aclose()

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.core.protocol.jsonrpc import Limits, Message, Notification
 from gateway.core.types import Document, Era, SessionId
+from gateway.upstream.credentials.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class HttpSettings:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Sent with each request: the gateway's own credentials. The client's never go upstream."""
+    credentials: Settings | None = None
+    """Where the `Authorization` header comes from, if it is none of these."""
     ca_file: Path | None = None
     """PEM certificates to trust instead of the system's."""
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -18,6 +18,7 @@ from gateway.core.protocol import jsonrpc, mcp, sse, versions
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Era
 from gateway.upstream.base import Conversation, HttpSettings, Link
+from gateway.upstream.credentials import Source
 from gateway.upstream.http1 import Clock, Exchange, Origin, Pool
 
 _REDIRECTS = 3
@@ -35,9 +36,11 @@ class StreamableHttp:
 
     local = False
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, source: Source | None = None) -> None:
+        """`source`: where the `Authorization` header comes from, if it is not among the settings' own."""
         self.name = settings.name
         self.settings = settings
+        self._source = source
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise InternalFault(f"the URL of upstream {settings.name} should have been checked by the configuration")
@@ -60,9 +63,10 @@ class StreamableHttp:
         """See `Upstream`. An upstream that does not let clients end sessions (405) or has forgotten it is no fault."""
         if link.upstream_session is None:
             return
+        head = self.head(b"DELETE", self.target, link) + await self.authorized(link)
         exchange = await self.pool.exchange(Clock(self.settings.deadlines.idle_s))
         try:
-            await exchange.send(self.head(b"DELETE", self.target, link) + b"\r\n")
+            await exchange.send(head + b"\r\n")
             await exchange.begin()
             if exchange.status >= 400 and exchange.status not in (404, 405):
                 raise _unexpected(exchange.status)
@@ -72,6 +76,17 @@ class StreamableHttp:
     async def aclose(self) -> None:
         """See `Upstream`."""
         self.pool.close()
+
+    async def authorized(self, link: Link) -> bytes:
+        """The `Authorization` header that is fetched; empty where there is none. Raises UpstreamFault."""
+        if self._source is None:
+            return b""
+        return f"Authorization: {await self._source.authorization(link.session)}\r\n".encode("latin-1")
+
+    def rejected(self, header: bytes) -> None:
+        """It did not accept that header. What it was sent is not sent again: only the next request has another."""
+        if self._source is not None:
+            self._source.rejected(header.removeprefix(b"Authorization: ").strip().decode("latin-1"))
 
     def head(self, method: bytes, target: str, link: Link, message: Message | None = None) -> bytes:
         """Request line and headers, without the empty line that ends them."""
@@ -103,6 +118,7 @@ class _Post:
         self._events: sse.Decoder | None = None
         self._waiting: deque[Message] = deque()
         self._answered = False
+        self._authorized = b""
 
     async def send(self, message: Message) -> None:
         """See `Conversation`."""
@@ -159,7 +175,8 @@ class _Post:
         message = self._message
         assert message is not None
         data = jsonrpc.format(message)
-        head = self._upstream.head(b"POST", target, self._link, message)
+        self._authorized = await self._upstream.authorized(self._link)
+        head = self._upstream.head(b"POST", target, self._link, message) + self._authorized
         fixed = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
         self._exchange = await self._upstream.pool.exchange(self._clock)
         await self._exchange.send(b"%s%sContent-Length: %d\r\n\r\n%s" % (head, fixed, len(data), data))
@@ -170,6 +187,8 @@ class _Post:
             exchange = self._exchange
             assert exchange is not None
             await exchange.begin()
+            if exchange.status == 401:
+                self._upstream.rejected(self._authorized)
             if exchange.status not in (307, 308):
                 return exchange
             target = _same_origin(self._upstream.settings.url, exchange.header(b"location").decode("latin-1"))
@@ -260,10 +279,13 @@ class _Post:
     async def _get(self, more: bytes = b"") -> None:
         """Open an event stream with a GET. Raises UpstreamFault when the answer is none."""
         upstream = self._upstream
-        head = upstream.head(b"GET", upstream.target, self._link)
+        self._authorized = await upstream.authorized(self._link)
+        head = upstream.head(b"GET", upstream.target, self._link) + self._authorized
         self._exchange = exchange = await upstream.pool.exchange(self._clock)
         await exchange.send(head + more + b"Accept: text/event-stream\r\n\r\n")
         await exchange.begin()
+        if exchange.status == 401:
+            upstream.rejected(self._authorized)
         if exchange.status == 404 and self._link.upstream_session is not None:
             raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
         if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":

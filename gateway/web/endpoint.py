@@ -26,6 +26,7 @@ from gateway.core.errors import (
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.core.replies import Reply
 from gateway.core.types import Document, SessionId
+from gateway.upstream.credentials import caller
 from gateway.web import cors
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.desk import Aggregate, Desk, Door
@@ -107,7 +108,7 @@ class Endpoint:
             certificate=request.peer.certificate,
         )
         actor = self.desk.actor(principal)
-        with self._turn(actor):
+        with self._turn(actor), caller.calling(token):
             if isinstance(door, Aggregate):
                 several = Gathering(self.desk, door, principal, request, send, self.clients, actor)
                 await self._visit(several, receive)
