@@ -13,7 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import authority, evidence, ingress, issuer, login, policy, saml, telemetry, upstream, values
+from gateway.config import (
+    authority,
+    credentials,
+    evidence,
+    ingress,
+    issuer,
+    login,
+    policy,
+    saml,
+    telemetry,
+    upstream,
+    values,
+)
 from gateway.config.evidence import EvidenceConfig
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
@@ -138,6 +150,7 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     upstreams = upstream.decode(top, base, environ)
     aggregates = upstream.aggregates(top, upstreams)
     gateway = _gateway(top.table("gateway"), base)
+    credentials.check_audiences(top, [each.credentials for each in upstreams], gateway.public_url)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
     logins = login.decode(top, issuers, base, environ)
     config = Config(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ def decode(upstream: Table, base: Path, environ: Mapping[str, str]) -> Settings 
     return settings
 
 
+def check_audiences(top: Table, found: Iterable[Settings | None], public_url: str) -> None:
+    """Note a fault for each upstream, in their order, to which tokens would be passed on that are for the gateway."""
+    for index, settings in enumerate(found):
+        if settings is not None and settings.kind is Kind.PASSTHROUGH and settings.audience.startswith(public_url):
+            what = "is the gateway's own, so any client's token would go to the upstream"
+            where = ("upstream", index, "credentials", "audience")
+            top.faults.add(where, what, "name the upstream's own audience, or use token_exchange")
+
+
 def _endpoint(table: Table, base: Path, environ: Mapping[str, str]) -> EndpointSettings:
     url = table.need("token_url", values.service_url, "", fix="add the token endpoint of your provider")
     ways = [key for key in _WAYS if table.has(key)]
@@ -71,7 +80,7 @@ def _kind(value: Any) -> Kind:
     return Kind(name)
 
 
-def _key(base: Path) -> Any:
+def _key(base: Path) -> Callable[[Any], str]:
     """A file with a private key in PEM, not encrypted; what is wrong with it is told without it."""
 
     def decode(value: Any) -> str:

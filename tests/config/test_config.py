@@ -564,7 +564,7 @@ def known_keys(faults) -> set[tuple[str, str]]:
     text = f"[gateway]\n{odd}=1\n[gateway.mtls]\n{odd}=1\n"
     text += f"[evidence]\n{odd}=1\n[policy]\n{odd}=1\n[policy.signing]\n{odd}=1\n"
     text += f"[[policy.signing.key]]\n{odd}=1\n[[issuer]]\n{odd}=1\n[issuer.graph]\n{odd}=1\n"
-    text += f"[[upstream]]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
+    text += f"[[upstream]]\n{odd}=1\n[upstream.credentials]\n{odd}=1\n[[aggregate]]\n{odd}=1\n"
     text += f"[authority]\n{odd}=1\n[[authority.client]]\n{odd}=1\n"
     text += f"[[login]]\n{odd}=1\n[saml]\n{odd}=1\n[[saml.idp]]\n{odd}=1\n"
     text += f"[metrics]\n{odd}=1\n[telemetry]\n{odd}=1\n"

@@ -279,7 +279,7 @@ async def test_google_a_persons_id_token_is_refused_with_and_without_its_marks(l
 async def test_google_a_service_account_is_an_agent_without_groups(load):
     agent = await Recipe(load("google-workspace", 0)).principal({"typ": "JWT"}, GOOGLE_ACCOUNT)
     assert agent == Principal(
-        "https://accounts.google.com", "100000000000000000001", (), client="100000000000000000001"
+        "https://accounts.google.com", "100000000000000000001", (), client="100000000000000000001", agent=True
     )
     assert await Recipe(load("google-workspace", 0)).reason(
         {"typ": "JWT"}, {**GOOGLE_ACCOUNT, "aud": "https://elsewhere.example"}
