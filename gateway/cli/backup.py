@@ -20,6 +20,7 @@ from gateway.core.evidence.note import Verifier
 from gateway.core.evidence.verify import Report
 from gateway.store import backup, keys
 from gateway.store.backup import Loss
+from gateway.store.engines import Store
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
 
@@ -39,10 +40,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
     text = (
         "Put a verified backup where the store was, and let the log go on from it. What was acknowledged after the "
-        "backup is lost; the log says so in a leaf. Exit code 1: refused, and nothing was changed."
+        "backup is lost; the log says so in a leaf. Without FILE the store is taken as it is there: one in PostgreSQL, "
+        "say, that pg_restore has put back. Exit code 1: refused, and nothing was changed."
     )
     command = verbs.add_parser("restore", help="let the log go on from a backup", description=text)
-    command.add_argument("file", type=Path, metavar="FILE", help="from `evidence backup`")
+    command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="from `evidence backup`")
     command.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="the newest checkpoint that you kept elsewhere: tells the loss"
     )
@@ -101,18 +103,20 @@ def _restore(arguments: argparse.Namespace) -> int:
     loaded = keys.load(places.keys(arguments))
     verifier = loaded.signer.verifier
     kept = None if arguments.checkpoint is None else verdict.anchor(arguments.checkpoint, verifier)
-    with Reader.open(arguments.file) as reader:
+    backed_up: Store = places.store(arguments) if arguments.file is None else arguments.file
+    with Reader.open(backed_up) as reader:
         had = reader.size()
     loss = Loss(had, None if kept is None else kept.size)
     if loss.leaves != 0 and not arguments.accept_loss:
         print(f"phigate: {_lost(loss)} Nothing was restored. {_ways(loss)}", file=sys.stderr)
         return 1
-    report = _verified(arguments.file, verifier, None if loss.leaves else kept)
+    report = _verified(backed_up, verifier, None if loss.leaves else kept)
     if not report.passed:
         print("phigate: This backup is not as it was written. Nothing was restored from it.", file=sys.stderr)
         return 1
-    store = places.file(arguments)
-    backup.place(arguments.file, store)
+    store = places.store(arguments)
+    if arguments.file is not None:
+        backup.place(arguments.file, places.file(arguments))
     actor = loaded.actor(operator.principal())
 
     async def go_on() -> tuple[int, int]:
@@ -165,10 +169,10 @@ def _drill(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _verified(path: Path, verifier: Verifier, anchor: Checkpoint | None = None) -> Report:
-    """What is to be said of the log at `path`; what failed is told at once."""
+def _verified(store: Store, verifier: Verifier, anchor: Checkpoint | None = None) -> Report:
+    """What is to be said of the log in `store`; what failed is told at once."""
     console = Console(stderr=True)
-    with Reader.open(path) as reader, verdict.progress(console, reader.size()) as advance:
+    with Reader.open(store) as reader, verdict.progress(console, reader.size()) as advance:
         report = verify.verify(reader, [verifier], anchor=anchor, progress=advance)
     if not report.passed:
         verdict.show(Console(soft_wrap=True), report, origin=verifier.name)
