@@ -38,8 +38,6 @@ class UpstreamConfig:
     """All that the program's environment holds."""
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request: the gateway's own credentials."""
-    credentials: Settings | None
-    """Where its `Authorization` header comes from, if it is none of `headers`."""
     labels: Document
     required_scopes: tuple[str, ...]
     """What a token must hold to be used here, as clients ask for it."""
@@ -58,6 +56,8 @@ class UpstreamConfig:
     """Tool name -> how it makes a FHIR request of its arguments."""
     fhir_bases: tuple[str, ...]
     """What the URLs of its FHIR server, and with them its resources, begin with."""
+    credentials: Settings | None = None
+    """Where its `Authorization` header comes from, if it is none of `headers`."""
 
 
 @dataclass(frozen=True, slots=True)
