@@ -6,14 +6,15 @@ import argparse
 import getpass
 from pathlib import Path
 
-from gateway.cli import places
+from gateway.cli import operator, places
 from gateway.core.errors import ConfigFault
-from gateway.store import keys_backup
+from gateway.store import keys_backup, kms
+from gateway.store.keys import load
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `phigate keys` and its verbs."""
-    noun = commands.add_parser("keys", help="back up and restore the gateway's keys")
+    noun = commands.add_parser("keys", help="back up, restore and prepare the gateway's keys")
     verbs = noun.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     text = (
@@ -32,6 +33,28 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.add_argument("directory", type=Path, metavar="DIR", help="where the keys belong: new, or empty")
     _add_passphrase(command)
     command.set_defaults(run=_restore)
+
+    text = (
+        "Make the keys that wrap what is sealed in each of the coming months, those that are not there. Replicas that "
+        "share a store make none by themselves: give all of them the same directory, before its last month begins."
+    )
+    command = verbs.add_parser("prepare", help="make the keys of the months to come", description=text)
+    command.add_argument("--months", type=int, default=12, metavar="N", help="this month and those after; default: 12")
+    places.add_config(command)
+    command.add_argument("--keys", type=Path, metavar="DIR", help="keys directory; default: the configuration's")
+    command.set_defaults(run=_prepare)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    directory, now = places.keys(arguments), operator.now()
+    if not 1 <= arguments.months <= 120:
+        raise ConfigFault("--months is 1 to 120.")
+    load(directory)
+    made = kms.prepare(directory, now, arguments.months)
+    print(f"{directory}  {len(made)} keys made; enough for {kms.months_left(directory, now)} months from now on")
+    if made:
+        print("Back them up: phigate keys backup. Without them what is sealed in their months cannot be read.")
+    return 0
 
 
 def _add_passphrase(command: argparse.ArgumentParser) -> None:

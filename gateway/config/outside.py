@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,11 +92,9 @@ def keys(directory: Path) -> tuple[str, list[tuple[str, str]]]:
 
 def _loose(directory: Path) -> Iterator[tuple[str, str]]:
     """Which of the secrets other users of the machine may read, and the command that mends it."""
-    for found in (directory, *sorted(directory.glob("*.key"))):
-        mode = found.stat().st_mode
-        if stat.S_IMODE(mode) & 0o077:
-            wanted = "700" if stat.S_ISDIR(mode) else "600"
-            yield f"can be read by other users of this machine ({found})", f"chmod {wanted} {found}"
+    for found in store_keys.loose(directory):
+        wanted = "700" if found.is_dir() else "600"
+        yield f"can be read by other users of this machine ({found})", f"chmod {wanted} {found}"
 
 
 def command(base: Path, environ: Mapping[str, str]) -> Callable[[Any], str]:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from gateway.core.errors import EvidenceFault
+from gateway.store.kms import Kms
 
 T = TypeVar("T")
 
@@ -52,9 +53,8 @@ class Engine(Protocol):
     def beat_s(self) -> float | None:
         """How often a writer has to say that it lives; None: the operating system tells."""
 
-    @property
-    def makes_keys(self) -> bool:
-        """Whether a wrapping key may be made while serving: everybody who writes sees the same keys directory."""
+    def kms(self, kms: Kms) -> Kms:
+        """The key service as whoever writes here may use it."""
 
     def connect(self) -> Connection:
         """A connection that writes, durable on commit. Raises one of `errors`, or EvidenceFault."""

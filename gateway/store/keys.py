@@ -143,11 +143,26 @@ def load_verifier(path: Path) -> Verifier:
         raise ConfigFault(f"{file} is no public key of a log: {error}.") from None
 
 
+def loose(directory: Path) -> list[Path]:
+    """Which of the secrets in a keys directory, and the directory itself, others may read or write. Raises OSError.
+
+    What is mounted for us read-only, as Kubernetes mounts a Secret, is listed by anyone in this container and read
+    through our group (`fsGroup`): its files belong to somebody else and are closed to others.
+    """
+    mounted = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    found = [] if mounted or not stat.S_IMODE(directory.stat().st_mode) & 0o077 else [directory]
+    for path in sorted(path for path in directory.iterdir() if path.suffix == ".key"):
+        status = path.stat()
+        through_group = 0o040 if mounted and status.st_uid != os.geteuid() else 0
+        if stat.S_IMODE(status.st_mode) & 0o077 & ~through_group:
+            found.append(path)
+    return found
+
+
 def _check_private(directory: Path) -> None:
-    secrets = [path for path in directory.iterdir() if path.suffix == ".key"]
-    loose = [path for path in (directory, *secrets) if stat.S_IMODE(path.stat().st_mode) & 0o077]
-    if loose:
+    found = loose(directory)
+    if found:
         raise ConfigFault(
-            f"Others may read {', '.join(str(path) for path in loose)}. "
+            f"Others may read {', '.join(map(str, found))}. "
             f"Close it: chmod 700 {directory} && chmod 600 {directory}/*.key"
         )

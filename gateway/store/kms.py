@@ -1,6 +1,8 @@
 """Where the keys that wrap data keys live. Destroying one month's key shreds that month's bodies, backups included.
 
-`Kms` is the seam for a real key service; `FileKms` keeps one key a month in files, for a single machine.
+`Kms` is the seam for a real key service; `FileKms` keeps one key a month in files. On a single machine it makes each
+when its month begins. Replicas would each make another, so that theirs are made ahead (`prepare`) and are the same
+directory on all: `PreparedKms`, and the store remembers each key's commitment.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import binascii
 import os
 import re
 from datetime import datetime
+from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +24,7 @@ from gateway.core.errors import ConfigFault, EvidenceFault
 
 KEY_SIZE = 32
 NONCE_SIZE = 12
+_LOOKED_AHEAD = 120
 _ID = re.compile(r"kek:[0-9]{4}-[0-9]{2}")
 
 
@@ -28,6 +33,12 @@ class Kms(Protocol):
 
     def current(self, at: datetime) -> str:
         """The id of the wrapping key for data keys made at `at`; it exists when this returns."""
+
+    def commitment(self, kek: str) -> str:
+        """A digest by which two who have a key `kek` can tell whether it is the same."""
+
+    def shared(self) -> Kms:
+        """The same, for replicas: no key is made while serving."""
 
     def wrap(self, kek: str, dek: bytes, aad: bytes) -> bytes:
         """`dek` wrapped by `kek`, bound to `aad`."""
@@ -44,17 +55,18 @@ class FileKms:
         self._ciphers: dict[str, AESGCM] = {}
 
     def current(self, at: datetime) -> str:
-        kek = f"kek:{at:%Y-%m}"
+        kek = _month(at)
         if kek not in self._ciphers and not self._path(kek).exists():
-            try:
-                write_key(self._path(kek), os.urandom(KEY_SIZE), exists_ok=True)
-            except OSError as error:
-                raise EvidenceFault(
-                    f"This month's wrapping key {kek} cannot be made in {self._directory}: {error.strerror}. "
-                    "Let the gateway's user write there; a new key is needed once a month."
-                ) from error
+            self._make(kek)
         self._cipher(kek)
         return kek
+
+    def commitment(self, kek: str) -> str:
+        self._cipher(kek)
+        return sha256(b"phigate/kek/v1" + read_key(self._path(kek))).hexdigest()
+
+    def shared(self) -> Kms:
+        return PreparedKms(self._directory)
 
     def wrap(self, kek: str, dek: bytes, aad: bytes) -> bytes:
         nonce = os.urandom(NONCE_SIZE)
@@ -68,6 +80,15 @@ class FileKms:
                 f"A data key cannot be unwrapped by {kek}: the store and the keys directory do not belong together."
             ) from None
 
+    def _make(self, kek: str) -> None:
+        try:
+            write_key(self._path(kek), os.urandom(KEY_SIZE), exists_ok=True)
+        except OSError as error:
+            raise EvidenceFault(
+                f"This month's wrapping key {kek} cannot be made in {self._directory}: {error.strerror}. "
+                "Let the gateway's user write there; a new key is needed once a month."
+            ) from error
+
     def _path(self, kek: str) -> Path:
         if not _ID.fullmatch(kek):
             raise EvidenceFault("The store names a wrapping key that is not of the file key service.")
@@ -80,6 +101,44 @@ class FileKms:
                 raise EvidenceFault(f"The wrapping key {kek} is gone (shredded?): its bodies are unreadable, intact.")
             self._ciphers[kek] = AESGCM(read_key(path))
         return self._ciphers[kek]
+
+
+class PreparedKms(FileKms):
+    """The same files, of which none is made here."""
+
+    def shared(self) -> Kms:
+        return self
+
+    def _make(self, kek: str) -> None:
+        raise EvidenceFault(
+            f"The wrapping key {kek} is not in {self._directory}, and replicas make none while they serve: each would "
+            "make another. Make keys ahead, in one place, and give all replicas the same: phigate keys prepare"
+        )
+
+
+def prepare(directory: Path, at: datetime, months: int) -> list[str]:
+    """Make the wrapping keys of so many months from `at` on, those that are not there; returns the ids of the new."""
+    kms, made = FileKms(directory), []
+    for kek in _from(at, months):
+        if not kms._path(kek).exists():
+            kms._make(kek)
+            made.append(kek)
+    return made
+
+
+def months_left(directory: Path, at: datetime) -> int:
+    """For how many months, this one among them, there are wrapping keys without a gap; 0: nothing can be sealed."""
+    kms = FileKms(directory)
+    return sum(1 for _ in takewhile(lambda kek: kms._path(kek).exists(), _from(at, _LOOKED_AHEAD)))
+
+
+def _month(at: datetime) -> str:
+    return f"kek:{at:%Y-%m}"
+
+
+def _from(at: datetime, months: int) -> list[str]:
+    first = at.year * 12 + at.month - 1
+    return [f"kek:{number // 12:04}-{number % 12 + 1:02}" for number in range(first, first + months)]
 
 
 def read_key(path: Path) -> bytes:

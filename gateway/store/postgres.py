@@ -16,6 +16,7 @@ from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.store import ddl, leases, schema
 from gateway.store.database import Database
 from gateway.store.engine import Connection, Cursor
+from gateway.store.kms import Kms
 
 try:
     import psycopg
@@ -37,7 +38,7 @@ IDLE_S = 5.0
 """How long the server leaves a transaction to a writer that says nothing: one that was stopped holds up all."""
 ANSWER_S = 10.0
 """How long a writer waits for the server in all: longer than that only takes who hangs, or a network that is gone."""
-_PATIENCE_S = 2.0
+PATIENCE_S = 2.0
 """How long a writer tries to connect anew before it says that the store is down: a restart lasts no longer."""
 _OLDEST = 140000
 
@@ -85,7 +86,6 @@ class Postgres:
     """The store in a database; see `Engine`."""
 
     errors = psycopg.Error
-    makes_keys = False
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,8 +95,11 @@ class Postgres:
     def beat_s(self) -> float:
         return self._database.lease_s / 4
 
+    def kms(self, kms: Kms) -> Kms:
+        return kms.shared()
+
     def connect(self) -> Connection:
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 connection = Conversation(self._connect(_Bounded, target_session_attrs="read-write"))

@@ -13,8 +13,9 @@ from gateway.store import projection
 from gateway.store.engine import Connection
 
 APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
-VERSION = 3
-"""1: until tool pins, usage and emergencies were kept; 2: until processes had mail. `migrations` says how an older
+VERSION = 4
+"""1: until tool pins, usage and emergencies were kept; 2: until processes had mail; 3: until wrapping keys
+were told apart. `migrations` says how an older
 store becomes one of this."""
 
 _EVIDENCE = (
@@ -78,6 +79,7 @@ _SINCE_3 = (
         data TEXT NOT NULL)""",
     "CREATE TABLE note (key TEXT PRIMARY KEY, changed INTEGER NOT NULL, data TEXT NOT NULL) WITHOUT ROWID",
 )
+_SINCE_4 = ("CREATE TABLE kek (id TEXT PRIMARY KEY, commitment TEXT NOT NULL) WITHOUT ROWID",)
 
 BODIES_LIMIT = 16
 """Most bodies one leaf can have; see `body.place`."""
@@ -94,12 +96,13 @@ def _guards(table: str) -> tuple[str, ...]:
 def statements() -> tuple[str, ...]:
     """Everything that a new store is made with, in order."""
     guards = tuple(guard for table in ("leaf", "body", "checkpoint", "bundle") for guard in _guards(table))
-    return (*_EVIDENCE, *guards, *projection.SCHEMA, *_SINCE_2, *_SINCE_3)
+    return (*_EVIDENCE, *guards, *projection.SCHEMA, *_SINCE_2, *_SINCE_3, *_SINCE_4)
 
 
 def migrations(version: int) -> tuple[str, ...]:
     """What brings a store of an older `version` to this one, in order; nothing for one that needs none."""
-    return (*(_TO_2 if version < 2 else ()), *(_SINCE_3 if version < 3 else ()))
+    steps = ((2, _TO_2), (3, _SINCE_3), (4, _SINCE_4))
+    return tuple(statement for to, step in steps if version < to for statement in step)
 
 
 def begin_log(connection: Connection, origin: str) -> None:

@@ -61,13 +61,31 @@ class Sealer:
         self.writer = writer
         """Whose key seals what belongs to no session."""
         self._keys: dict[str, DataKey] = {}
+        self._agreed: set[str] = set()
 
     def new_key(self, connection: Connection, id: str, at: datetime) -> None:
         """Make the data key `id` and store it wrapped, in the caller's transaction."""
         key = os.urandom(KEY_SIZE)
         kek = self._kms.current(at)
+        self._agree(connection, kek)
         wrapped = self._kms.wrap(kek, key, self._dek_aad(id))
         connection.execute("INSERT INTO dek VALUES (?, ?, ?)", (id, kek, wrapped))
+
+    def _agree(self, connection: Connection, kek: str) -> None:
+        """See to it that all who write to this store mean the same key by `kek`. Raises EvidenceFault."""
+        if kek in self._agreed:
+            return
+        ours = self._kms.commitment(kek)
+        row = connection.execute("SELECT commitment FROM kek WHERE id = ?", (kek,)).fetchone()
+        if row is None:
+            connection.execute("INSERT INTO kek VALUES (?, ?)", (kek, ours))
+        elif row[0] != ours:
+            raise EvidenceFault(
+                f"The wrapping key {kek} of this keys directory is not the one that this log's bodies are sealed with: "
+                "two of that name were made. Put the other's file here; it is on the replicas that serve."
+            )
+        else:  # Read, so that no rollback takes it back.
+            self._agreed.add(kek)
 
     def make_writer_key(self, connection: Connection, at: datetime) -> None:
         """Make the key for records outside any session, unless this writer has it already."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 from gateway.core.errors import EvidenceFault
 from gateway.store import flocks, schema
 from gateway.store.engine import Connection
+from gateway.store.kms import Kms
 
 T = TypeVar("T")
 
@@ -25,11 +26,13 @@ class Sqlite:
 
     errors = sqlite3.Error
     beat_s = None
-    makes_keys = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+
+    def kms(self, kms: Kms) -> Kms:
+        return kms
 
     def connect(self) -> Connection:
         return connect(self.path)

@@ -65,7 +65,7 @@ class Writer:
         """Since when leaves of this writer wait to be signed, on the monotonic clock."""
         self._engine, self._keys, self._now, self._connect, self._deliver = engine, keys, now, connect, deliver
         self._tell = committed
-        self._sealer = Sealer(keys.origin, keys.kms, self.id)
+        self._sealer = Sealer(keys.origin, engine.kms(keys.kms), self.id)
         self._connection: Connection | None = None
         self._memory = Memory()
         self._checked = False
@@ -190,12 +190,13 @@ class Writer:
         """The connection broke under this group: do it again, under the same leaf ids, unless it was kept.
 
         Whether it was is certain once the write lock is ours: the broken transaction held it until it had its end. Then
-        its last leaf has its place in the log, or another has. Raises `error` where a group has no leaf to tell it by.
+        its last leaf has its place in the log, or another has. Raises `error` where no leaf tells it, and something was
+        done that cannot be done twice.
         """
         kept = self._committing
-        if kept is not None and kept.digest is None:
+        if kept is not None and kept.digest is None and any(job.work is not None and not job.heals for job in jobs):
             raise error
-        if kept is not None:
+        if kept is not None and kept.digest is not None:
             connection = self._open()
             self._engine.begin(connection, self.id)
             row = connection.execute("SELECT hash FROM leaf WHERE idx = ?", (kept.size - 1,)).fetchone()

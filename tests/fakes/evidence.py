@@ -11,7 +11,7 @@ import psycopg
 
 from gateway.core.evidence import verify
 from gateway.core.evidence.record import LeafType, Record
-from gateway.store import engines, flocks
+from gateway.store import engines, flocks, kms
 from gateway.store import keys as keystore
 from gateway.store.database import Database, is_url
 from gateway.store.ddl import GUARDED
@@ -43,7 +43,11 @@ def now():
 
 
 def make_keys(directory: Path):
-    return keystore.generate(directory / "keys", origin=ORIGIN)
+    """Keys with those of this month and of the clock's, as replicas have them."""
+    made = keystore.generate(directory / "keys", origin=ORIGIN)
+    for at in (now(), Clock().moment):
+        kms.prepare(directory / "keys", at, 2)
+    return made
 
 
 def intent(session, exchange, bodies=BODIES):

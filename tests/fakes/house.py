@@ -24,7 +24,7 @@ from gateway.store.approvals import Approvals
 from gateway.store.engines import Store
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
-from tests.fakes.evidence import Clock, edited, store_in
+from tests.fakes.evidence import Clock, edited, make_keys, store_in
 
 ISSUER = "https://id.example"
 ALICE = Principal(ISSUER, "alice", ("clinicians",), "agent")
@@ -124,7 +124,7 @@ async def process(directory: Path, clock: Clock) -> AsyncIterator[House]:
     """A gateway process on the store of `directory`, where the keys are too; several at once share it."""
     store = store_in(directory)
     secrets = directory / "keys"
-    ring = keys.load(secrets) if secrets.exists() else keys.generate(secrets, origin="test.example/log")
+    ring = keys.load(secrets) if secrets.exists() else make_keys(directory)
     async with EvidenceLog.open(store, ring, now=clock) as log:
         policy = Policy()
         approvals = Approvals(log, policy.decide, url=lambda name: f"https://gate.example/approvals/{name}")

@@ -1,5 +1,6 @@
 """Keys: made once, private, and refused when they are not."""
 
+import os
 import stat
 
 import pytest
@@ -7,10 +8,15 @@ import pytest
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.types import Principal
 from gateway.store import keys as keystore
-from gateway.store.kms import FileKms
-from tests.fakes.evidence import ORIGIN, Clock, make_keys
+from gateway.store.kms import FileKms, PreparedKms, months_left, prepare
+from gateway.store.sequencer import EvidenceLog
+from tests.fakes.evidence import ORIGIN, Clock, now
 
 ALICE = Principal("https://id.example", "alice")
+
+
+def make_keys(directory):
+    return keystore.generate(directory / "keys", origin=ORIGIN)
 
 
 def test_keys_are_private_and_read_back_as_made(tmp_path):
@@ -133,3 +139,60 @@ def test_a_destroyed_wrapping_key_is_told_as_such(tmp_path):
 def test_a_key_id_from_the_store_cannot_name_another_file(tmp_path):
     with pytest.raises(EvidenceFault, match="not of the file key service"):
         make_keys(tmp_path).kms.unwrap("kek:../../etc/passwd", b"", b"")
+
+
+def test_keys_are_made_ahead_for_months_and_those_that_are_there_are_left_alone(tmp_path):
+    make_keys(tmp_path).kms.current(Clock()())
+    directory = tmp_path / "keys"
+    november = (directory / "kek-2026-11.key").read_bytes()
+
+    assert prepare(directory, Clock()(), 3) == ["kek:2026-12", "kek:2027-01"]
+    assert prepare(directory, Clock()(), 3) == []
+    assert (directory / "kek-2026-11.key").read_bytes() == november
+    assert months_left(directory, Clock()()) == 3
+    (directory / "kek-2026-12.key").unlink()
+    assert months_left(directory, Clock()()) == 1
+
+
+def test_replicas_make_no_key_and_say_what_does(tmp_path):
+    shared = make_keys(tmp_path).kms.shared()
+
+    with pytest.raises(EvidenceFault, match="phigate keys prepare"):
+        shared.current(Clock()())
+    assert list((tmp_path / "keys").glob("kek-*")) == []
+    prepare(tmp_path / "keys", Clock()(), 1)
+    assert shared.current(Clock()()) == "kek:2026-11"
+    assert isinstance(shared.shared(), PreparedKms)
+
+
+async def test_attack_another_key_of_the_same_month_is_refused_by_name(tmp_path, store):
+    keys = make_keys(tmp_path)
+    prepare(tmp_path / "keys", now(), 2)
+    async with EvidenceLog.open(store, keys, now=now):
+        pass
+    for file in (tmp_path / "keys").glob("kek-*"):
+        file.unlink()
+    prepare(tmp_path / "keys", now(), 2)
+
+    with pytest.raises(EvidenceFault, match=rf"wrapping key kek:{now():%Y-%m} of this keys directory is not the one"):
+        async with EvidenceLog.open(store, keystore.load(tmp_path / "keys"), now=now):
+            pass
+
+
+def test_what_is_mounted_read_only_is_read_through_our_group_and_closed_to_others(tmp_path, monkeypatch):
+    make_keys(tmp_path)
+    directory = tmp_path / "keys"
+    directory.chmod(0o777)
+    for file in directory.glob("*.key"):
+        file.chmod(0o440)
+    assert directory in keystore.loose(directory)
+
+    class Mounted:
+        f_flag = os.ST_RDONLY
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Mounted)
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert keystore.loose(directory) == []
+    (directory / "log.key").chmod(0o444)
+    assert keystore.loose(directory) == [directory / "log.key"]

@@ -127,7 +127,7 @@ async def test_a_definition_that_changed_again_after_it_was_looked_at_is_not_acc
 def downgrade(file):
     """The file as version 1 of its schema left it."""
     with sqlite3.connect(file) as connection:
-        for table in ("tool_pin", "usage", "usage_patient", "emergency", "emergency_access", "mail", "note"):
+        for table in ("tool_pin", "usage", "usage_patient", "emergency", "emergency_access", "mail", "note", "kek"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

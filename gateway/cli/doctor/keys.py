@@ -12,8 +12,8 @@ from gateway.cli.doctor.finding import Finding, fail, ok, warn
 from gateway.cli.doctor.store import opened
 from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
-from gateway.store import engines
 from gateway.store import keys as keystore
+from gateway.store.kms import months_left
 
 
 async def check(config: Config) -> list[Finding]:
@@ -28,25 +28,32 @@ def _check(config: Config) -> list[Finding]:
     except ConfigFault as fault:
         return [fail(fault.detail, fix=f"restore {directory} from its backup: phigate keys restore FILE {directory}")]
     found = [ok(f"the keys of the log {keys.origin} are all there, private, and of one piece")]
-    made = engines.of(config.evidence.store).makes_keys
-    return [*found, *_months(directory, made=made), *_lost(config)]
+    months = _months(directory) if isinstance(config.evidence.store, Path) else _prepared(directory)
+    return [*found, *months, *_lost(config)]
 
 
-def _months(directory: Path, *, made: bool) -> list[Finding]:
-    """This month's and the next wrapping key, without which nothing can be sealed; `made`: the gateway makes them."""
+def _months(directory: Path) -> list[Finding]:
+    """This month's and the next wrapping key, without which nothing can be sealed."""
     today = datetime.now(UTC)
     following = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
     missing = [f"{month:%Y-%m}" for month in (today, following) if not (directory / f"kek-{month:%Y-%m}.key").exists()]
     if not missing:
         return [ok("wrapping keys of this month and the next are there")]
-    state = fail if f"{today:%Y-%m}" in missing else warn
-    if not made:
-        text = f"There is no wrapping key for {' and '.join(missing)}, and replicas make none: theirs would differ."
-        return [state(text, fix="phigate keys prepare -c …   once, and the same files on every replica")]
     if os.access(directory, os.W_OK):
         return [ok("wrapping keys are made when a month begins")]
     text = f"There is no wrapping key for {' and '.join(missing)}, and the gateway cannot make one in {directory}."
+    state = fail if f"{today:%Y-%m}" in missing else warn
     return [state(text, fix=f"let the gateway's user write in {directory}")]
+
+
+def _prepared(directory: Path) -> list[Finding]:
+    """The wrapping keys of replicas, which make none by themselves."""
+    left = months_left(directory, datetime.now(UTC))
+    if left > 2:
+        return [ok(f"wrapping keys for {left} months from now on")]
+    text = f"There are wrapping keys for {left} months from now on, and replicas make none: without one all stop."
+    state = warn if left else fail
+    return [state(text, fix="phigate keys prepare --months 12   once, and the same directory for all replicas")]
 
 
 def _lost(config: Config) -> list[Finding]:
