@@ -45,17 +45,44 @@ async def port(config: Config) -> list[Finding]:
     """Whether the gateway can listen, or whether it is the gateway that does already."""
     gateway = config.gateway
     where = f"{bracketed(gateway.host)}:{gateway.port}"
-    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
-    with socket.socket(family) as probe:
+    error = _in_the_way(gateway.host, gateway.port)
+    if error is None:
+        return [ok(f"{where} is free")]
+    if error.errno == errno.EADDRINUSE:
+        return [await _served(config, where)]
+    fix = f"correct `listen` in {config.file}; ports below 1024 need CAP_NET_BIND_SERVICE"
+    return [fail(f"Nobody can listen on {where}: {error.strerror}.", fix=fix)]
+
+
+async def metrics(config: Config) -> list[Finding]:
+    """The same of the socket that metrics are served on; nothing where they are not."""
+    if config.telemetry.metrics is None:
+        return []
+    host, number = config.telemetry.metrics
+    where = f"{bracketed(host)}:{number}"
+    error = _in_the_way(host, number)
+    if error is None:
+        return [ok(f"{where} is free")]
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=ANSWER_S) as http:
+            reply = await http.get(f"http://{where}/metrics")
+        if reply.status_code == 200 and "phigate_" in reply.text:
+            return [ok(f"metrics are served on {where}")]
+    except httpx2.HTTPError:
+        pass  # Whoever listens there speaks something else.
+    fix = f"correct `listen` of [metrics] in {config.file}, or stop what listens there"
+    return [fail(f"Metrics cannot be served on {where}: {error.strerror}.", fix=fix)]
+
+
+def _in_the_way(host: str, number: int) -> OSError | None:
+    """Why nobody could listen there now. Nobody can connect meanwhile: the socket is bound and does not listen."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((gateway.host, gateway.port))  # Bound and not listening: nobody can connect to it.
-            return [ok(f"{where} is free")]
+            probe.bind((host, number))
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                fix = f"correct `listen` in {config.file}; ports below 1024 need CAP_NET_BIND_SERVICE"
-                return [fail(f"Nobody can listen on {where}: {error.strerror}.", fix=fix)]
-    return [await _served(config, where)]
+            return error
+    return None
 
 
 async def _served(config: Config, where: str) -> Finding:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import httpx2
 import trio
+from cryptography import x509
 
 from gateway.cli.doctor import certificate
-from gateway.cli.doctor.finding import Finding, Status, ok, warn, worst
+from gateway.cli.doctor.finding import Finding, Status, fail, ok, warn, worst
 from gateway.config import Config
 from gateway.config.values import is_loopback
 
 TIMEOUT_S = 5.0
+AUTHORITY_DAYS = 60
+"""Every agent's certificate has to be issued anew by then."""
+
+
+async def authorities(config: Config) -> list[Finding]:
+    """How long the authorities are good that client certificates are verified against; nothing without any."""
+    mtls = config.gateway.ingress.mtls
+    return [] if mtls is None else [_authority(each) for each in mtls.authorities]
+
+
+def _authority(found: x509.Certificate) -> Finding:
+    name = found.subject.rfc4514_string()
+    days = (found.not_valid_after_utc - datetime.now(UTC)).days
+    fix = "have the next one issued, and put it beside this one into the file that `ca` of [gateway.mtls] names"
+    if days < 0:
+        return fail(f"The authority {name} has expired: its agents are refused.", fix=fix)
+    if days < AUTHORITY_DAYS:
+        return warn(f"The authority {name} expires in {days} days, and then its agents are refused.", fix=fix)
+    return ok(f"authority {name}: {days} days left")
 
 
 async def check(config: Config) -> list[Finding]:

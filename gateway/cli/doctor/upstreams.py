@@ -13,6 +13,7 @@ from gateway.core.types import Era
 from gateway.doors import wire_settings
 from gateway.upstream import wire
 from gateway.upstream.bridge import detection
+from gateway.upstream.credentials.settings import Kind
 
 
 async def check(config: Config, upstream: UpstreamConfig) -> list[Finding]:
@@ -26,8 +27,15 @@ async def check(config: Config, upstream: UpstreamConfig) -> list[Finding]:
         try:
             era = Era.MODERN if await detection.speaks_modern(inner) else Era.LEGACY
         except UpstreamFault as fault:
+            if _of_callers(upstream) and fault.kind != "unreachable":
+                return [*secured, ok("it is there; more it tells only to a caller, whose credentials it wants")]
             return [*secured, fail(f"Upstream {upstream.name}: {fault.detail}.", fix=_way(upstream, fault.kind))]
     return [*secured, _era(upstream, era)]
+
+
+def _of_callers(upstream: UpstreamConfig) -> bool:
+    """Whether it is shown a credential of each caller, of whom there is none here."""
+    return upstream.credentials is not None and upstream.credentials.kind is not Kind.CLIENT_CREDENTIALS
 
 
 def _era(upstream: UpstreamConfig, found: Era) -> Finding:

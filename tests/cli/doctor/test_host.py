@@ -7,12 +7,15 @@ import resource
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gateway.cli.doctor import host, ingress
 from gateway.cli.doctor.finding import Status
-from tests.cli.doctor.conftest import bad
+from tests.cli.doctor.conftest import bad, http_server
+from tests.e2e import harness
+from tests.identity import certificates
 
 
 def test_a_limit_of_files_that_is_too_low_for_its_calls_is_a_warning(patient):
@@ -70,3 +73,38 @@ async def test_a_public_url_that_nobody_can_look_up_is_a_warning(patient):
     assert found.status is Status.WARN
     assert "gateway.invalid of public_url has no address" in found.text
     assert "DNS record" in found.fix
+
+
+def with_metrics(patient, port):
+    patient.edit(lambda text: text + f'\n[metrics]\nlisten = "127.0.0.1:{port}"\n')
+
+
+async def test_a_port_of_metrics_that_is_taken_is_a_failure_and_a_free_one_is_not(patient):
+    with_metrics(patient, harness.free_port())
+    (free,) = await host.metrics(patient.config)
+    async with http_server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi") as url:
+        taken = url.rpartition(":")[2].partition("/")[0]
+        patient.edit(lambda text: text.rpartition("\n[metrics]")[0])
+        with_metrics(patient, taken)
+        found = bad(await host.metrics(patient.config))
+
+    assert free.status is Status.OK
+    assert found.text == f"Metrics cannot be served on 127.0.0.1:{taken}: Address already in use."
+    assert "[metrics]" in found.fix
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, Status.FAIL), (30, Status.WARN), (300, Status.OK)])
+async def test_the_life_of_client_authorities_is_told(patient, days, status):
+    until = datetime.now(UTC) + timedelta(days=days, hours=1)
+    certificates.authority("agents.example", begins=until - timedelta(days=365), ends=until).write(
+        patient.place, "cert"
+    )
+    table = (
+        '\ntrusted_proxies = ["127.0.0.1"]\n[gateway.mtls]\nname = "agents"\nheader = "client-cert"\nca = "cert.pem"\n'
+    )
+    patient.edit(lambda text: text.replace("\ndrain_s = 10", "\ndrain_s = 10" + table, 1))
+
+    (found,) = await ingress.authorities(patient.config)
+
+    assert found.status is status
+    assert "agents.example" in found.text
