@@ -73,3 +73,9 @@ def test_every_state_has_its_sentence(state):
 
     assert told.endswith(".")
     assert ("was not run" in told) == (state in (State.REFUSED, State.EXPIRED, State.CANCELLED))
+
+
+def test_of_a_grant_in_a_restored_log_nobody_says_that_its_call_was_not_run():
+    restored = replace(held({}), state=State.CANCELLED, why=approval.RESTORED)
+
+    assert approval_views.story(restored).endswith("Whether the call was run after that is not on record.")
