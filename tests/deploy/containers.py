@@ -292,6 +292,7 @@ def needed() -> None:
         ("setpriv", "util-linux"),
         ("ip", "iproute2"),
         ("nginx", "nginx-light"),
+        ("wget", "wget"),
     ):
         if shutil.which(program) is None:
             pytest.skip(f"needs Debian's {program}: apt-get install {package}")

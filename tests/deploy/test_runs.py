@@ -339,6 +339,8 @@ def cluster(image, tmp_path_factory):
     made = place / "made"
     prepare = [sys.executable, files.COMPOSE / "parts" / "prepare.py", made, "--database", database, "--keep-owner"]
     subprocess.run(prepare, check=True, capture_output=True)
+    prepared = in_image(image, "phigate", "keys", "prepare", "--keys", str(made / "gateway" / "keys"), "--months", "2")
+    assert prepared.returncode == 0, prepared.stderr
     (place / "password-and-ca").mkdir()
     shutil.copy(made / "database" / "password", place / "password-and-ca" / "password")
     shutil.copy(made / "public" / "ca.pem", place / "password-and-ca" / "ca.crt")
