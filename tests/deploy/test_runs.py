@@ -295,7 +295,8 @@ def test_while_one_gateway_is_down_the_other_answers_agents(machine):
         agent.finish()
     finally:
         gone.start()
-    machine.wait("gateway-1")
+    while not connects(machine.containers["ingress"], gone.addresses["gateways"], LISTENING["gateway-1"]):
+        assert gone.process.poll() is None, gone.log.read_text()[-2000:]
 
 
 @needs_prepared_keys
