@@ -62,6 +62,13 @@ def pair(name: str) -> Pair:
     return Pair(key.decode(), made.public_bytes(serialization.Encoding.PEM).decode())
 
 
+def public(name: str) -> str:
+    """The public key of a pair, PEM."""
+    key = x509.load_pem_x509_certificate(pair(name).certificate.encode()).public_key()
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(encoding, form).decode()
+
+
 class SamlIdp:
     """A running identity provider."""
 

@@ -30,6 +30,7 @@ MAX_BYTES = 128 * 1024
 """Of an answer: with as many groups as we take it has some 60 KB."""
 MAX_METADATA_BYTES = 1 << 20
 MAX_DEPTH, MAX_ELEMENTS = 32, 4096
+_WHOLE = frozenset({"Assertion", "EncryptedAssertion", "Response"})
 _IDS = frozenset({"ID", "Id", "id", "{http://www.w3.org/XML/1998/namespace}id"})
 
 _DECLARATION = re.compile(
@@ -64,14 +65,8 @@ class Message:
 
     document: Document
     assertion: Element = field(repr=False)
-    """The assertion, or the element that holds it encrypted."""
     signed: tuple[Element, ...] = field(repr=False)
     """The elements, of response and assertion, that carry a signature of themselves."""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the assertion cannot be read as it is."""
-        return self.assertion.tag == ENCRYPTED
 
 
 class _Bounded(TreeBuilder):
@@ -151,12 +146,13 @@ def _read(data: bytes, limit: int, builder: _Bounded) -> Document:
 
 
 def response(document: Document) -> Message:
-    """A response with its one assertion, which may have been decrypted in place (SAML core §3.3.3, §2.3.4)."""
+    """A response with its one assertion (SAML core §3.3.3), which is not encrypted."""
     if document.root.tag != RESPONSE:
         raise refused(Reason.MALFORMED)
     assertion = _only(document.root)
-    inner = assertion.find(ASSERTION) if assertion.tag == ENCRYPTED else None
-    return _message(document, assertion if inner is None else inner)
+    if assertion.tag == ENCRYPTED:
+        raise refused(Reason.ENCRYPTED)
+    return _message(document, assertion)
 
 
 def bare(document: Document) -> Message:
@@ -197,19 +193,14 @@ def _message(document: Document, assertion: Element) -> Message:
 
 def _only(root: Element) -> Element:
     """The one assertion of the document: itself, or right below the root; anywhere else none may be."""
-    everywhere = [each for each in root.iter() if _local(each) in ("Assertion", "EncryptedAssertion", "Response")]
-    inner = [each for each in everywhere if each is not root]
-    if root.tag == ASSERTION:
-        if inner:
-            raise refused(Reason.NOT_ONE_ASSERTION)
+    inner = [each for each in root.iter() if each is not root and _local(each) in _WHOLE]
+    if root.tag == ASSERTION and not inner:
         return root
-    held = [*root.findall(ASSERTION), *root.findall(ENCRYPTED)]
-    if len(held) != 1:
+    if root.tag == ASSERTION or len(inner) != 1 or inner[0] not in list(root):
         raise refused(Reason.NOT_ONE_ASSERTION)
-    allowed = [held[0], *(held[0].findall(ASSERTION) if held[0].tag == ENCRYPTED else [])]
-    if len(allowed) > 2 or len(inner) != len(allowed):
+    if inner[0].tag not in (ASSERTION, ENCRYPTED):
         raise refused(Reason.NOT_ONE_ASSERTION)
-    return held[0]
+    return inner[0]
 
 
 def _check_algorithms(signature: Element, reference: Element) -> None:

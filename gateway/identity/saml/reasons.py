@@ -58,7 +58,7 @@ _SENTENCES = {
         f"the answer is signed in a way that is not accepted; {_ADMINISTRATOR}: RSA or ECDSA with SHA-256 or better"
     ),
     Reason.BAD_SIGNATURE: f"the signature of the answer is not valid for the keys in the metadata; {_ADMINISTRATOR}",
-    Reason.ENCRYPTED: f"the assertion is encrypted, and not in a way that this gateway can open; {_ADMINISTRATOR}",
+    Reason.ENCRYPTED: f"the assertion is encrypted, which this gateway does not support; {_ADMINISTRATOR}",
     Reason.DECLINED: "the identity provider did not let you in; ask its administrator to assign phigate to you",
     Reason.UNKNOWN_ISSUER: "the answer is from an identity provider that this gateway does not trust",
     Reason.WRONG_ISSUER: "another identity provider answered than the one that was asked; begin again",

@@ -116,11 +116,9 @@ class ServiceProvider:
         root = read.root
         rules.check_status(root)
         message = document.response(read)
-        source = self._source(rules.issuer_of(root if message.encrypted else message.assertion))
+        source = self._source(rules.issuer_of(message.assertion))
         expected = self._expected(self.consumer, partial(self._wrong_request, source.idp))
         await self._check(message, source)
-        if message.encrypted:
-            raise refused(Reason.ENCRYPTED)
         rules.check_response(root, source.idp, expected)
         found = rules.verify(message.assertion, source.idp, expected)
         if found.request is None or root.get("InResponseTo") != found.request:

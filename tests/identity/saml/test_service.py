@@ -28,6 +28,7 @@ from tests.saml_idp import (
     instant,
     needs_xmlsec1,
     pair,
+    public,
     response,
     signed,
 )
@@ -170,6 +171,11 @@ REAL = [
         "wrong key with its own certificate",
         {"key": pair("evil").key, "cert": pair("evil").certificate},
         "saml_bad_signature",
+    ),
+    (
+        "encrypted",
+        {"encryptionCert": pair("gateway").certificate, "encryptionPublicKey": public("gateway")},
+        "saml_encrypted",
     ),
     ("transient NameID", {"format": "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"}, "saml_no_lasting_subject"),
     ("missing NameID value", {"user": {"name": " "}}, "saml_no_subject"),
