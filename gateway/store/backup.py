@@ -6,6 +6,7 @@ Keys are no part of it. What was acknowledged after it is lost when the log goes
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ from gateway.store.sequencer import EvidenceLog, Transaction
 
 PAGES = 4096
 """16 MB are copied between two reports of progress."""
+
+_WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK})
+"""What file systems say that know no second name for a file: backups go to Windows shares and memory cards too."""
 
 Progress = Callable[[int, int], None]
 """Told how many pages are copied, and of how many."""
@@ -119,7 +123,7 @@ def _new_file(target: Path) -> Iterator[Path]:
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield aside
         _sync(aside)
-        os.link(aside, target)  # Unlike rename, fails when somebody else was first.
+        _name(aside, target)
         _sync(target.parent)
     except FileExistsError:
         raise ConfigFault(f"{target} exists, and evidence is never overwritten. Choose another name.") from None
@@ -128,6 +132,17 @@ def _new_file(target: Path) -> Iterator[Path]:
     finally:
         for each in (aside, *_companions(aside), aside.with_name(aside.name + "-journal")):
             each.unlink(missing_ok=True)
+
+
+def _name(aside: Path, target: Path) -> None:
+    """Give a file its name. Raises FileExistsError when somebody else was first."""
+    try:
+        os.link(aside, target)  # Unlike rename, fails then.
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        aside.replace(target)
 
 
 def _sync(path: Path) -> None:

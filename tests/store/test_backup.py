@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import stat
@@ -100,6 +102,21 @@ async def test_nothing_is_ever_overwritten(path, keys, tmp_path):
         backup.place(copy, path)
 
     assert copy.read_bytes() == before
+
+
+async def test_a_disk_without_links_takes_a_copy_and_overwrites_nothing_either(path, keys, tmp_path, monkeypatch):
+    await fill(path, keys, 0, 1)
+    copy = tmp_path / "copy.db"
+
+    def no_links(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    backup.write(path, copy)
+
+    assert report(copy, keys).passed
+    with pytest.raises(ConfigFault, match="never overwritten"):
+        backup.write(path, copy)
 
 
 async def test_a_copy_that_cannot_be_finished_leaves_nothing_behind(path, keys, tmp_path):
