@@ -19,8 +19,15 @@ ENVOY = Pod("envoy-gateway-system", {"app.kubernetes.io/name": "envoy", "app.kub
 PROMETHEUS = Pod("monitoring", {"app.kubernetes.io/name": "prometheus"})
 COLLECTOR = Pod("monitoring", {"app.kubernetes.io/name": "opentelemetry-collector"})
 PROVIDER = Pod("", {}, "203.0.113.7")
-METADATA = Pod("", {}, "169.254.169.254")
-API_SERVER = Pod("", {}, "10.96.0.1")
+PROVIDER_6 = Pod("", {}, "2001:db8::7")
+INSIDE = {
+    "metadata": "169.254.169.254",
+    "metadata by IPv6": "fd00:ec2::254",
+    "metadata by NAT64": "64:ff9b::a9fe:a9fe",
+    "API server": "10.96.0.1",
+    "node": "192.168.1.5",
+    "link-local": "fe80::1",
+}
 STRANGER = Pod("", {}, "198.51.100.9")
 
 
@@ -86,15 +93,16 @@ def test_the_database_reaches_nobody():
 def test_the_gateway_resolves_names_and_asks_the_identity_provider(overlay):
     assert cluster(overlay).allows(GATEWAY, DNS, 53, "UDP")
     assert cluster(overlay).allows(GATEWAY, PROVIDER, 443)
+    assert cluster(overlay).allows(GATEWAY, PROVIDER_6, 443)
 
 
 @pytest.mark.parametrize("overlay", files.OVERLAYS)
 def test_a_gateway_that_was_taken_over_reaches_neither_metadata_nor_api_server_nor_other_ports(overlay):
     where = cluster(overlay)
 
-    assert not where.allows(GATEWAY, METADATA, 80)
-    assert not where.allows(GATEWAY, METADATA, 443)
-    assert not where.allows(GATEWAY, API_SERVER, 443)
+    for what, address in INSIDE.items():
+        for port in (80, 443):
+            assert not where.allows(GATEWAY, Pod("", {}, address), port), what
     assert not where.allows(GATEWAY, STRANGER, 25)
     assert not where.allows(GATEWAY, AGENT, 8080)
 
