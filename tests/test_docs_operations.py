@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from gateway.cli.main import parser
+from gateway.store import schema
 from tests.e2e import harness, issuer
 from tests.test_docs import functions
 from tests.test_docs_authoring import same, shell, steps
@@ -83,6 +84,12 @@ def test_every_test_that_a_page_names_is_there(page):
 
     assert named
     assert [f"{file}: {test}" for test, file in named if test not in functions(ROOT / file)] == []
+
+
+def test_every_schema_version_is_on_the_page_about_upgrading():
+    table = re.findall(r"^\| (\d+) \| [\d-]+ \|", (DOCS / "upgrading.md").read_text(), re.MULTILINE)
+
+    assert [int(version) for version in table] == list(range(1, schema.VERSION + 1))
 
 
 def test_every_actor_of_the_threat_model_says_what_remains():

@@ -18,6 +18,7 @@ from tests.fakes.evidence import intent, make_keys, now, outcome, report
 ADDED = {
     2: ("tool_pin", "usage", "usage_patient", "emergency", "emergency_access"),
     3: ("mail", "note"),
+    4: ("kek",),
 }
 """The tables that came with each version of the schema."""
 
