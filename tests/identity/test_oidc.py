@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.core.errors import IdentityUnavailable
+from gateway.core.errors import IdentityUnavailable, Unauthenticated
 from gateway.identity import oidc
 from gateway.identity.issuers import Issuers
 from gateway.identity.oidc import MAX_DOCUMENT_BYTES
@@ -38,6 +38,8 @@ class Server:
         }
         self.stay_open = trio.Event()
         self.drip = False
+        self.trickle: bytes | None = None
+        """Sent again and again after the answer, for as long as the client takes it."""
 
     async def __call__(self, stream: trio.SocketStream) -> None:
         path = (await stream.receive_some(65536)).split(b" ")[1].decode()
@@ -45,6 +47,9 @@ class Server:
         data = self.answers.get(path, answer(b"", status="404 Not Found"))
         try:
             await stream.send_all(data)
+            while self.trickle is not None:
+                await stream.send_all(self.trickle)
+                await trio.sleep(0)
             if self.drip:
                 await self.stay_open.wait()
         except trio.BrokenResourceError:
@@ -148,6 +153,68 @@ async def test_a_redirect_is_not_followed():
         server.answers["/jwks"] = answer(b"", status="302 Found", head=f"location: {server.url}/elsewhere\r\n")
         assert "does not serve its jwks_uri" in await fault(server)
         assert "/elsewhere" not in server.asked
+
+
+async def test_metadata_that_redirects_is_not_metadata_and_that_is_told():
+    async with serving() as server:
+        server.answers[OPENID] = answer(b"", status="302 Found", head=f"location: {server.url}/login\r\n")
+        assert "redirects are not followed" in await fault(server)
+        assert server.asked == [OPENID, OAUTH]
+
+
+async def test_an_answer_without_an_end_is_left_at_its_size():
+    async with serving() as server:
+        server.answers["/jwks"] = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"keys":['
+        server.trickle = b" " * 4096
+        assert f"more than {MAX_DOCUMENT_BYTES} bytes" in await fault(server)
+
+
+async def test_an_answer_that_drips_a_byte_at_a_time_is_left_at_its_deadline():
+    async with serving() as server:
+        server.answers[OPENID], server.trickle = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"{"
+        assert "did not answer within 0.2 s" in await fault(server, timeout_s=0.2)
+
+
+async def test_headers_without_an_end_are_left():
+    async with serving() as server:
+        server.answers[OPENID], server.trickle = b"HTTP/1.1 200 OK\r\n", b"x-more: " + b"a" * 4000 + b"\r\n"
+        assert "could not be reached" in await fault(server)
+
+
+async def test_a_storm_of_unknown_key_ids_reaches_the_provider_once():
+    async with serving() as server:
+        issuer = replace(CONFIG, url=server.url, jwks_refetch_s=3600)
+        async with Issuers.open([issuer], now=lambda: claims()["iat"]) as issuers:
+            await issuers.identify(mint(KEY, claims(iss=server.url)), resource=RESOURCE)
+
+            async def forged(number):
+                with pytest.raises(Unauthenticated):
+                    await issuers.identify(mint(KEY, claims(iss=server.url), kid=f"k{number}"), resource=RESOURCE)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(200):
+                    nursery.start_soon(forged, number)
+        assert server.asked == [OPENID, "/jwks"]
+
+
+async def test_an_issuer_that_is_down_keeps_nobody_of_another_out():
+    async with serving() as server, serving() as gone:
+        both = [replace(CONFIG, url=each.url, timeout_s=0.3) for each in (server, gone)]
+        gone.answers, gone.drip = {OPENID: b""}, True
+        async with Issuers.open(both, now=lambda: claims()["iat"]) as issuers:
+            with pytest.raises(IdentityUnavailable):
+                await issuers.identify(mint(KEY, claims(iss=gone.url)), resource=RESOURCE)
+            assert (await issuers.identify(mint(KEY, claims(iss=server.url)), resource=RESOURCE)).issuer == server.url
+            assert await issuers.probe() is None, "somebody can be identified"
+
+
+async def test_an_issuer_cannot_answer_for_another_that_it_names():
+    async with serving() as server, serving() as other:
+        server.answers[OPENID] = answer({"issuer": other.url, "jwks_uri": f"{other.url}/jwks"})
+        async with Issuers.open([replace(CONFIG, url=server.url)], now=lambda: claims()["iat"]) as issuers:
+            with pytest.raises(IdentityUnavailable, match="calls itself by another name"):
+                await issuers.identify(mint(KEY, claims(iss=server.url)), resource=RESOURCE)
+        assert other.asked == []
 
 
 async def test_a_failing_key_endpoint_is_a_fault():
