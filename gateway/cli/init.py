@@ -116,6 +116,7 @@ def _tell(console: Console, directory: Path, done: list[str], arguments: argpars
     if not (arguments.upstream_url or arguments.upstream_command):
         steps.append(f"set [[upstream]] url in {directory / CONFIG} to your MCP server")
     steps.append(f"phigate policy test {directory / 'policies'}")
+    steps.append(f"phigate doctor -c {directory / CONFIG}")
     steps.append(f"phigate serve -c {directory / CONFIG}")
     console.print("\nNext:")
     for number, step in enumerate(steps, 1):

@@ -13,7 +13,7 @@ from gateway.cli.doctor.store import opened
 from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.store import keys as keystore
-from gateway.store.kms import months_left
+from gateway.store.kms import FileKms, months_left
 
 
 async def check(config: Config) -> list[Finding]:
@@ -29,7 +29,7 @@ def _check(config: Config) -> list[Finding]:
         return [fail(fault.detail, fix=f"restore {directory} from its backup: phigate keys restore FILE {directory}")]
     found = [ok(f"the keys of the log {keys.origin} are all there, private, and of one piece")]
     months = _months(directory) if isinstance(config.evidence.store, Path) else _prepared(directory)
-    return [*found, *months, *_lost(config)]
+    return [*found, *months, *_lost(config), *_others(config)]
 
 
 def _months(directory: Path) -> list[Finding]:
@@ -43,7 +43,7 @@ def _months(directory: Path) -> list[Finding]:
         return [ok("wrapping keys are made when a month begins")]
     text = f"There is no wrapping key for {' and '.join(missing)}, and the gateway cannot make one in {directory}."
     state = fail if f"{today:%Y-%m}" in missing else warn
-    return [state(text, fix=f"let the gateway's user write in {directory}")]
+    return [state(text, fix=f"let the gateway's user write in {directory}, or make it ahead: phigate keys prepare")]
 
 
 def _prepared(directory: Path) -> list[Finding]:
@@ -70,3 +70,21 @@ def _lost(config: Config) -> list[Finding]:
         return []
     text = f"The wrapping keys {', '.join(gone)} are gone: the bodies of those months are intact and unreadable."
     return [warn(text, fix="restore them from the keys' backup, unless they were destroyed on purpose")]
+
+
+def _others(config: Config) -> list[Finding]:
+    """Wrapping keys here that are not those which the store's bodies are sealed with."""
+    kms = FileKms(config.evidence.keys)
+    try:
+        with opened(config) as reader:
+            if reader is None:
+                return []
+            agreed = [(str(kek), str(of)) for kek, of in reader.connection.execute("SELECT id, commitment FROM kek")]
+    except EvidenceFault:
+        return []  # The store's own check tells, or it is of a time before they were compared.
+    there = [(kek, of) for kek, of in agreed if (config.evidence.keys / f"{kek.replace(':', '-')}.key").exists()]
+    differ = [kek for kek, of in there if kms.commitment(kek) != of]
+    if not differ:
+        return []
+    text = f"The wrapping keys {', '.join(differ)} are others than those that this store's bodies are sealed with."
+    return [fail(text, fix="give this replica the keys directory of the others, or the one from its backup")]

@@ -244,3 +244,16 @@ def test_without_a_store_in_reach_other_checks_say_nothing_of_it(patient):
     assert code == 1
     assert told.count("FAIL") == 1
     assert sys.executable not in told
+
+
+async def test_a_wrapping_key_of_another_directory_is_a_failure(patient, tmp_path):
+    await fill(patient)
+    (ours,) = (patient.place / "keys").glob("kek-*.key")
+    others = keystore.generate(tmp_path / "others", origin="other.example/phigate")
+    others.kms.current(datetime.now(UTC))
+    shutil.copy(tmp_path / "others" / ours.name, ours)
+
+    found = bad(await keys_check.check(patient.config))
+
+    assert found.status is Status.FAIL
+    assert "are others than those that this store's bodies are sealed with" in found.text
