@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_a_token_without_a_required_scope_is_forbidden_and_told_which_to_ask_for
     assert status == 403
     assert value.startswith('Bearer error="insufficient_scope", error_description="the token lacks a scope')
     assert value.endswith(f'scope="mcp:read", resource_metadata="{METADATA}"')
+
+
+def test_every_reason_is_explained_to_operators_and_no_other():
+    page = (Path(__file__).parents[2] / "docs" / "identity" / "README.md").read_text()
+    rows = page.split("<!-- reasons")[1].split("\n\n")[0].splitlines()[3:]
+    told = [word for row in rows for word in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
+    assert sorted(told) == sorted(reason.value for reason in Reason)
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -15,18 +15,13 @@ LEAKED = Revocation(Kind.TOKEN, "https://idp.example", "cd" * 16, "2026-11-22T17
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "evidence.db"
-
-
-@pytest.fixture
 def keys(tmp_path):
     return make_keys(tmp_path)
 
 
-async def test_what_one_process_revokes_another_sees_at_its_next_look(path, keys):
+async def test_what_one_process_revokes_another_sees_at_its_next_look(store, keys):
     told = []
-    async with EvidenceLog.open(path, keys, now=now) as log, EvidenceLog.open(path, keys, now=now) as other:
+    async with EvidenceLog.open(store, keys, now=now) as log, EvidenceLog.open(store, keys, now=now) as other:
         serving = Revocations(other, told.append)
         await serving.look()
         leaf = await log.transact(lambda transaction: revocations.revoke(transaction, BOB, "me", {"reason": b"left"}))
@@ -40,34 +35,34 @@ async def test_what_one_process_revokes_another_sees_at_its_next_look(path, keys
 
     assert told == [(BOB,), (BOB, LEAKED), (LEAKED,)]
     assert (known[0].leaf, known[0].by) == (leaf, "me")
-    assert report(path, keys).passed
+    assert report(store, keys).passed
 
 
-async def test_nothing_revoked_is_nothing_to_tell(path, keys):
+async def test_nothing_revoked_is_nothing_to_tell(store, keys):
     told = []
-    async with EvidenceLog.open(path, keys, now=now) as log:
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await Revocations(log, told.append).look()
     assert told == []
 
 
-async def test_what_was_revoked_before_is_in_force_from_the_first_look(path, keys):
+async def test_what_was_revoked_before_is_in_force_from_the_first_look(store, keys):
     told = []
-    async with EvidenceLog.open(path, keys, now=now) as log:
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.transact(lambda transaction: revocations.revoke(transaction, BOB, "me", {}))
-    async with EvidenceLog.open(path, keys, now=now) as log:
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await Revocations(log, told.append).look()
     assert told == [(BOB,)]
 
 
-async def test_a_revocation_that_cannot_be_read_is_a_fault_and_not_passed_over(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_a_revocation_that_cannot_be_read_is_a_fault_and_not_passed_over(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.append(Record(LeafType.TOKEN_REVOKED, {**BOB.members(), "kind": "planet"}))
         with pytest.raises(EvidenceFault, match="cannot read"):
             await Revocations(log, lambda known: None).look()
 
 
-async def test_a_restoration_of_nothing_restores_nothing(path, keys):
-    async with EvidenceLog.open(path, keys, now=now) as log:
+async def test_a_restoration_of_nothing_restores_nothing(store, keys):
+    async with EvidenceLog.open(store, keys, now=now) as log:
         await log.transact(lambda transaction: revocations.revoke(transaction, BOB, "me", {}))
         for odd in (99, "0", None):
             await log.append(Record(LeafType.TOKEN_RESTORED, {"leaf": odd}))
