@@ -20,7 +20,7 @@ from rich.text import Text
 
 from gateway import config as configuration
 from gateway.cli import operator, places
-from gateway.cli.doctor import host, ingress, issuers, keys, policy, store, upstreams
+from gateway.cli.doctor import host, ingress, issuers, keys, policy, saml, store, upstreams
 from gateway.cli.doctor.finding import Check, Finding, Status, fail, ok, worst
 from gateway.config import Config
 from gateway.core.errors import ConfigFault
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigFault as fault:
         _tell(arguments, {"configuration": _faults(fault)})
         return 2
-    logging.getLogger("phigate").addHandler(logging.NullHandler())  # What the parts would log is told as findings.
+    logging.getLogger().addHandler(logging.NullHandler())  # What the parts would log is told as findings.
     findings = trio.run(_look, config, arguments.deadline)
     _tell(arguments, findings)
     return int(_state(findings) is Status.FAIL)
@@ -90,8 +90,15 @@ def _checks(config: Config) -> dict[str, Check]:
         "clock": partial(store.clock, config),
         "policy": partial(policy.check, config),
         **{f"issuer {each.url}": partial(issuers.check, each) for each in config.issuers},
+        **_saml(config),
         **{f"upstream {each.name}": partial(upstreams.check, config, each) for each in config.upstreams},
     }
+
+
+def _saml(config: Config) -> dict[str, Check]:
+    if config.saml is None:
+        return {}
+    return {f"saml {each.name}": partial(saml.check, config.saml, each) for each in config.saml.identity_providers}
 
 
 async def _look(config: Config, deadline_s: float) -> Findings:
