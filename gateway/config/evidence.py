@@ -10,10 +10,10 @@ from typing import Any
 from gateway.config import outside, values
 from gateway.config.table import Table, Wrong
 from gateway.store import database
-from gateway.store.database import Database
+from gateway.store.database import LEASE_S, Database
 from gateway.store.engines import Store
 
-_OF_A_DATABASE = ("store_password_env", "store_password_file", "store_allow_insecure", "store_migrate")
+_OF_A_DATABASE = ("store_password_env", "store_password_file", "store_allow_insecure", "store_migrate", "store_lease_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def decode(table: Table, base: Path, environ: Mapping[str, str]) -> EvidenceConf
 def _store(table: Table, base: Path, environ: Mapping[str, str]) -> Store:
     insecure = table.take("store_allow_insecure", values.boolean, False)
     migrates = table.take("store_migrate", values.boolean, False)
+    lease_s = table.take("store_lease_s", values.seconds(2, 600), LEASE_S)
     password = table.take("store_password_env", outside.secret_variable(environ), None)
     file = table.take("store_password_file", outside.path(base), None)
 
@@ -62,7 +63,7 @@ def _store(table: Table, base: Path, environ: Mapping[str, str]) -> Store:
         except ValueError as error:
             what, _, fix = str(error).partition(": ")
             raise Wrong(what, fix) from None
-        return Database(url, password=password, password_file=file, migrates=migrates)
+        return Database(url, password=password, password_file=file, migrates=migrates, lease_s=lease_s)
 
     default: Store = base / "evidence.db"
     found = table.take("store", store, default)

@@ -11,8 +11,8 @@ from gateway.core.errors import EvidenceFault
 
 SCHEMES = ("postgresql://", "postgres://")
 LEASE_S = 20.0
-"""A writer that was silent for so long is dead. Longer than a healthy process ever pauses, and than the server takes to
-end the transaction of one that stopped (`postgres.IDLE_S`); no longer than callers can wait to learn what became of it.
+"""A writer that was silent for so long is dead. Longer than a healthy process ever pauses, and no longer than
+callers can wait to learn what became of their calls.
 """
 _VERIFIED = "verify-full"
 

@@ -34,8 +34,6 @@ LOCK_S = 2.0
 """How long a writer waits for another's transaction, which lasts milliseconds."""
 STATEMENT_S = 8.0
 """How long the server works on one statement of a writer."""
-IDLE_S = 5.0
-"""How long the server leaves a transaction to a writer that says nothing: one that was stopped holds up all."""
 ANSWER_S = 10.0
 """How long a writer waits for the server in all: longer than that only takes who hangs, or a network that is gone."""
 PATIENCE_S = 2.0
@@ -109,7 +107,7 @@ class Postgres:
                     raise
                 time.sleep(0.05)
         try:
-            _prepare(connection)
+            _prepare(connection, idle_s=max(1.0, self._database.lease_s / 4))
         except BaseException:
             connection.close()
             raise
@@ -250,8 +248,12 @@ def fault(doing: str, error: Exception) -> EvidenceFault:
     )
 
 
-def _prepare(connection: Connection) -> None:
-    """Set what durability and our own habits need, and refuse a server that promises less. Raises EvidenceFault."""
+def _prepare(connection: Connection, *, idle_s: float) -> None:
+    """Set what durability and our own habits need, and refuse a server that promises less. Raises EvidenceFault.
+
+    `idle_s`: how long the server leaves a transaction to a writer that says nothing. One that was stopped in its turn
+    holds up all others, and less long than a lease.
+    """
     query = "SELECT current_setting('server_version_num')::int, current_setting('fsync'), "
     query += "current_setting('full_page_writes'), current_setting('synchronous_commit')"
     version, fsync, pages, commits = connection.execute(query).fetchone()
@@ -271,7 +273,7 @@ def _prepare(connection: Connection) -> None:
     connection.execute(
         f"SET synchronous_commit = {commits}; SET lock_timeout = {LOCK_S * 1000:.0f}; "
         f"SET statement_timeout = {STATEMENT_S * 1000:.0f}; "
-        f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000:.0f}; "
+        f"SET idle_in_transaction_session_timeout = {idle_s * 1000:.0f}; "
         "SET default_transaction_isolation = 'read committed'"
     )
 

@@ -9,12 +9,11 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.cli import init
+from gateway.config import load
+from gateway.store.reader import Reader
 from tests.e2e.issuer import AUDIENCE, Issuer
 
 START_S = 60.0
@@ -158,8 +159,8 @@ class Gateway:
 
     def leaves(self) -> list[dict[str, Any]]:
         """All leaves of the log, in order."""
-        with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as store:
-            return [json.loads(entry) for (entry,) in store.execute("select entry from leaf order by idx")]
+        with Reader.open(load(self.config).evidence.store) as reader:
+            return [json.loads(entry) for _, entry, _ in reader.entries()]
 
     def check(self) -> None:
         """What must hold at any time: evidence verifies, no bug was met, and no PHI is in logs and database files."""

@@ -269,8 +269,7 @@ async def test_a_lock_that_somebody_holds_refuses_in_bounded_time_and_heals(stor
         await log.append(HEARTBEAT)
 
 
-async def test_a_writer_that_stops_inside_its_turn_does_not_hold_up_the_others(store, keys, monkeypatch):
-    monkeypatch.setattr(postgres, "IDLE_S", 0.3)
+async def test_a_writer_that_stops_inside_its_turn_does_not_hold_up_the_others(store, keys):
     async with EvidenceLog.open(store, keys, now=now) as log:
         with edited(store) as stopped:
             stopped.execute("BEGIN; SELECT 1 FROM head FOR UPDATE")
