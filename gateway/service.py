@@ -127,7 +127,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         tokens = authority.opened(config, own, keys, log, issuers, doors, mail, asserted)
         app = App(
             endpoint,
-            probes=_probes(log, policy, issuers),
+            probes=_probes(log, policy, issuers, revocations),
             metadata=partial(_metadata, config, doors),
             pages=[pages.blueprint(counter, entrance), *_token_pages(tokens, logins)],
             peers=_peers(config.gateway.ingress),
@@ -226,7 +226,7 @@ def _details(policy: ActivePolicy, doors: Doors, telemetry: Telemetry, beside: S
     }
 
 
-def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[str, Probe]:
+def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers, revocations: Revocations) -> dict[str, Probe]:
     async def evidence() -> str | None:
         return log.fault
 
@@ -234,7 +234,10 @@ def _probes(log: EvidenceLog, policy: ActivePolicy, issuers: Issuers) -> dict[st
         policy.current  # noqa: B018 - raises when nothing decides; a newer bundle that was refused is no reason to stop
         return None
 
-    return {"evidence": evidence, "policy": bundle, "identity": issuers.probe}
+    async def identity() -> str | None:
+        return revocations.fault or await issuers.probe()
+
+    return {"evidence": evidence, "policy": bundle, "identity": identity}
 
 
 def _world(

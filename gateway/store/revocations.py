@@ -42,15 +42,21 @@ class Revocations:
         self._log = log
         self._changed = changed
         self._newest = -1
+        self.fault: str | None = None
+        """Why it is not known what is revoked now."""
 
     async def look(self) -> None:
         """Take in what was revoked or restored since the last look. Raises EvidenceFault."""
-        newest = await self._log.read(newest_leaf)
-        if newest == self._newest:
-            return
-        known = await self._log.read(in_force)
-        self._newest = newest
-        self._changed(tuple(each.revocation for each in known))
+        try:
+            newest = await self._log.read(newest_leaf)
+            known = await self._log.read(in_force) if newest != self._newest else None
+        except EvidenceFault as fault:
+            self.fault = fault.detail
+            raise
+        self.fault = None
+        if known is not None:
+            self._newest = newest
+            self._changed(tuple(each.revocation for each in known))
 
 
 def newest_leaf(connection: Connection) -> int:

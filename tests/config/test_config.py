@@ -213,6 +213,14 @@ def test_an_upstream_may_require_scopes(load):
     assert made.upstreams[0].required_scopes == ("mcp:read", "api://gateway/call")
 
 
+def test_an_aggregate_requires_what_any_of_its_upstreams_does(load):
+    more = 'required_scopes = ["a", "b"]\n[[upstream]]\nname = "claims"\nurl = "http://127.0.0.1:1/mcp"\n'
+    more += 'required_scopes = ["b", "c"]\n[[aggregate]]\nname = "all"\n'
+    made = load(GOOD + more)
+    assert made.scopes("all") == ("a", "b", "c")
+    assert (made.scopes("ehr"), made.scopes("claims")) == (("a", "b"), ("b", "c"))
+
+
 @pytest.mark.parametrize("scope", ['"a b"', "'a\"b'", "'a\\b'", '""', '"é"', "1"])
 def test_what_is_no_scope_is_a_fault(faults, scope):
     [(_, told)] = faults(GOOD + f"required_scopes = [{scope}]\n")

@@ -41,8 +41,9 @@ async def test_what_one_process_revokes_another_sees_at_its_next_look(store, key
 async def test_nothing_revoked_is_nothing_to_tell(store, keys):
     told = []
     async with EvidenceLog.open(store, keys, now=now) as log:
-        await Revocations(log, told.append).look()
-    assert told == []
+        serving = Revocations(log, told.append)
+        await serving.look()
+    assert (told, serving.fault) == ([], None)
 
 
 async def test_what_was_revoked_before_is_in_force_from_the_first_look(store, keys):
@@ -57,8 +58,10 @@ async def test_what_was_revoked_before_is_in_force_from_the_first_look(store, ke
 async def test_a_revocation_that_cannot_be_read_is_a_fault_and_not_passed_over(store, keys):
     async with EvidenceLog.open(store, keys, now=now) as log:
         await log.append(Record(LeafType.TOKEN_REVOKED, {**BOB.members(), "kind": "planet"}))
+        serving = Revocations(log, lambda known: None)
         with pytest.raises(EvidenceFault, match="cannot read"):
-            await Revocations(log, lambda known: None).look()
+            await serving.look()
+        assert "cannot read" in (serving.fault or "")
 
 
 async def test_a_restoration_of_nothing_restores_nothing(store, keys):
