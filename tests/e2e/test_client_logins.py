@@ -161,8 +161,8 @@ async def test_the_python_client_is_the_url_of_its_metadata_document_and_asks_fo
     assert (claims(storage)["client_id"], counts["registrations"], len(browser.asked)) == (DOCUMENT, 0, 2)
 
 
-def typescript(gateway: str, *, document: str = "") -> list[str]:
-    return [str(real_parts.node()), str(LOGIN), f"{gateway}/mcp/ward", CALLBACK, document]
+def typescript(version: str, gateway: str, *, document: str = "") -> list[str]:
+    return [str(real_parts.node()), str(LOGIN), version, f"{gateway}/mcp/ward", CALLBACK, document]
 
 
 class TypeScript:
@@ -211,11 +211,12 @@ async def revoke(place: Path, jti: str) -> None:
     assert done.returncode == 0, done
 
 
-async def test_the_typescript_client_registers_logs_in_and_refreshes_a_token_that_was_revoked(tmp_path):
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_the_typescript_client_registers_logs_in_and_refreshes_a_token_that_was_revoked(tmp_path, version):
     async with (
         oidc_provider.running() as provider,
         serving(tmp_path, provider.issuer, scopes=("mcp",)) as gateway,
-        running(typescript(gateway)) as client,
+        running(typescript(version, gateway)) as client,
     ):
         first = await client.do("call")
         assert (first["text"], first["claims"]["sub"], first["logins"]) == ("icu: 7 beds", "alice", 1)
@@ -236,7 +237,7 @@ async def test_the_typescript_client_is_the_url_of_its_metadata_document_and_ask
     async with (
         oidc_provider.running(CLIENT_DOCUMENTS=documents) as provider,
         serving(tmp_path, provider.issuer, scopes=("mcp",)) as gateway,
-        running(typescript(gateway, document=DOCUMENT)) as client,
+        running(typescript("v2", gateway, document=DOCUMENT)) as client,
     ):
         met = await client.do("call")
         assert (met["text"], met["claims"]["client_id"], met["logins"]) == ("icu: 7 beds", DOCUMENT, 1)

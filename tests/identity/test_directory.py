@@ -16,7 +16,10 @@ import trio.testing
 from gateway.core.errors import IdentityUnavailable
 from gateway.identity import oidc
 from gateway.identity.directory import Directory
+from gateway.identity.issuers import Issuers
 from gateway.identity.settings import GraphConfig
+from tests.identity import test_oidc as provider
+from tests.identity.minting import CONFIG, NOW, RESOURCE, claims, mint, signing_key
 
 PERSON, OTHER = "00000000-0000-4000-8000-0000000000a1", "00000000-0000-4000-8000-0000000000a2"
 GROUPS = ["00000000-0000-4000-8000-00000000c11c", "00000000-0000-4000-8000-00000000c11d"]
@@ -223,3 +226,18 @@ async def test_a_token_that_graph_refuses_is_renewed_for_the_next_question():
         graph.groups = answer({"value": GROUPS})
         await directory.groups(OTHER)
     assert len(graph.tokens) == 2
+
+
+async def test_an_issuer_that_is_opened_with_a_graph_asks_it_through_its_own_client():
+    key = signing_key("ES256")
+    async with serving() as (graph, directory), provider.serving() as idp:
+        issuer = replace(CONFIG, url=idp.url, graph=directory._config, subject_claim="oid")
+        token = claims(iss=idp.url, groups=None, oid=PERSON, _claim_names={"groups": "src1"})
+        async with Issuers.open([issuer], now=lambda: NOW) as issuers:
+            sent = mint(key, token)
+            principal = await issuers.identify(sent, resource=RESOURCE)
+            assert (principal.subject, principal.groups) == (PERSON, tuple(GROUPS))
+            graph.groups = answer({}, "503 Service Unavailable")
+            with pytest.raises(IdentityUnavailable, match="answered 503"):
+                await issuers.identify(mint(key, {**token, "oid": OTHER}), resource=RESOURCE)
+            assert (await issuers.identify(sent, resource=RESOURCE)) is principal

@@ -1,7 +1,7 @@
-// The official TypeScript client knows only a URL: it registers, lets a person log in, and calls a tool as often as it is
+// The official TypeScript clients know only a URL: it registers, lets a person log in, and calls a tool as often as it is
 // told to. The person's browser is played here.
 //
-//   node login.mjs URL CALLBACK [CLIENT_METADATA_URL]
+//   node login.mjs v1 | v2 URL CALLBACK [CLIENT_METADATA_URL]
 //
 // Each line "call" on standard input is answered with a JSON line: what the tool said, what the access token claims, and how
 // often the person had to log in so far. Ends when standard input does.
@@ -10,8 +10,21 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
 const load = async (name) => import(pathToFileURL(createRequire(`${process.cwd()}/`).resolve(name)));
-const { Client, StreamableHTTPClientTransport, UnauthorizedError } = await load('@modelcontextprotocol/client');
-const [url, callback, document] = process.argv.slice(2);
+const [version, url, callback, document] = process.argv.slice(2);
+
+async function clientOfVersion1() {
+  const { Client } = await load('@modelcontextprotocol/sdk/client/index.js');
+  const { StreamableHTTPClientTransport } = await load('@modelcontextprotocol/sdk/client/streamableHttp.js');
+  const { UnauthorizedError } = await load('@modelcontextprotocol/sdk/client/auth.js');
+  return { Client, StreamableHTTPClientTransport, UnauthorizedError, answer: (params) => params.get('code') };
+}
+
+async function clientOfVersion2() {
+  return { ...(await load('@modelcontextprotocol/client')), answer: (params) => params };
+}
+
+const official = version === 'v1' ? await clientOfVersion1() : await clientOfVersion2();
+const { Client, StreamableHTTPClientTransport, UnauthorizedError, answer } = official;
 
 let logins = 0;
 let cameBack;
@@ -65,7 +78,7 @@ let client;
 let transport;
 
 async function connect() {
-  client = new Client({ name: 'e2e', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+  client = new Client({ name: 'e2e', version: '1' }, version === 'v1' ? {} : { versionNegotiation: { mode: 'auto' } });
   transport = new StreamableHTTPClientTransport(new URL(url), { authProvider });
   await client.connect(transport);
   await client.listTools();
@@ -78,7 +91,7 @@ async function withLogin(attempt) {
     if (!(error instanceof UnauthorizedError) || !cameBack) throw error;
     const params = cameBack;
     cameBack = undefined;
-    await transport.finishAuth(params);
+    await transport.finishAuth(answer(params));
     return attempt();
   }
 }
