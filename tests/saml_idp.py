@@ -8,8 +8,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -70,71 +69,55 @@ def public(name: str) -> str:
 
 
 class SamlIdp:
-    """A running identity provider."""
+    """A running identity provider. Nothing here waits for long: tests of any kind may share one."""
 
-    def __init__(self, process: trio.Process, url: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self.url = url
         self._process = process
 
-    async def metadata(self) -> bytes:
+    def metadata(self) -> bytes:
         """Its metadata, as it publishes it."""
-        async with httpx2.AsyncClient() as http:
-            return (await http.get(f"{self.url}/metadata")).content
+        self.answers()
+        return httpx2.get(f"{self.url}/metadata", timeout=30).content
 
-    async def answers(self, **options: Any) -> None:
+    def answers(self, **options: Any) -> None:
         """What samlp is to be told for the answers that follow."""
-        assert self._process.stdin is not None
-        await self._process.stdin.send_all(json.dumps(options).encode() + b"\n")
-        await _line(self._process.stdout)
+        _say(self._process, options)
 
-    async def browsed(self, url: str, **options: Any) -> str:
+    def browsed(self, url: str, **options: Any) -> str:
         """What a browser that goes to `url` is told to post to us: the `SAMLResponse`."""
-        await self.answers(**options)
-        async with httpx2.AsyncClient() as http:
-            reply = await http.get(url)
+        self.answers(**options)
+        reply = httpx2.get(url, timeout=30)
         found = re.search(r'name="SAMLResponse"\s+value="([^"]*)"', reply.text)
         assert found is not None, reply.text
         return unescape(found[1])
 
 
-async def _line(stream: Any) -> bytes:
-    data = b""
-    while not data.endswith(b"\n"):
-        chunk = await stream.receive_some(65536)
-        assert chunk, "the identity provider ended early"
-        data += chunk
-    return data
+def _say(process: subprocess.Popen[bytes], document: Any) -> Any:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(document).encode() + b"\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    assert line, "the identity provider ended early"
+    return json.loads(line)
 
 
-@asynccontextmanager
-async def running(*, issuer: str = ENTITY, own: str = "idp", trusts: str = "gateway") -> AsyncIterator[SamlIdp]:
+@contextmanager
+def running(*, issuer: str = ENTITY, own: str = "idp", trusts: str = "gateway") -> Iterator[SamlIdp]:
     """An identity provider with its `own` key, which takes only requests signed with the one it `trusts`."""
-    directory = await trio.to_thread.run_sync(real_parts.npm_set, "saml")
     keys = pair(own)
     first = {"issuer": issuer, "key": keys.key, "cert": keys.certificate, "signingCert": pair(trusts).certificate}
-    async with trio.open_nursery() as nursery:
-        process = await nursery.start(
-            lambda task_status: trio.run_process(
-                [str(real_parts.node()), "--no-deprecation", str(_SCRIPT)],
-                cwd=directory,
-                env=real_parts.environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                check=False,
-                task_status=task_status,
-            )
-        )
-        with trio.fail_after(60):
-            await process.stdin.send_all(json.dumps(first).encode() + b"\n")
-            url = json.loads(await _line(process.stdout))["url"]
-        try:
-            yield SamlIdp(process, url)
-        finally:
-            with trio.CancelScope(deadline=trio.current_time() + 10, shield=True):
-                await process.stdin.aclose()
-                await process.wait()
-            nursery.cancel_scope.cancel()
+    with subprocess.Popen(
+        [str(real_parts.node()), "--no-deprecation", str(_SCRIPT)],
+        cwd=real_parts.npm_set("saml"),
+        env=real_parts.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        # It ends when its standard input does, with the block: `node` may be a launcher that signals would not pass.
+        yield SamlIdp(process, _say(process, first)["url"])
 
 
 # Answers made by hand, signed by xmlsec1 with the provider's own key.

@@ -173,6 +173,12 @@ url = {issuer}
 # jwks_refetch_s = 10              # least time between two questions that unknown keys or failures cause
 # timeout_s = 5
 
+# [[login]]                        # people sign in to the pages there; or with [saml]: docs/identity/sign-in.md
+#   issuer = {issuer}
+#   name = "work"                  # redirect URI: <public_url>/login/callback/work
+#   client_id = "phigate-pages"
+#   client_secret_env = "LOGIN_SECRET"
+
 [[upstream]]                       # an MCP server behind the gateway, reached at /mcp/<name>; there may be several
 name = {name}
 {upstream}

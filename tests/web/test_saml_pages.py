@@ -27,9 +27,9 @@ async def house(tmp_path):
         yield opened
 
 
-@pytest.fixture
-async def real():
-    async with saml_idp.running() as running:
+@pytest.fixture(scope="module")
+def real():
+    with saml_idp.running() as running:
         yield running
 
 
@@ -40,14 +40,14 @@ def people():
 
 @pytest.fixture
 async def app(house, real, people, tmp_path):
-    (tmp_path / "idp.xml").write_bytes(await real.metadata())
+    (tmp_path / "idp.xml").write_bytes(real.metadata())
     return site(house, people, saml=provider(idp(tmp_path / "idp.xml"), once=Once()))
 
 
 async def posted(browser, real, following="/approvals", **options):
     """The identity provider's page posts to us: from another site, so without any of our cookies."""
     url = (await browser.get(f"/login/with/work?next={following}")).headers["location"]
-    answer = await real.browsed(url, **options)
+    answer = real.browsed(url, **options)
     return await browser.client.post(
         "/saml/acs", form={"SAMLResponse": answer, "RelayState": ""}, headers={"Origin": real.url}
     )

@@ -21,15 +21,15 @@ CLIENT = ClientConfig("agent", "s" * 32, None)
 RESOURCE = "https://gate.example/mcp/ehr"
 
 
-@pytest.fixture
-async def real():
-    async with saml_idp.running() as running:
+@pytest.fixture(scope="module")
+def real():
+    with saml_idp.running() as running:
         yield running
 
 
 @pytest.fixture
-async def service(real, tmp_path):
-    (tmp_path / "idp.xml").write_bytes(await real.metadata())
+def service(real, tmp_path):
+    (tmp_path / "idp.xml").write_bytes(real.metadata())
     return provider(idp(tmp_path / "idp.xml"))
 
 
@@ -48,7 +48,7 @@ def grant(service, revoked):
 async def presented(real, url=None, **options):
     """The form with an assertion as a client gets one: the provider made it unasked, for the token endpoint."""
     usual = {"audience": US, "recipient": TOKEN_URL, "destination": TOKEN_URL}
-    answer = await real.browsed(url or f"{real.url}/sso", **{**usual, **options})
+    answer = real.browsed(url or f"{real.url}/sso", **{**usual, **options})
     found = re.search(r"<saml:Assertion .*</saml:Assertion>", base64.b64decode(answer).decode(), re.DOTALL)[0]
     return form(found)
 
@@ -116,7 +116,7 @@ async def test_a_form_that_is_not_right_is_told_what_is_missing(grant, real, cha
 
 
 async def test_a_whole_response_is_no_assertion(grant, real):
-    answer = await real.browsed(f"{real.url}/sso", audience=US, recipient=TOKEN_URL, destination=TOKEN_URL)
+    answer = real.browsed(f"{real.url}/sso", audience=US, recipient=TOKEN_URL, destination=TOKEN_URL)
     with pytest.raises(GrantRefused) as refusal:
         await grant.authorise(form(base64.b64decode(answer).decode()), CLIENT)
     assert "saml_malformed" in refusal.value.detail

@@ -57,8 +57,8 @@ def test_the_keys_and_the_address_are_read():
 
 
 async def test_a_real_identity_providers_metadata_is_read():
-    async with saml_idp.running() as real:
-        found = metadata.decode(document.read_metadata(await real.metadata()), ENTITY)
+    with saml_idp.running() as real:
+        found = metadata.decode(document.read_metadata(real.metadata()), ENTITY)
 
     assert found.sso_url == f"{real.url}/sso"
     assert found.certificates == (CERTIFICATE,)

@@ -39,16 +39,16 @@ PASSWORD = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
 KIND = "urn:oasis:names:tc:SAML:2.0:protocol:Response"
 
 
-@pytest.fixture
-async def real():
-    async with saml_idp.running() as running:
+@pytest.fixture(scope="module")
+def real():
+    with saml_idp.running() as running:
         yield running
 
 
 @pytest.fixture
-async def metadata(real, tmp_path):
+def metadata(real, tmp_path):
     file = tmp_path / "idp.xml"
-    file.write_bytes(await real.metadata())
+    file.write_bytes(real.metadata())
     return file
 
 
@@ -64,7 +64,7 @@ async def request_of(service, way="work"):
 
 async def answered(service, real, way="work", **options):
     """What the browser posts to us at the end of a login at the real identity provider."""
-    return await real.browsed((await service.ways[way].begin()).url, **options)
+    return real.browsed((await service.ways[way].begin()).url, **options)
 
 
 async def refusal(service, answer):
@@ -91,7 +91,7 @@ SIGNED = [
 @pytest.mark.parametrize("options", [each[1] for each in SIGNED], ids=[each[0] for each in SIGNED])
 async def test_a_person_signs_in_with_their_groups_whatever_is_signed(service, real, options):
     started = await service.ways["work"].begin()
-    found = await service.answer(await real.browsed(started.url, **options))
+    found = await service.answer(real.browsed(started.url, **options))
 
     assert (found.way, found.request) == ("work", started.kept["request"])
     assert found.signed_in.principal == Principal(ENTITY, "alice", ("privacy", "clinicians"), acr=PASSWORD)
@@ -129,7 +129,7 @@ async def test_our_metadata_says_where_we_are_and_what_we_sign_with(service):
 async def test_a_person_who_is_not_let_in_is_told_so(service, real):
     url = (await service.ways["work"].begin()).url
 
-    assert await refusal(service, await real.browsed(f"{url}&decline=1")) == "saml_declined"
+    assert await refusal(service, real.browsed(f"{url}&decline=1")) == "saml_declined"
 
 
 async def test_a_subject_may_be_an_attribute_and_belong_to_a_configured_issuer(metadata, real):
@@ -194,7 +194,7 @@ async def test_an_answer_that_is_not_right_lets_nobody_in(service, real, options
 
 
 async def test_missing_in_response_to_an_answer_that_nobody_asked_for_lets_nobody_in(service, real):
-    unasked = await real.browsed(f"{real.url}/sso", audience=US, recipient=CONSUMER, destination=CONSUMER)
+    unasked = real.browsed(f"{real.url}/sso", audience=US, recipient=CONSUMER, destination=CONSUMER)
 
     assert await refusal(service, unasked) == "saml_wrong_request"
 
@@ -237,17 +237,17 @@ async def test_a_login_that_took_longer_than_ten_minutes_has_expired(metadata, r
 async def test_an_assertion_from_another_identity_provider_of_ours_does_not_answer_this_ones_request(
     metadata, real, tmp_path
 ):
-    async with saml_idp.running(issuer="urn:example:contractors", own="contractors") as contractors:
+    with saml_idp.running(issuer="urn:example:contractors", own="contractors") as contractors:
         file = tmp_path / "contractors.xml"
-        file.write_bytes(await contractors.metadata())
+        file.write_bytes(contractors.metadata())
         service = provider(
             idp(metadata), idp(file, name="contractors", entity_id="urn:example:contractors", principal_issuer="urn:c")
         )
         elsewhere = (await service.ways["work"].begin()).url.replace(real.url, contractors.url)
         # It answers the other's request with a good assertion of its own.
-        assert await refusal(service, await contractors.browsed(elsewhere)) == "saml_wrong_request"
+        assert await refusal(service, contractors.browsed(elsewhere)) == "saml_wrong_request"
         # It claims to be the other.
-        impersonating = await contractors.browsed(elsewhere, issuer=ENTITY)
+        impersonating = contractors.browsed(elsewhere, issuer=ENTITY)
         assert await refusal(service, impersonating) == "saml_bad_signature"
         # Its own people are its own: the same name is somebody else.
         own = await service.answer(await answered(service, contractors, way="contractors"))

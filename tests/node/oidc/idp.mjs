@@ -65,7 +65,7 @@ const configuration = () => ({
       client_id: 'public-pages',
       token_endpoint_auth_method: 'none',
       grant_types: ['authorization_code'],
-      redirect_uris: ['http://127.0.0.1/login/callback/work'],
+      redirect_uris: ['http://127.0.0.1/login/callback/work', 'http://localhost/login/callback/work'],
       response_types: ['code'],
       application_type: 'native',
     },
