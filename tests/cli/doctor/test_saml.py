@@ -23,7 +23,7 @@ async def check(one):
 
 
 async def test_a_real_identity_provider_is_well():
-    async with saml_idp.running() as real:
+    with saml_idp.running() as real:
         (found,) = await check(idp(f"{real.url}/metadata"))
 
     assert found.status is Status.OK
@@ -57,7 +57,7 @@ async def test_the_end_of_metadata_is_told_before_it_comes(tmp_path, days, statu
 
 
 async def test_an_identity_provider_that_is_down_is_told():
-    async with saml_idp.running() as real:
+    with saml_idp.running() as real:
         url = f"{real.url}/metadata"
 
     found = bad(await check(idp(url)))
