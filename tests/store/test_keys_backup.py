@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 
 import pytest
@@ -13,17 +14,23 @@ from tests.fakes.evidence import make_keys, now
 PASSPHRASE = "five synthetic words in a row"
 
 
-@pytest.fixture
-def keys(tmp_path):
-    made = make_keys(tmp_path)
-    made.kms.current(now())
-    return tmp_path / "keys"
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Keys and their backup, made once: each guess of a passphrase is meant to cost half a second."""
+    place = tmp_path_factory.mktemp("once")
+    make_keys(place).kms.current(now())
+    keys_backup.write(place / "keys", place / "keys.backup", PASSPHRASE)
+    return place
 
 
 @pytest.fixture
-def saved(keys, tmp_path):
-    keys_backup.write(keys, tmp_path / "keys.backup", PASSPHRASE)
-    return tmp_path / "keys.backup"
+def keys(once, tmp_path):
+    return shutil.copytree(once / "keys", tmp_path / "keys")
+
+
+@pytest.fixture
+def saved(once, tmp_path):
+    return shutil.copy(once / "keys.backup", tmp_path / "keys.backup")
 
 
 def contents(directory):
