@@ -21,7 +21,11 @@ from benchmarks.processes import cores
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.types import Document, ExchangeId, Json, SessionId
 from gateway.store import keys as keystore
+from gateway.store import kms
+from gateway.store.database import Database
+from gateway.store.engines import Store
 from gateway.store.sequencer import EvidenceLog
+from tests import postgresql
 
 CONCURRENCY = (1, 16, 64)
 WRITTEN = 24 * 1024
@@ -59,11 +63,20 @@ class Sample:
 
 
 def run(scratch: Path, console: Console, *, rounds: int, seconds: int) -> int:
-    """Print the medians of the rounds for each concurrency."""
-    os.sched_setaffinity(0, {cores()[0]})
+    """Print the medians of the rounds for each concurrency, of both engines."""
     keys = keystore.generate(scratch / "keys", origin="example.org/benchmark")
-    syncs, samples = trio.run(_measure, scratch, keys, rounds, seconds)
-    table = Table(title=f"EvidenceLog.append on one core, median of {rounds} rounds of {seconds} s")
+    kms.prepare(scratch / "keys", datetime.now(UTC), 2)
+    with postgresql.running() as server, server.database() as url:  # On any core: it would be another machine.
+        os.sched_setaffinity(0, {cores()[0]})
+        for store in (scratch / "evidence.db", Database(url, migrates=True)):
+            name = "SQLite" if isinstance(store, Path) else "PostgreSQL on loopback"
+            syncs, samples = trio.run(_measure, scratch, store, keys, rounds, seconds)
+            _show(console, f"{name}: {rounds} rounds of {seconds} s", syncs, samples)
+    return 0
+
+
+def _show(console: Console, title: str, syncs: list[float], samples: dict[int, list[Sample]]) -> None:
+    table = Table(title=f"EvidenceLog.append on one core, medians, {title}")
     for heading in ("callers", "records/s", "CPU µs", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right")
     for callers, taken in samples.items():
@@ -77,16 +90,15 @@ def run(scratch: Path, console: Console, *, rounds: int, seconds: int) -> int:
     console.print(table)
     halves = f"p50 {_quantile(syncs, 0.50) * 1e3:.3f} ms, p99 {_quantile(syncs, 0.99) * 1e3:.3f} ms"
     console.print(f"writing {WRITTEN // 1024} KiB and fdatasync, between the rounds: {halves}")
-    return 0
 
 
 async def _measure(
-    scratch: Path, keys: keystore.Keys, rounds: int, seconds: int
+    scratch: Path, store: Store, keys: keystore.Keys, rounds: int, seconds: int
 ) -> tuple[list[float], dict[int, list[Sample]]]:
     """Latencies of the raw fdatasyncs, sorted, and a sample for each concurrency and round."""
     syncs: list[float] = []
     samples: dict[int, list[Sample]] = {callers: [] for callers in CONCURRENCY}
-    async with EvidenceLog.open(scratch / "evidence.db", keys, now=lambda: datetime.now(UTC)) as log:
+    async with EvidenceLog.open(store, keys, now=lambda: datetime.now(UTC)) as log:
         session = await log.session("client", members={}, idle_s=3600)
         names = (ExchangeId(f"0197f3c8-0000-7000-8000-{number:012x}") for number in range(2**32))
         await _appends(log, session, names, 16, 0.3)  # Warm.
