@@ -141,6 +141,8 @@ class CodeFlow:
         if "at_hash" in claims and not _same(claims["at_hash"], _at_hash(token.algorithm, access_token)):
             raise refused(Reason.WRONG_HASH)
         principal = replace(await self._principal(claims), client=client)
+        if principal.agent or principal.chain:
+            raise refused(Reason.NOT_A_PERSON)
         return SignedIn(principal, now + self._config.lifetime_s)
 
     async def _redeem(self, metadata: Document, code: str, verifier: str) -> Document:

@@ -41,6 +41,7 @@ class Reason(Enum):
     WRONG_CLIENT = "login_wrong_client"
     WRONG_NONCE = "login_wrong_nonce"
     WRONG_HASH = "login_wrong_hash"
+    NOT_A_PERSON = "login_not_a_person"
 
 
 _SENTENCES = {
@@ -52,6 +53,7 @@ _SENTENCES = {
     Reason.WRONG_CLIENT: "the identity provider's answer is for another application than this gateway; begin again",
     Reason.WRONG_NONCE: "the identity provider's answer belongs to another login; begin again",
     Reason.WRONG_HASH: "the tokens in the identity provider's answer do not belong together; begin again",
+    Reason.NOT_A_PERSON: "only a person may sign in, and the identity provider says that a program acts here",
 }
 
 

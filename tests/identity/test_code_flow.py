@@ -238,6 +238,7 @@ CLAIMS = [
     ("from the future", {"iat": NOW + 31}, "not_yet_valid"),
     ("token substitution: another access token", {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}, "login_wrong_hash"),
     ("without a subject", {"sub": None}, "no_subject"),
+    ("somebody who acts for another", {"act": {"sub": "agent"}}, "login_not_a_person"),
     ("an access token", {"header": {"typ": "at+jwt"}}, "wrong_type"),
     ("a refresh token of Keycloak's", {"typ": "Refresh"}, "wrong_type"),
 ]

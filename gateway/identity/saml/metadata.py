@@ -153,7 +153,8 @@ class Source:
             async with await trio.open_file(self.idp.metadata_file, "rb") as file:
                 return bytes(await file.read(MAX_METADATA_BYTES + 1))
         data = bytearray()
-        async with self._http.stream("GET", self.idp.metadata_url or "") as response:
+        headers = {"accept-encoding": "identity"}  # A compressed bomb stays as small as it was sent.
+        async with self._http.stream("GET", self.idp.metadata_url or "", headers=headers) as response:
             if response.status_code != 200:
                 raise ValueError(f"was answered with the status {response.status_code}")
             async for chunk in response.aiter_raw():

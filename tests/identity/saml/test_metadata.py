@@ -158,6 +158,7 @@ def at_url(answers):
     """A source over a URL that answers with the status and body under `now`."""
 
     def answer(request):
+        assert request.headers["accept-encoding"] == "identity"
         status, body = answers["now"]
 
         async def streamed():

@@ -590,6 +590,14 @@ async def test_an_xmlsec1_that_hangs_is_no_login(metadata, make, service, tmp_pa
         await service.answer(await make())
 
 
+async def test_too_many_answers_at_once_are_told_to_come_again(make, service, monkeypatch):
+    from gateway.identity.saml import service as module
+
+    monkeypatch.setattr(module, "WAITING", 0)
+    with pytest.raises(IdentityUnavailable, match="too many people"):
+        await service.answer(await make())
+
+
 async def test_nothing_of_an_answer_is_logged(service, real, caplog):
     caplog.set_level(0)
     answer = xml(await answered(service, real))
