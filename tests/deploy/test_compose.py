@@ -201,7 +201,6 @@ def test_the_users_of_the_secrets_are_those_of_the_images():
     assert "user" not in SERVICES["ingress"]
 
 
-@pytest.mark.xfail(strict=False, reason="`phigate keys prepare` is being built")
 @pytest.mark.parametrize("name", ["gateway-1", "gateway-2", "store", "wrapping-keys"])
 def test_the_arguments_of_our_image_are_commands_of_phigate(name):
     default = json.loads(files.stages(files.DEPLOY / "Dockerfile")["phigate"].all("CMD")[0])

@@ -1,7 +1,6 @@
 """What can run without Docker, run: the steps of the gateway's image, and the services of deploy/compose in containers
 that tests/deploy/containers.py makes of namespaces."""
 
-import argparse
 import json
 import os
 import re
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.main import parser
 from tests import real_parts
 from tests.deploy import containers, files, pods
 from tests.deploy.containers import Image
@@ -22,18 +20,6 @@ FINAL = files.stages(files.DEPLOY / "Dockerfile")["phigate"]
 PROVIDER = next(iter(files.stages(files.COMPOSE / "provider" / "Dockerfile").values()))
 LOCK = files.ROOT / "locks" / "serve.lock"
 MODEL = files.compose()
-
-
-def prepares():
-    """Whether there is `phigate keys prepare` yet."""
-    try:
-        parser().parse_args(["keys", "prepare", "-c", "phigate.toml"])
-    except (SystemExit, argparse.ArgumentError):
-        return False
-    return True
-
-
-needs_prepared_keys = pytest.mark.skipif(not prepares(), reason="`phigate keys prepare` is being built")
 LISTENING = {"ingress": 8443, "gateway-1": 8080, "gateway-2": 8080, "login": 3000, "clinic": 8000, "database": 5432}
 AS_ITS_ENTRYPOINT_DOES = """
 case "$1" in -*) set -- postgres "$@" ;; esac
@@ -226,7 +212,6 @@ def connects(container, address, port):
     return container.run("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}").returncode == 0
 
 
-@needs_prepared_keys
 def test_one_command_brings_everything_up_and_an_agent_logs_in_by_itself_and_gets_masked_answers(machine):
     said = machine.containers["agent"].log.read_text()
 
@@ -237,7 +222,6 @@ def test_one_command_brings_everything_up_and_an_agent_logs_in_by_itself_and_get
     assert "the gateway is the only way" in said
 
 
-@needs_prepared_keys
 @pytest.mark.parametrize("name", ["agent", "clinic", "database", "gateway-1", "ingress", "login", "store"])
 def test_a_container_connects_to_those_with_whom_it_shares_a_network_and_to_nobody_else_by_any_address(machine, name):
     here = machine.containers[name]
@@ -249,7 +233,6 @@ def test_a_container_connects_to_those_with_whom_it_shares_a_network_and_to_nobo
                 assert connects(here, address, port) is (network in shared), (other, network)
 
 
-@needs_prepared_keys
 @pytest.mark.parametrize("name", ["gateway-1", "gateway-2", "ingress", "login", "clinic", "database"])
 def test_a_container_runs_as_its_user_with_no_rights_and_cannot_get_any(machine, name):
     here = machine.containers[name]
@@ -263,7 +246,6 @@ def test_a_container_runs_as_its_user_with_no_rights_and_cannot_get_any(machine,
     assert "NoNewPrivs:\t1\n" in status
 
 
-@needs_prepared_keys
 @pytest.mark.parametrize("name", ["gateway-1", "ingress", "login", "clinic", "database"])
 def test_a_container_can_write_to_nothing_but_what_it_was_given(machine, name):
     here = machine.containers[name]
@@ -276,7 +258,6 @@ def test_a_container_can_write_to_nothing_but_what_it_was_given(machine, name):
     assert {each for each in mounted.stdout.split() if not each.startswith(("/proc", "/dev/"))} <= given
 
 
-@needs_prepared_keys
 def test_a_reviewer_signs_in_to_the_pages_with_a_click(machine):
     done = machine.containers["agent"].run("python", "-m", "tests.deploy.reviewer")
 
@@ -285,7 +266,6 @@ def test_a_reviewer_signs_in_to_the_pages_with_a_click(machine):
     assert "morgan.reyes" in done.stdout
 
 
-@needs_prepared_keys
 def test_while_one_gateway_is_down_the_other_answers_agents(machine):
     agent, gone = machine.containers["agent"], machine.containers["gateway-1"]
     gone.stop()
@@ -295,11 +275,9 @@ def test_while_one_gateway_is_down_the_other_answers_agents(machine):
         agent.finish()
     finally:
         gone.start()
-    while not connects(machine.containers["ingress"], gone.addresses["gateways"], LISTENING["gateway-1"]):
-        assert gone.process.poll() is None, gone.log.read_text()[-2000:]
+    machine.wait("gateway-1")
 
 
-@needs_prepared_keys
 def test_what_was_called_is_on_record_and_verifies_at_either_gateway(machine):
     for name in ("gateway-1", "gateway-2"):
         done = machine.containers[name].run("phigate", "evidence", "verify", "-c", "/etc/phigate/phigate.toml")
@@ -307,7 +285,6 @@ def test_what_was_called_is_on_record_and_verifies_at_either_gateway(machine):
         assert "Nothing was altered" in done.stdout
 
 
-@needs_prepared_keys
 def test_a_second_start_keeps_the_keys_and_changes_nothing(machine):
     for name in ("prepare", "wrapping-keys", "store"):
         container = machine.containers[name]
@@ -317,7 +294,6 @@ def test_a_second_start_keeps_the_keys_and_changes_nothing(machine):
     assert "there already" in machine.containers["prepare"].log.read_text()
 
 
-@needs_prepared_keys
 def test_no_secret_of_the_machine_is_in_what_the_containers_wrote(machine):
     volumes = machine.place / "volumes"
     secrets = [file.read_text().strip() for file in (volumes / "gateway-secrets" / "keys").glob("*.key")]
@@ -361,7 +337,6 @@ def cluster(image, tmp_path_factory):
         yield made
 
 
-@needs_prepared_keys
 def test_the_pods_of_the_demo_overlay_run_with_their_secrets_as_kubernetes_mounts_them(cluster):
     asked = "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080); c.request('GET', '/readyz'); "
     answer = cluster.containers["phigate"].run("python", "-c", f"{asked}print(c.getresponse().read().decode())")
@@ -371,7 +346,6 @@ def test_the_pods_of_the_demo_overlay_run_with_their_secrets_as_kubernetes_mount
     assert parts["identity"] == "not ready", "nobody is at login.example.com"
 
 
-@needs_prepared_keys
 def test_the_pods_run_as_their_users_with_no_rights_and_write_to_nothing_but_what_they_were_given(cluster):
     for name in ("phigate", "clinic", "postgresql"):
         test_a_container_runs_as_its_user_with_no_rights_and_cannot_get_any(cluster, name)
@@ -381,7 +355,6 @@ def test_the_pods_run_as_their_users_with_no_rights_and_write_to_nothing_but_wha
         assert set(found) <= given | {"/tmp", "/dev/shm"}, name
 
 
-@needs_prepared_keys
 def test_a_pod_cannot_change_its_own_keys(cluster):
     here = cluster.containers["phigate"]
 
