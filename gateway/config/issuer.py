@@ -42,7 +42,7 @@ def _issuer(table: Table, base: Path, environ: Mapping[str, str], *, loopback: b
         other_audiences=table.take("other_audiences", values.optional(values.each(values.text)), None),
         require_at_jwt=table.take("require_at_jwt", values.boolean, False),
         max_lifetime_s=table.take("max_lifetime_s", values.seconds(1, 2_592_000), 86_400.0),
-        scope_prefix=table.take("scope_prefix", values.text, ""),
+        short_scopes=table.take("short_scopes", values.boolean, False),
         max_groups=table.take("max_groups", values.whole(1, MAX_GROUPS), MAX_GROUPS),
         graph=_graph(table.table("graph"), base, environ) if table.has("graph") else None,
     )

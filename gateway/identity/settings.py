@@ -58,8 +58,8 @@ class IssuerConfig:
     """Whether a token's header must say at+jwt."""
     max_lifetime_s: float = 86_400.0
     """Longest time from `iat` to `exp`."""
-    scope_prefix: str = ""
-    """What stands before the name of a scope where clients ask for it, and not in the token."""
+    short_scopes: bool = False
+    """Whether tokens hold only what stands after the last slash of a scope that was asked for."""
     max_groups: int = MAX_GROUPS
     """Most groups of a token. Some providers shorten longer lists without saying so."""
     graph: GraphConfig | None = None

@@ -140,7 +140,7 @@ ENTRA = {
     "preferred_username": "ana@clinic.example",
     "rh": "synthetic",
     "roles": ["Clinician"],
-    "scp": "mcp.access",
+    "scp": "ehr.access",
     "sub": "pairwise-for-this-application",
     "tid": TENANT,
     "uti": "synthetic-uti",
@@ -160,7 +160,7 @@ ENTRA_1 = {
     "groups": [GROUP],
     "ipaddr": "203.0.113.7",
     "oid": PERSON,
-    "scp": "mcp.access",
+    "scp": "ehr.access",
     "sub": "pairwise-for-this-application",
     "tid": TENANT,
     "unique_name": "ana@clinic.example",
@@ -185,7 +185,7 @@ async def test_entra_id_a_person_with_group_ids_and_app_roles(load):
 
 async def test_entra_id_a_token_without_the_scope_is_told_which_to_ask_for(load):
     assert await Recipe(load("entra-id", V2)).reason({"typ": "JWT"}, {**ENTRA, "scp": "other"}) == "insufficient_scope"
-    assert load("entra-id", V2).scopes("ehr") == (f"{RESOURCE}/mcp.access",)
+    assert load("entra-id", V2).scopes("ehr") == (f"{RESOURCE}/ehr.access",)
 
 
 async def test_entra_id_version_1(load):
