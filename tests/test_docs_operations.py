@@ -96,5 +96,5 @@ def test_every_actor_of_the_threat_model_says_what_remains():
     page = (DOCS / "threat-model.md").read_text()
     actors = page.split("\n## ")[2:]
 
-    assert len(actors) == 8
+    assert len(actors) == 9
     assert [actor.partition("\n")[0] for actor in actors if "*Remains:*" not in actor] == []
