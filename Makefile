@@ -12,7 +12,7 @@ DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)
 DEV    := $(VENV)/lock-dev-$(call DIGEST,dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports policy bench conformance interop soak fuzz bundle docs locks clean
+.PHONY: help demo test check format lint types imports policy bench conformance interop ingress soak fuzz bundle docs locks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ conformance: $(DEV) ## the official MCP suite, directly and through the gateway,
 
 interop: $(DEV) ## real clients at real servers through the gateway, written into docs/interop.md
 	@$(BIN)/python -m tests.interop
+
+ingress: $(DEV) ## nginx, Envoy and HAProxy: the whole official suite, restarts under load, a call held for 10 minutes
+	@$(BIN)/python -m tests.ingress $(ARGS)
 
 soak: $(DEV) ## kill -9 the gateway in a loop under load, then audit what it left (ARGS="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
