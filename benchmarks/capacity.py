@@ -38,6 +38,8 @@ class Carried:
     workers: int
     runs: dict[int, Measured]
     """By connections."""
+    cpu_ms: float
+    """Time on a core that a call took in the last of them."""
     worker_mb: float
     bytes_a_call: float
     leaves_a_call: float
@@ -74,14 +76,18 @@ def _carried(place: Path, workers: int, seconds: int) -> Carried:
             _allow(target.process, {core, load_core})
         measure(target.client, connections=16, seconds=1, core=load_core, scratch=place)  # Warm.
         before = _grown(place)
-        runs = {
-            connections: measure(target.client, connections=connections, seconds=seconds, core=load_core, scratch=place)
-            for connections in CONNECTIONS
-        }
+        runs, cpu_ms = {}, 0.0
+        for connections in CONNECTIONS:
+            spent = target.process.cpu_s()
+            run = measure(target.client, connections=connections, seconds=seconds, core=load_core, scratch=place)
+            runs[connections] = run
+            cpu_ms = (target.process.cpu_s() - spent) * 1e3 / max(run.requests, 1)
         after = _grown(place)
         worker_mb = _worker_mb(target)
     answered = sum(run.requests for run in runs.values())
-    return Carried(workers, runs, worker_mb, (after[0] - before[0]) / answered, (after[1] - before[1]) / answered)
+    return Carried(
+        workers, runs, cpu_ms, worker_mb, (after[0] - before[0]) / answered, (after[1] - before[1]) / answered
+    )
 
 
 def _allow(process: Running, which: set[int]) -> None:

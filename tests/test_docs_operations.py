@@ -86,6 +86,13 @@ def test_every_test_that_a_page_names_is_there(page):
     assert [f"{file}: {test}" for test, file in named if test not in functions(ROOT / file)] == []
 
 
+def test_what_one_machine_carries_is_on_the_page_as_measured():
+    (measured,) = re.findall(r"<!-- capacity -->\n(.*?)<!-- /capacity -->", OPERATIONS.read_text(), re.DOTALL)
+
+    assert re.match(r"Measured \d{4}-\d\d-\d\d on \d+ cores .*load average", measured)
+    assert len(re.findall(r"^\| [^|]+ \|.* (ms|MB|KB|GB|leaves|\d) \|", measured, re.MULTILINE)) >= 9
+
+
 def test_every_schema_version_is_on_the_page_about_upgrading():
     table = re.findall(r"^\| (\d+) \| [\d-]+ \|", (DOCS / "upgrading.md").read_text(), re.MULTILINE)
 
