@@ -13,7 +13,7 @@ import yaml
 from gateway import config as configuration
 from gateway import supervisor
 from gateway.cli.main import parser
-from gateway.store import keys
+from gateway.store import engines, keys
 from gateway.web import health
 from tests import real_parts
 from tests.deploy import files
@@ -21,7 +21,7 @@ from tests.deploy import files
 BASE = files.KUBERNETES / "base"
 EXTENSIONS = {"HTTPRoute": "gateway.networking.k8s.io/v1", "ServiceMonitor": "monitoring.coreos.com/v1"}
 CONFIG = (BASE / "phigate.toml").read_text()
-NEEDED_SECRETS = {"phigate-keys", "phigate-database", "phigate-tls", "postgresql"}
+NEEDED_SECRETS = {"phigate-keys", "phigate-database", "phigate-database-owner", "phigate-tls", "postgresql"}
 """What docs/deployment.md says how to make; Secrets are never in the repository."""
 
 everywhere = pytest.mark.parametrize("overlay", files.OVERLAYS)
@@ -172,6 +172,9 @@ def test_every_reference_leads_to_an_object_or_to_a_secret_that_the_guide_makes(
                 assert ("ConfigMap", namespace, volume["configMap"]["name"]) in there
             if "secret" in volume:
                 assert volume["secret"]["secretName"] in NEEDED_SECRETS
+        for variable in (each for container in files.containers(workload) for each in container.get("env", [])):
+            if "valueFrom" in variable:
+                assert variable["valueFrom"]["secretKeyRef"]["name"] in NEEDED_SECRETS
         if "serviceAccountName" in pod:
             assert ("ServiceAccount", namespace, pod["serviceAccountName"]) in there
     assert files.of_kind(objects, "Secret") == []
@@ -230,6 +233,18 @@ def test_the_arguments_of_our_image_are_commands_of_phigate(overlay):
                 asked.add(container["args"][0])
 
     assert asked == {"serve", "store"}
+
+
+def test_in_production_the_migration_is_the_owner_and_the_gateways_are_a_role_with_fewer_rights():
+    (container,) = files.template(files.called(files.overlay("production"), "Job", "phigate-migrate"))["spec"][
+        "containers"
+    ]
+    told = parser().parse_args(container["args"])
+    served = tomllib.loads(CONFIG)["evidence"]["store"]
+
+    assert told.store == served.replace("//phigate@", "//phigate_owner@")
+    assert [each["name"] for each in container["env"]] == ["PGPASSWORD"]
+    assert engines.parse(told.store)
 
 
 @everywhere

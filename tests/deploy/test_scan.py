@@ -13,11 +13,13 @@ from tests.deploy import files
 ACCEPTED = {
     "CKV_K8S_43": "a digest of our own image: whoever pushes it learns it, and docs/deployment.md pins it",
     "CKV_K8S_15": "pulling again and again: a name that is pinned never means another image, and registries fail",
+    "CKV_K8S_35": "a secret in the environment: libpq takes no password file that a group can read",
     "CKV_K8S_40": "a high user id: 999 is who the official image's PostgreSQL is",
 }
 WHERE = {
     "CKV_K8S_43": {"Deployment.phigate.phigate", "Job.phigate.phigate-migrate", "Deployment.clinic.clinic"},
     "CKV_K8S_15": {"Deployment.phigate.phigate", "Job.phigate.phigate-migrate", "Deployment.clinic.clinic"},
+    "CKV_K8S_35": {"Job.phigate.phigate-migrate"},
     "CKV_K8S_40": {"StatefulSet.databases.postgresql"},
 }
 
