@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -58,7 +59,8 @@ async def _arrives(config: Config, url: str) -> Finding:
     resource = config.resource(config.upstreams[0].name)
     asked = f"{url}/.well-known/oauth-protected-resource/mcp/{config.upstreams[0].name}"
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as http:
+        system = ssl.create_default_context()  # Its own bundle of authorities knows none of a site's.
+        async with httpx2.AsyncClient(verify=system, trust_env=False, timeout=TIMEOUT_S) as http:
             reply = await http.get(asked)
         if reply.status_code == 200 and reply.json().get("resource") == resource:
             return ok(f"{url} leads to a gateway with this configuration")
