@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.core.policy.approval import State
 from gateway.web.counter import DOOR
 from tests import saml_idp
 from tests.fakes.evidence import Clock
-from tests.fakes.house import process
+from tests.fakes.house import ISSUER, process
 from tests.fakes.reviewing import URL, Provider, site
 from tests.identity.saml.parts import Once, idp, provider
 from tests.saml_idp import needs_xmlsec1
@@ -67,6 +68,37 @@ async def test_a_person_signs_in_with_saml_and_is_led_on(app, real, people):
     assert "alice" in await text(await browser.get("/approvals"))
     assert people.signed_in == [("alice", "saml")]
     assert browser.cookies[BEGUN] == ""
+
+
+async def reviewing(browser, real, **user):
+    """Signed in with SAML as somebody."""
+    await browser.get(next_step(await text(await posted(browser, real, user=user))))
+    return browser
+
+
+async def test_groups_of_an_assertion_drive_approvals_as_those_of_a_token_do(app, real, house):
+    held = (await house.hold(await house.call())).approval
+    bob = await reviewing(Browser(app), real, name="bob", groups=["privacy"])
+    eve = await reviewing(Browser(app), real, name="eve", groups=["interns"])
+
+    assert (await eve.get(f"/approvals/{held}")).status_code == 404
+    granted = await bob.post(f"/approvals/{held}/grant", proof=await bob.proof(), reason="checked")
+    assert granted.status_code == 303
+    assert (await house.approvals.get(held)).state is State.GRANTED
+
+
+async def test_self_approval_whoever_is_one_person_by_configuration_cannot_approve_by_the_other_way(
+    house, real, people, tmp_path
+):
+    """Alice asked with a token of ISSUER; her SAML identity is the same person only where `people_of` says so."""
+    held = (await house.hold(await house.call())).approval
+    (tmp_path / "idp.xml").write_bytes(real.metadata())
+    same = site(house, people, saml=provider(idp(tmp_path / "idp.xml", principal_issuer=ISSUER)))
+    alice = await reviewing(Browser(same), real, name="alice", groups=["privacy"])
+    refused = await alice.post(f"/approvals/{held}/grant", proof=await alice.proof(), reason="mine")
+
+    assert (refused.status_code, "somebody else has to review it" in await text(refused)) == (403, True)
+    assert (await house.approvals.get(held)).state is State.PENDING
 
 
 async def test_login_csrf_a_browser_that_did_not_ask_cannot_use_the_answer(app, real, people):

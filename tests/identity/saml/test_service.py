@@ -567,6 +567,14 @@ async def test_a_login_ends_when_the_identity_provider_wants_it_to(service, make
     assert abs(found.signed_in.until - ends) < 2
 
 
+async def test_issuer_mismatch_between_the_response_and_its_assertion(service, make):
+    answer = xml(await make())
+    other = answer.replace(f">{ENTITY}</saml:Issuer><samlp:Status>", ">urn:example:another</saml:Issuer><samlp:Status>")
+
+    assert other != answer
+    assert await refusal(service, encoded(other)) == "saml_wrong_issuer"
+
+
 async def test_an_unsigned_response_cannot_send_a_signed_assertion_elsewhere(service, make):
     answer = xml(await make())
     moved = answer.replace(f'InResponseTo="{re.search("InResponseTo=.([^ ]*?).>", answer)[1]}"', 'InResponseTo="_x"', 1)
