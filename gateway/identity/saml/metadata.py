@@ -24,7 +24,7 @@ from gateway.identity.saml.document import DSIG, MAX_METADATA_BYTES, METADATA, S
 from gateway.identity.saml.settings import IdpConfig, SamlConfig
 
 RETRY_S = 10.0
-"""Least time between two attempts after one that failed."""
+"""Least time between two attempts after one that failed, and between two that unknown keys cause."""
 MAX_CERTIFICATES = 8
 _REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 
@@ -117,7 +117,7 @@ class Source:
         self._lock = trio.Lock()
         self._found: Metadata | None = None
         self._fault = ""
-        self._look_at = self._dead_at = -math.inf
+        self._tried_at = self._look_at = self._dead_at = -math.inf
 
     async def current(self) -> Metadata:
         """The metadata to go by now. Raises IdentityUnavailable when there is none that may be believed."""
@@ -130,7 +130,17 @@ class Source:
             raise self._unavailable("is older than its validUntil allows")
         return self._found
 
+    async def beyond(self, seen: Metadata) -> Metadata:
+        """The metadata after another look, because something is signed with a key that `seen` lacks; `seen` when it is
+        too early for that, or nothing has changed.
+        """
+        async with self._lock:
+            if self._found is seen and trio.current_time() >= self._tried_at + RETRY_S:
+                await self._look()
+            return self._found or seen
+
     async def _look(self) -> None:
+        self._tried_at = trio.current_time()
         try:
             with trio.fail_after(self._config.timeout_s):
                 data = await self._read()
@@ -144,7 +154,8 @@ class Source:
         except ValueError as wrong:
             self._failed(str(wrong))
         else:
-            self._found, self._fault = found, ""
+            # What has not changed stays the same object, by which others tell that.
+            self._found, self._fault = self._found if found == self._found else found, ""
             self._look_at = trio.current_time() + self._config.refresh_s
             self._dead_at = self._look_at + self._config.stale_s
 

@@ -18,12 +18,12 @@ from hashlib import sha256
 
 import trio
 
-from gateway.core.errors import IdentityUnavailable
+from gateway.core.errors import IdentityUnavailable, Unauthenticated
 from gateway.identity.authority.assertion import spent_key
 from gateway.identity.login import Begun, SignedIn
 from gateway.identity.saml import document, rules
 from gateway.identity.saml.document import Message
-from gateway.identity.saml.metadata import Source
+from gateway.identity.saml.metadata import Metadata, Source
 from gateway.identity.saml.pysaml import OurKey, Pysaml
 from gateway.identity.saml.reasons import Reason, refused
 from gateway.identity.saml.rules import Expected, Verified
@@ -156,6 +156,15 @@ class ServiceProvider:
         if not message.signed:
             raise refused(Reason.UNSIGNED)
         found = await source.current()
+        try:
+            await self._check_with(message, found)
+        except Unauthenticated:
+            newer = await source.beyond(found)
+            if newer is found:
+                raise
+            await self._check_with(message, newer)
+
+    async def _check_with(self, message: Message, found: Metadata) -> None:
         if self._places.statistics().tasks_waiting >= WAITING:
             raise IdentityUnavailable("too many people sign in at once; try again soon")
         try:

@@ -190,6 +190,25 @@ async def test_new_metadata_is_taken_over_and_an_outage_is_outlived_for_a_while(
     assert (await kept.current()).sso_url == "https://idp.example/sso"
 
 
+async def test_a_key_that_is_not_known_causes_another_look_but_not_more_often_than_bounded(autojump_clock):
+    answers = {"now": (200, described().encode())}
+    kept = at_url(answers)
+    old = await kept.current()
+    answers["now"] = 200, described(keys=KEY.format("", "BBBB")).encode()
+    assert await kept.beyond(old) is old
+    await trio.sleep(RETRY_S)
+    new = await kept.beyond(old)
+    assert new.certificates == ("BBBB",)
+    assert await kept.current() is new
+
+    await trio.sleep(RETRY_S)
+    assert await kept.beyond(new) is new
+    answers["now"] = 503, b""
+    await trio.sleep(RETRY_S)
+    assert await kept.beyond(new) is new
+    assert await kept.current() is new
+
+
 def with_signature(tmp_path, own="federation"):
     return signed(described(mark="SIGNATURE"), tmp_path, kind=f"{METADATA}:EntityDescriptor", own=own)
 

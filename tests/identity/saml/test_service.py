@@ -143,6 +143,18 @@ async def test_a_subject_may_be_an_attribute_and_belong_to_a_configured_issuer(m
     )
 
 
+async def test_a_new_key_is_believed_as_soon_as_the_metadata_has_it(service, real, metadata, monkeypatch):
+    monkeypatch.setattr("gateway.identity.saml.metadata.RETRY_S", 0.0)
+    await service.answer(await answered(service, real))
+    rotated = {"key": pair("new").key, "cert": pair("new").certificate}
+    assert await refusal(service, await answered(service, real, **rotated)) == "saml_bad_signature"
+    lines = {name: "".join(pair(name).certificate.split("\n")[1:-2]) for name in ("idp", "new")}
+    metadata.write_text(metadata.read_text().replace(lines["idp"], lines["new"]))
+
+    assert (await service.answer(await answered(service, real, **rotated))).signed_in.principal.subject == "alice"
+    assert await refusal(service, await answered(service, real)) == "saml_bad_signature"
+
+
 # Attacks with what a real identity provider says.
 
 
