@@ -197,7 +197,7 @@ def _counter(
         approvals=approvals,
         decide=partial(_decide, policy),
         identify=issuers.identify,
-        failed_login=logins.note,
+        failed_login=logins.note_page,
         public_url=config.gateway.public_url,
         key=keys.session_seal,
         now=now,
@@ -302,7 +302,7 @@ def _desk(
 
 
 def _token_pages(tokens: Authority | None, logins: FailedLogins) -> list[Blueprint]:
-    return [] if tokens is None else [oauth.blueprint(tokens, logins.note)]
+    return [] if tokens is None else [oauth.blueprint(tokens, logins.note_page)]
 
 
 def _peers(ingress: IngressConfig) -> Peers:

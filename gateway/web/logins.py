@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, cast
 
+from quart import has_request_context, request
+
+from gateway.identity import peer
 from gateway.identity.reasons import Reason
 
 MOST_PEERS = 32
@@ -42,6 +46,10 @@ class FailedLogins:
             address = ""
         self._peers.add(address)
         self._counts[reason, upstream, address] += 1
+
+    def note_page(self, reason: str, place: str) -> None:
+        """The same for the request that Quart serves now."""
+        self.note(reason, place, peer.of(cast(dict[str, Any], request.scope)).address if has_request_context() else "")
 
     def take(self) -> list[tuple[str, str, str, int]]:
         """Reason, upstream, address and count of what was noted since the last time, which is forgotten here."""

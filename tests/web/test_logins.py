@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import httpx2
+from quart_trio import QuartTrio
+
+from gateway.identity.peer import Peers
 from gateway.store import keys as keystore
 from gateway.web.logins import MOST_PEERS, FailedLogins
 
@@ -39,3 +43,21 @@ def test_an_address_is_in_the_log_as_a_pseudonym_that_only_the_keys_can_make(tmp
     assert one.peer("203.0.113.9") != other.peer("203.0.113.9")
     assert one.peer("2001:db8::1") == one.peer("2001:db8::ffff:2")
     assert one.peer("2001:db8::1") != one.peer("2001:db8:0:1::1")
+
+
+async def test_pages_count_by_address_too():
+    logins, app = FailedLogins(), QuartTrio(__name__)
+    logins.note_page("expired", "approvals")
+
+    @app.get("/")
+    async def refused():
+        logins.note_page("expired", "approvals")
+        return ""
+
+    async def behind_peers(scope, receive, send):
+        await app(Peers().meet(scope) if scope["type"] == "http" else scope, receive, send)
+
+    transport = httpx2.ASGITransport(behind_peers, client=("203.0.113.9", 1))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+        await http.get("/")
+    assert logins.take() == [("expired", "approvals", "", 1), ("expired", "approvals", "203.0.113.9", 1)]
