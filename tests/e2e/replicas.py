@@ -66,9 +66,9 @@ class Balancer:
             server = self._connected()
             if server is not None:
                 with server:
-                    back = threading.Thread(target=_pump, args=(server, client))
+                    back = threading.Thread(target=pump, args=(server, client))
                     back.start()
-                    _pump(client, server)
+                    pump(client, server)
                     back.join()
 
     def _connected(self) -> socket.socket | None:
@@ -83,7 +83,8 @@ class Balancer:
         return None
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy what comes from one to the other until it ends, then end both."""
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -123,11 +124,19 @@ class Replicas:
             return connection.execute(query.encode()).fetchall()
 
 
+def _check_clear(server: postgresql.Server, phi: set[str]) -> None:
+    """No file of the database holds any of this."""
+    for path in (path for path in (server.place / "data").rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        found = [value for value in phi if value.encode() in data]
+        assert not found, f"{path.name} holds {found} in the clear"
+
+
 @contextmanager
 def running(
-    place: Path, people: Issuer, upstream: Upstream, policy: Callable[[Path], None], **gateway: Any
+    place: Path, people: Issuer, upstream: Upstream, policy: Callable[[Path], None], *, phi: set[str], **gateway: Any
 ) -> Iterator[Replicas]:
-    """Replicas that serve while the block runs, checked when they have ended."""
+    """Replicas that serve while the block runs, checked when they have ended; `phi` must be nowhere in the clear."""
     balancer = Balancer()
     with postgresql.running() as server, server.database() as url, balancer.serving():
         evidence = {"store": url, "store_lease_s": LEASE_S}
@@ -138,6 +147,7 @@ def running(
             directory.mkdir()
             settings = {"gateway": front, "evidence": evidence}
             made.append(harness.prepare(directory, people, [upstream], settings=settings, policy=policy))
+            made[-1].phi |= phi
         kms.prepare(made[0].place / "keys", datetime.now(UTC), 2)
         for each in made[1:]:
             shutil.rmtree(each.place / "keys")
@@ -151,6 +161,7 @@ def running(
             with ThreadPoolExecutor() as together:
                 list(together.map(Gateway.stop, made))
             made[0].check()
+            _check_clear(server, phi)
             made[0].check_ends()
             made[0].replay()
         finally:

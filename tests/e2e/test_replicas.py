@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import httpx2
 import pytest
@@ -27,7 +28,9 @@ def three(tmp_path_factory, people):
         upstream = Upstream("ledger", {"url": said["mcp"], "sql": {"query": "sql"}, "sql_dialect": "sqlite"})
         change = lambda policies: harness.change_settings(policies, _budget)  # noqa: E731
         place = tmp_path_factory.mktemp("replicas")
-        with replicas.running(place, people, upstream, change, hold_s=2.5, keepalive_s=1, drain_s=5) as running:
+        settings = {"hold_s": 2.5, "keepalive_s": 1, "drain_s": 5}
+        phi = {"219-09-90", "select ward", "select ssn", "a synthetic reason"}
+        with replicas.running(place, people, upstream, change, phi=phi, **settings) as running:
             trio.run(harness.list_tools, running.front, "analyst", "ledger")
             running.ledger = Ledger(running.front, db)
             yield running
@@ -77,6 +80,19 @@ async def test_the_policy_is_archived_once_and_each_configuration_is_on_record(t
     assert three.rows("SELECT count(*) FROM bundle") == [(1,)]
     kinds = [leaf["type"] for leaf in three.gateways[0].leaves()]
     assert kinds.count("bundle.activated") == 1
+
+
+async def test_every_command_that_reads_a_store_reads_this_one(three):
+    gateway, config = three.gateways[1], ("-c", str(three.gateways[1].config))
+    sessions = json.loads(gateway.phigate("sessions", "list", *config, "--format", "json"))
+    shown = gateway.phigate("sessions", "show", sessions[0]["id"], *config)
+    assert sessions[0]["id"] in shown
+    assert "query" in gateway.phigate("tools", "list", *config)
+    gateway.phigate("emergency", "list", *config)
+    assert "— " in gateway.phigate("evidence", "checkpoint", *config)
+    gateway.phigate("policy", "diff", str(gateway.place / "policies"), *config, "-j", "1")
+    url = three.server.url(three.database)
+    gateway.phigate("evidence", "verify", "--store", url, "--key", str(gateway.place / "keys" / "log.vkey"))
 
 
 async def calling(three, acknowledged, stop):
