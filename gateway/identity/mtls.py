@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache, partial
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
@@ -29,6 +30,8 @@ MAX_HEADER_BYTES = 16_384
 """A chain-less RSA-4096 certificate in percent-encoded PEM is about 3 KB."""
 MAX_NAME_CHARACTERS = 2048
 REMEMBERED = 10_000
+REMEMBERED_HEADERS = 1024
+"""About 4 KB each."""
 
 _PEM = re.compile(rb"\s*-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s+-----END CERTIFICATE-----\s*")
 _XFCC_PAIR = re.compile(r'([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^,;="]*)')
@@ -94,11 +97,12 @@ class Certificates:
         self.settings = settings
         self._store = verification.Store(list(settings.authorities))
         self._limit = remember
+        self._read = lru_cache(REMEMBERED_HEADERS)(partial(read, settings.header))
         self._remembered: OrderedDict[bytes, Known] = OrderedDict()
 
     def read(self, value: bytes) -> bytes:
         """The certificate in the configured header, as DER. Raises Unauthenticated."""
-        return read(self.settings.header, value)
+        return self._read(value)
 
     def identify(self, der: bytes, *, now: float) -> Known:
         """The agent that a certificate names at `now` (seconds since 1970). Raises Unauthenticated."""

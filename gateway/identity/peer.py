@@ -78,8 +78,9 @@ class Peers:
         self._trusted = tuple(trusted)
         self._header = header
         self._certificates = certificates.encode() if certificates is not None else None
-        # A gateway meets the same few ingresses all day.
+        # A gateway meets the same few ingresses all day, and the same agents.
         self._seen = lru_cache(_REMEMBERED)(self._of_socket)
+        self._hop = lru_cache(_REMEMBERED)(self._of_hop)
 
     def meet(self, scope: dict[str, Any]) -> dict[str, Any]:
         """The ASGI scope without the headers that only an ingress may send, and with the peer that `of` returns.
@@ -119,13 +120,15 @@ class Peers:
         hops = _forwarded(line) if self._header is ForwardedHeader.FORWARDED else _listed(line)
         client = ingress
         for hop in hops:
-            address = _node(hop)
-            if address is None:
-                return ""
-            client = str(address)
-            if not self._believed(address):
+            client, believed = self._hop(hop)
+            if not believed:
                 break
         return client
+
+    def _of_hop(self, text: str) -> tuple[str, bool]:
+        """The same of a hop; the address is empty where the one that names it does not know it, or does not say."""
+        address = _node(text)
+        return ("", False) if address is None else (str(address), self._believed(address))
 
     def _certificate(self, told: list[tuple[bytes, bytes]]) -> bytes | None:
         values = [value for key, value in told if key == self._certificates and value]
