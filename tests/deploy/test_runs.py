@@ -266,6 +266,19 @@ def test_a_reviewer_signs_in_to_the_pages_with_a_click(machine):
     assert "morgan.reyes" in done.stdout
 
 
+def test_a_held_call_is_granted_by_a_reviewer_and_its_agent_gets_the_masked_answer(machine):
+    agent = machine.containers["agent"]
+    asked = ["python", "/opt/demo/agent.py", "--sql", "SELECT mrn, family, zip FROM patients"]
+    with subprocess.Popen(agent.command(asked), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as waiting:
+        reviewer = agent.run("python", "-m", "tests.deploy.reviewer", "--grant")
+        said = waiting.communicate(timeout=90)[0]
+
+    assert reviewer.returncode == 0, reviewer.stdout[-1000:] + reviewer.stderr
+    assert waiting.returncode == 0, said
+    assert '"row_count": 300' in said
+    assert "MRN-" not in said
+
+
 def test_while_one_gateway_is_down_the_other_answers_agents(machine):
     agent, gone = machine.containers["agent"], machine.containers["gateway-1"]
     gone.stop()

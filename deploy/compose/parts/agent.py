@@ -9,6 +9,7 @@ is given as `login_hint`, which this demo's provider takes for it.
 
 import argparse
 import json
+from collections.abc import Sequence
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx2
@@ -89,16 +90,17 @@ def login(url: str, who: str) -> OAuthClientProvider:
     return OAuthClientProvider(url, metadata, Memory(), browser.open, browser.read)
 
 
-async def ask(url: str, who: str) -> None:
-    """Three calls, and what comes back."""
+async def ask(url: str, who: str, queries: Sequence[str]) -> None:
+    """A record, and what comes back of each query; with a query of one's own only that."""
     async with (
         httpx2.AsyncClient(auth=login(url, who), timeout=90) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         tell("tools", [tool.name for tool in (await client.list_tools()).tools])
-        record = await client.call_tool("read_patient", {"mrn": MRN})
-        tell(f"read_patient {MRN}", record.structured_content["patient"])
-        for query in QUERIES:
+        if queries is QUERIES:
+            record = await client.call_tool("read_patient", {"mrn": MRN})
+            tell(f"read_patient {MRN}", record.structured_content["patient"])
+        for query in queries:
             result = await client.call_tool("run_sql", {"sql": query})
             tell(f"run_sql {query}", result.structured_content or result.content[0].text)
 
@@ -125,8 +127,9 @@ async def main() -> None:
     arguments.add_argument("--url", default="https://phigate.localhost:8443/mcp/clinic", help="the gateway's address")
     arguments.add_argument("--direct", default="http://clinic:8000/mcp", help="the upstream's own; not for agents")
     arguments.add_argument("--as", dest="who", default="dana.whitfield", help="who logs in")
+    arguments.add_argument("--sql", help="ask this and nothing else")
     options = arguments.parse_args()
-    await ask(options.url, options.who)
+    await ask(options.url, options.who, QUERIES if options.sql is None else (options.sql,))
     await go_around(options.direct)
 
 
