@@ -15,7 +15,10 @@ GRAPH = "https://graph.microsoft.com/v1.0"
 
 def decode(top: Table, base: Path, environ: Mapping[str, str], *, loopback: bool) -> tuple[IssuerConfig, ...]:
     """Every `[[issuer]]`; `loopback`: whether the gateway listens on this machine alone."""
-    tables = top.tables("issuer", fix="add [[issuer]] with the url of your OIDC provider")
+    # With both, clients get tokens of our own for SAML assertions, and need nobody else's.
+    alone = top.has("saml") and top.has("authority")
+    fix = "add [[issuer]] with the url of your OIDC provider"
+    tables = top.optional_tables("issuer") if alone else top.tables("issuer", fix=fix)
     issuers = tuple(_issuer(table, base, environ, loopback=loopback) for table in tables)
     distinct(tables, "url", [issuer.url for issuer in issuers])
     return issuers

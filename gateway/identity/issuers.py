@@ -152,7 +152,10 @@ class Issuers:
         return frozenset(url for url, provider in self._providers.items() if provider.fault is not None)
 
     async def probe(self) -> str | None:
-        """Why nobody can be identified now; None when some issuer's keys are at hand. Fetches what is due."""
+        """Why nobody can be identified now; None when some issuer's keys are at hand, or no issuer is configured.
+
+        Fetches what is due.
+        """
         faults: list[str] = []
 
         async def one(provider: Provider) -> None:
@@ -164,7 +167,7 @@ class Issuers:
         async with trio.open_nursery() as nursery:
             for provider in self._asked:
                 nursery.start_soon(one, provider)
-        return "; ".join(sorted(faults)) if len(faults) == len(self._asked) else None
+        return "; ".join(sorted(faults)) if faults and len(faults) == len(self._asked) else None
 
     async def vouched(self, token: Jws, among: Container[str]) -> IssuerConfig:
         """The issuer that signed a token of whatever type, which must be one of `among`; no claim was looked at.

@@ -69,6 +69,16 @@ def test_people_may_be_those_of_an_issuer(load):
     assert idp.principal_issuer == "https://idp.example"
 
 
+def test_with_saml_and_an_authority_no_oidc_provider_is_needed(load, place):
+    (place / "secret").write_text("s" * 40)
+    authority = '[authority]\n[[authority.client]]\nid = "agent"\nsecret_file = "secret"\n'
+    text = WHOLE.replace('[[issuer]]\nurl = "https://idp.example"\n', "")
+
+    assert load(text + authority).issuers == ()
+    with pytest.raises(ConfigFault, match="issuer: is missing"):
+        load(text)
+
+
 BAD = [
     (SAML, "saml.idp: is missing"),
     (SAML.replace('key = "saml.key"', "") + IDP, "openssl req -x509"),

@@ -458,3 +458,7 @@ async def test_readiness_names_the_fault_until_some_issuer_can_be_used(autojump_
     published.down = False
     await trio.sleep(11)
     assert await known.probe() is None
+
+
+async def test_where_no_provider_is_asked_none_can_be_down():
+    assert await Issuers([], Published()).probe() is None
