@@ -66,8 +66,10 @@ def _conformance(place: Path, people: Issuer) -> Cells:
             cells[name] = []
             for revision in suite.REVISIONS:
                 found = [each for each in suite.server(url, revision).values() if each.required]
-                good = sum(each.passed for each in found)
-                cells[name].append(f"{good} of {len(found)}" + ("" if good == len(found) else " FAILED"))
+                bad = [each for each in found if not each.passed]
+                cells[name].append(f"{len(found) - len(bad)} of {len(found)}" + " FAILED" * bool(bad))
+                for each in bad:
+                    print(f"{name}, {revision}: {each.name}: {'; '.join(each.why)}", file=sys.stderr)
     return cells
 
 
