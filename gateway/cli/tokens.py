@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gateway import config
 from gateway.cli import operator, places
+from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.revocation import Kind, Revocation
 from gateway.core.types import LeafIndex, Principal
@@ -134,12 +135,21 @@ def _issuer(arguments: argparse.Namespace) -> str:
     if arguments.issuer is not None and not arguments.config.exists():
         return str(arguments.issuer)
     made = config.load(arguments.config)
-    known = [each.url for each in made.issuers] + ([] if made.authority is None else [made.gateway.public_url])
+    known = _issuers(made)
     if arguments.issuer is None and len(known) == 1:
         return known[0]
     if arguments.issuer not in known:
         raise ConfigFault(f"Say which issuer's tokens you mean, exactly as configured: --issuer {' or '.join(known)}")
     return str(arguments.issuer)
+
+
+def _issuers(made: Config) -> list[str]:
+    """Everybody by whose name somebody can come in: providers of either kind, certificates, and ourselves."""
+    ours = [] if made.authority is None else [made.gateway.public_url]
+    people = [] if made.saml is None else [each.principal_issuer for each in made.saml.identity_providers]
+    mtls = made.gateway.ingress.mtls
+    agents = [] if mtls is None else [mtls.issuer]
+    return list(dict.fromkeys([*(each.url for each in made.issuers), *ours, *people, *agents]))
 
 
 def _before(text: str | None) -> str:

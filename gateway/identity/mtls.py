@@ -59,6 +59,11 @@ class MtlsSettings:
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Subject, or its beginning and `*` -> groups. All that fit count."""
 
+    @property
+    def issuer(self) -> str:
+        """By which policy, evidence and revocations know its agents."""
+        return f"mtls:{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -114,7 +119,7 @@ class Certificates:
         certificate = _verified(der, self._store, now)
         subject = _subject(certificate)
         principal = Principal(
-            issuer=f"mtls:{self.settings.name}",
+            issuer=self.settings.issuer,
             subject=subject,
             groups=self._groups(subject),
             client=subject,

@@ -14,6 +14,8 @@ from gateway.core.evidence.record import LeafType
 from gateway.core.types import Principal
 from gateway.store.reader import Reader
 from tests.fakes.evidence import make_keys, report
+from tests.identity import certificates
+from tests.saml_idp import needs_xmlsec1, pair
 
 POLICIES = Path(__file__).parents[2] / "policies"
 ISSUER = "https://idp.example"
@@ -110,9 +112,9 @@ def configured(tmp_path):
     (tmp_path / "policies").mkdir()
     head = '[policy]\nbundle = "policies"\n[[upstream]]\nname = "ehr"\nurl = "https://ehr.example/mcp"\n'
 
-    def write(*issuers):
+    def write(*issuers, more=""):
         text = head + "".join(f'[[issuer]]\nurl = "{url}"\n' for url in issuers)
-        (tmp_path / "phigate.toml").write_text(text)
+        (tmp_path / "phigate.toml").write_text(text + more)
 
     return write
 
@@ -128,6 +130,30 @@ def test_of_several_issuers_one_must_be_named_as_it_is_configured(phigate, confi
     for options in ((), ("--issuer", f"{ISSUER}/")):
         with pytest.raises(ConfigFault, match="Say which issuer"):
             phigate("revoke", "--subject", "bob", *options)
+
+
+def test_an_agent_that_has_a_certificate_and_no_token_can_be_shut_out_too(phigate, configured, tmp_path, keys):
+    certificates.authority().write(tmp_path, "ca")
+    mtls = '[gateway]\ntrusted_proxies = ["10.0.0.0/8"]\n[gateway.mtls]\nname = "agents"\nheader = "client-cert"\n'
+    configured(ISSUER, more=f'{mtls}ca = "ca.pem"\n')
+    agent = "spiffe://corp.example/agent"
+    assert phigate("revoke", "--subject", agent, "--issuer", "mtls:agents") == 0
+
+    ((members, _),) = leaves(tmp_path, keys, LeafType.TOKEN_REVOKED)
+    assert (members["issuer"], members["of"]) == ("mtls:agents", keys.actor(Principal("mtls:agents", agent)))
+
+
+@needs_xmlsec1
+def test_a_person_who_comes_by_saml_alone_can_be_shut_out_too(phigate, configured, tmp_path, keys):
+    (tmp_path / "idp.xml").write_text("<EntityDescriptor/>")
+    (tmp_path / "saml.key").write_text(pair("gateway").key)
+    (tmp_path / "saml.crt").write_text(pair("gateway").certificate)
+    idp = '[[saml.idp]]\nname = "hospital"\nentity_id = "urn:example:idp"\nmetadata_file = "idp.xml"\n'
+    configured(ISSUER, more=f'[saml]\nkey = "saml.key"\ncertificate = "saml.crt"\n{idp}')
+    assert phigate("revoke", "--subject", "alice", "--issuer", "urn:example:idp") == 0
+
+    ((members, _),) = leaves(tmp_path, keys, LeafType.TOKEN_REVOKED)
+    assert members["of"] == keys.actor(Principal("urn:example:idp", "alice"))
 
 
 def test_every_command_on_the_page_about_revocation_can_be_given():
