@@ -47,7 +47,9 @@ class _Answer:
     come: trio.Event = field(default_factory=trio.Event)
     until: float = math.inf
     groups: tuple[str, ...] = ()
-    fault: str = ""
+    fault: str = "Microsoft Graph could not be asked"
+    """Why there are no groups; empty once there are. It stands from the start: whoever waits for an answer that never
+    came, for whatever reason, must not be taken for somebody without groups."""
 
 
 class Directory:
@@ -83,7 +85,7 @@ class Directory:
             with trio.fail_after(self._config.timeout_s, shield=True):
                 async with self._turns:
                     answer.groups = await self._ask(person)
-            kept_s = self._config.cache_s
+            answer.fault, kept_s = "", self._config.cache_s
         except trio.TooSlowError:
             answer.fault = _told(f"did not answer within {self._config.timeout_s:g} s")
         except httpx2.HTTPError as error:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import parse_qs
 
+import httpx2
 import pytest
 import trio
 import trio.testing
@@ -207,6 +208,30 @@ async def test_a_token_endpoint_that_gives_none_is_told_without_the_secret(token
     assert told in detail
     assert "graph-secret" not in f"{detail} {caplog.text}"
     assert graph.asked == []
+
+
+async def test_whatever_breaks_nobody_who_waits_for_the_same_answer_is_taken_for_somebody_without_groups():
+    class Broken(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            await trio.testing.wait_all_tasks_blocked()
+            raise RuntimeError("a bug of a library's")
+
+    config = GraphConfig("https://graph.example/v1.0", "https://graph.example/token", "gateway", SECRET, 300, 5)
+    raised: list[type[Exception]] = []
+
+    async def ask():
+        try:
+            await directory.groups(PERSON)
+        except (RuntimeError, IdentityUnavailable) as error:
+            raised.append(type(error))
+
+    async with httpx2.AsyncClient(transport=Broken()) as http, trio.open_nursery() as nursery:
+        directory = Directory(config, http)
+        nursery.start_soon(ask)
+        nursery.start_soon(ask)
+    assert set(raised) == {RuntimeError, IdentityUnavailable}
+    with pytest.raises(IdentityUnavailable):
+        await directory.groups(PERSON)
 
 
 async def test_a_failure_is_asked_about_again_only_after_a_moment():
