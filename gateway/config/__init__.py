@@ -150,8 +150,9 @@ def _config(top: Table, path: Path, environ: Mapping[str, str]) -> Config:
     upstreams = upstream.decode(top, base, environ)
     aggregates = upstream.aggregates(top, upstreams)
     gateway = _gateway(top.table("gateway"), base)
-    credentials.check_audiences(top, [each.credentials for each in upstreams], gateway.public_url)
     issuers = issuer.decode(top, base, environ, loopback=values.is_loopback(gateway.host))
+    own = {each.audience for each in issuers}
+    credentials.check_audiences(top, [each.credentials for each in upstreams], gateway.public_url, own)
     logins = login.decode(top, issuers, base, environ)
     config = Config(
         file=path,

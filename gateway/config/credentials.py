@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,13 @@ def decode(upstream: Table, base: Path, environ: Mapping[str, str]) -> Settings 
     return settings
 
 
-def check_audiences(top: Table, found: Iterable[Settings | None], public_url: str) -> None:
-    """Note a fault for each upstream, in their order, to which tokens would be passed on that are for the gateway."""
+def check_audiences(top: Table, found: Iterable[Settings | None], public_url: str, own: Container[str | None]) -> None:
+    """Note a fault for each upstream, in their order, to which tokens would be passed on that are for the gateway:
+    for a resource of `public_url`, or for one of `own`, what issuers call the gateway instead."""
     for index, settings in enumerate(found):
-        if settings is not None and settings.kind is Kind.PASSTHROUGH and settings.audience.startswith(public_url):
+        if settings is None or settings.kind is not Kind.PASSTHROUGH:
+            continue
+        if settings.audience.startswith(public_url) or settings.audience in own:
             what = "is the gateway's own, so any client's token would go to the upstream"
             where = ("upstream", index, "credentials", "audience")
             top.faults.add(where, what, "name the upstream's own audience, or use token_exchange")

@@ -118,6 +118,13 @@ def test_passing_tokens_on_takes_the_upstreams_own_audience_and_nothing_else(loa
     assert told in raised.value.detail
 
 
+def test_a_token_for_what_an_issuer_calls_the_gateway_is_never_passed_on(load):
+    renamed = BASE + 'audience = "api://phigate"\n'
+    with pytest.raises(ConfigFault, match="is the gateway's own"):
+        load(renamed + UPSTREAM + THEIRS.replace("https://ehr.example/mcp", "api://phigate"))
+    assert load(renamed + UPSTREAM + THEIRS)
+
+
 def test_two_authorization_headers_are_a_fault(load):
     header = 'headers_file = { authorization = "secrets/ehr" }\n'
     with pytest.raises(ConfigFault, match="the upstream gets one of them"):
