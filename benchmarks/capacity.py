@@ -120,6 +120,8 @@ def page(found: list[Carried], held_kb: float, *, load: float, on: str) -> str:
     most = max(CONNECTIONS)
     rows = [
         ("calls/s, 64 connections", [f"{each.runs[most].rate:,.0f}" for each in found]),
+        ("CPU time of a call, 64 connections", [f"{each.cpu_ms:.2f} ms" for each in found]),
+        ("calls/s for which a core has time", [f"{1000 / each.cpu_ms:,.0f}" for each in found]),
         *(
             (
                 f"latency p50 / p99, {count} connection{'s' * (count > 1)}",
