@@ -203,6 +203,7 @@ class Writer:
             connection.execute("ROLLBACK")
             if row is not None and row[0] == kept.digest:
                 self._committed(kept)
+                self._checked = False  # That was the other connection.
                 return
         for job in jobs:
             job.result = job.error = None
