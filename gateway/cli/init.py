@@ -145,7 +145,7 @@ listen = "127.0.0.1:8080"          # where this process listens; TLS ends at the
 # access_log = false               # a line for each HTTP request, without its path
 
 [evidence]
-store = "evidence.db"              # SQLite; everything that happened, sealed and provable
+store = "evidence.db"              # everything that happened, sealed and provable; docs/postgresql.md for replicas
 keys = "keys"                      # directory, mode 0700: without it evidence stays provable but unreadable
 # session_idle_s = 1800            # a client that is silent for this long begins a new session
 
