@@ -77,6 +77,9 @@ class CodeFlow:
         self._redirect_uri = redirect_uri
         self._now = now
         self._places = trio.CapacityLimiter(AT_ONCE)
+        self._asking = trio.Lock()
+        self._fault = ""
+        """Why the issuer could not be asked the last time."""
         self._metadata: Document = {}
         self._metadata_until = 0.0
 
@@ -185,17 +188,29 @@ class CodeFlow:
         return {}
 
     async def _discovered(self) -> Document:
-        """The issuer's metadata, asked for again when it is as old as keys may be."""
-        if trio.current_time() >= self._metadata_until:
-            try:
-                with trio.fail_after(self._issuer.timeout_s):
-                    found = await oidc.discover(self._http, self._issuer)
-            except trio.TooSlowError:
-                raise self._unavailable(f"did not answer within {self._issuer.timeout_s:g} s") from None
-            except httpx2.HTTPError as error:
-                raise self._unavailable(f"could not be reached ({type(error).__name__})") from None
-            self._metadata, self._metadata_until = found, trio.current_time() + self._issuer.jwks_max_age_s
+        """The issuer's metadata, asked for again when it is as old as keys may be, or a moment after a failure.
+
+        By one at a time: everybody may begin logins, and a provider that is down is not to be asked for each.
+        """
+        async with self._asking:
+            if trio.current_time() >= self._metadata_until:
+                try:
+                    self._metadata, self._fault, valid_s = await self._discover(), "", self._issuer.jwks_max_age_s
+                except IdentityUnavailable as fault:
+                    self._fault, valid_s = fault.detail, self._issuer.jwks_refetch_s
+                self._metadata_until = trio.current_time() + valid_s
+        if self._fault:
+            raise IdentityUnavailable(self._fault)
         return self._metadata
+
+    async def _discover(self) -> Document:
+        try:
+            with trio.fail_after(self._issuer.timeout_s):
+                return await oidc.discover(self._http, self._issuer)
+        except trio.TooSlowError:
+            raise self._unavailable(f"did not answer within {self._issuer.timeout_s:g} s") from None
+        except httpx2.HTTPError as error:
+            raise self._unavailable(f"could not be reached ({type(error).__name__})") from None
 
     def _endpoint(self, metadata: Document, name: str) -> str:
         """An endpoint of the issuer: https, or where the issuer itself is."""

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, parse_qsl, urljoin, urlsplit
 import httpx2
 import orjson
 import pytest
+import trio
+import trio.testing
 
 from gateway.core.errors import IdentityUnavailable, Unauthenticated
 from gateway.identity import oidc, tokens
@@ -286,6 +288,27 @@ async def test_a_provider_that_answers_nonsense_is_an_outage_and_no_login(failur
     with pytest.raises(IdentityUnavailable) as outage:
         await Scripted(**failure).signed_in()
     assert ISSUER in outage.value.detail
+
+
+async def test_strangers_who_begin_logins_do_not_make_us_flood_a_provider_that_is_down():
+    asked = []
+
+    async def down(request):
+        asked.append(request.url.path)
+        await trio.testing.wait_all_tasks_blocked()
+        raise httpx2.ConnectError("refused")
+
+    async def begin():
+        with pytest.raises(IdentityUnavailable, match="could not be reached"):
+            await scripted.flow.begin()
+
+    scripted = Scripted()
+    scripted.flow._http = httpx2.AsyncClient(transport=httpx2.MockTransport(down))
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(begin)
+    await begin()
+    assert len(asked) == 1
 
 
 async def test_a_refused_code_is_the_persons_to_try_again():
