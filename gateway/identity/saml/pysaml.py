@@ -79,6 +79,17 @@ class _Certificates:
         return [(None, each) for each in self._files]
 
 
+def _check_first(crypto: _Xmlsec1, files: Sequence[str], text: str, name: str, ident: str | None) -> None:
+    """That one of the certificates in files signed the element. Raises XmlsecError."""
+    for file in files:
+        try:
+            crypto.validate_signature(text, file, "pem", name, ident)
+            return
+        except XmlsecError:
+            continue  # Not kept: with its frames, it would keep pysaml2's temporary files open.
+    raise XmlsecError("none of them signed it")
+
+
 @contextmanager
 def _file(data: bytes) -> Iterator[IO[bytes]]:
     with NamedTemporaryFile(suffix=".pem") as file:
@@ -120,6 +131,8 @@ class Pysaml:
         name = f"{kind.c_namespace}:{kind.c_tag}"
 
         def check(crypto: _Xmlsec1, files: Sequence[IO[bytes]]) -> None:
+            # Before pysaml2 holds it against the schema: that takes our interpreter's time, this a process of its own.
+            _check_first(crypto, [file.name for file in files], document.text, name, element.get("ID"))
             context = SecurityContext(crypto, metadata=_Certificates(files), only_use_keys_in_metadata=True)
             context.check_signature(create_class_from_element_tree(kind, element), name, document.text)
 

@@ -118,8 +118,9 @@ class ServiceProvider:
         message = document.response(read)
         source = self._source(rules.issuer_of(message.assertion))
         expected = self._expected(self.consumer, partial(self._wrong_request, source.idp))
-        await self._check(message, source)
+        # First what costs nothing: a stranger must have begun a login here before a signature is checked.
         rules.check_response(root, source.idp, expected)
+        await self._check(message, source)
         found = rules.verify(message.assertion, source.idp, expected)
         if found.request is None or root.get("InResponseTo") != found.request:
             raise refused(Reason.WRONG_REQUEST)
