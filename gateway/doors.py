@@ -160,8 +160,9 @@ class Doors(Mapping[str, Door | Aggregate]):
             doors[settings.name] = _door(config, settings, self._world(upstream))
         doors |= {aggregate.name: self._aggregate(config, aggregate) for aggregate in config.aggregates}
         self.config, self._doors = config, doors
-        for _, replaced in before.values():
-            replaced.retire()
+        for name, (_, replaced) in before.items():
+            successor = self._open.get(name)
+            replaced.retire(successor[1] if successor is not None else None)
 
     async def _keep(self, wire: _Wire, *, task_status: trio.TaskStatus[Retiring]) -> None:
         settings, era = wire

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.cli import operator, places
 from gateway.core.errors import ConfigFault
 from gateway.store import keys_backup, kms
-from gateway.store.keys import load
+from gateway.store.keys import add_missing, load
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,7 +50,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.months <= 120:
         raise ConfigFault("--months is 1 to 120.")
     load(directory)
-    made = kms.prepare(directory, now, arguments.months)
+    made = [*kms.prepare(directory, now, arguments.months), *add_missing(directory)]
     print(f"{directory}  {len(made)} keys made; enough for {kms.months_left(directory, now)} months from now on")
     if made:
         print("Back them up: phigate keys backup. Without them what is sealed in their months cannot be read.")

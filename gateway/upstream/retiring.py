@@ -1,7 +1,8 @@
 """An upstream that can be replaced while calls run through it: they end on it, and only then is it let go.
 
-A standing stream has no end of its own, so it is told to end as when its time is up: its client opens another, which
-goes to the upstream's successor.
+A call may have come to the upstream before it was replaced and be sent after that, when it may be gone already: such a
+one goes to its successor. A standing stream has no end of its own, so it is told to end as when its time is up: its
+client opens another, which goes to the successor.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Retiring:
         self.local = inner.local
         self._inner = inner
         self._talks: set[_Conversation] = set()
+        self._successor: Retiring | None = None
         self._retired = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
@@ -32,10 +34,14 @@ class Retiring:
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
+        if self._successor is not None:
+            return self._successor.converse(link)
         return self._counted(self._inner.converse(link), stands=False)
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
+        if self._successor is not None:
+            return self._successor.listen(link)
         return self._counted(self._inner.listen(link), stands=True)
 
     async def end(self, link: Link) -> None:
@@ -51,8 +57,9 @@ class Retiring:
         """Whether it has been replaced."""
         return self._retired.is_set()
 
-    def retire(self) -> None:
-        """It has been replaced: what runs may end, what stands ends now."""
+    def retire(self, successor: Retiring | None = None) -> None:
+        """It has been replaced, or is no more: what runs may end, what stands ends now, what comes goes on there."""
+        self._successor = successor
         self._retired.set()
         for talk in self._talks:
             talk.end_stream()

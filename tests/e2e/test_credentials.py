@@ -91,11 +91,15 @@ def outcomes(place: Path):
     return [leaf["members"] for leaf in found if leaf["type"] == "exchange.outcome"]
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_persons_token_is_exchanged_and_never_goes_upstream(tmp_path, ward, caplog, mode):
+@pytest.mark.parametrize(
+    ("mode", "era"),
+    [("auto", "auto"), ("legacy", "auto"), ("auto", "legacy"), ("legacy", "modern")],
+    ids=["modern", "legacy", "modern-to-legacy", "legacy-to-modern"],
+)
+async def test_a_persons_token_is_exchanged_and_never_goes_upstream(tmp_path, ward, caplog, mode, era):
     caplog.set_level(logging.DEBUG)
     async with oidc_provider.running() as provider, relaying(ward) as relay:
-        more = table("token_exchange", provider.issuer, resource=THERE)
+        more = f'era = "{era}"\n' + table("token_exchange", provider.issuer, resource=THERE)
         async with serving(tmp_path, provider.issuer, relay.url, more) as url:
             theirs = (await provider.login_tokens(url))["access_token"]
             async with talking(url, theirs, mode) as client:
@@ -110,6 +114,22 @@ async def test_a_persons_token_is_exchanged_and_never_goes_upstream(tmp_path, wa
     assert theirs.encode() not in relay.sent
     assert theirs.rpartition(".")[2].encode() not in relay.sent
     nowhere(tmp_path, caplog, theirs, SECRET, relay.authorizations[0])
+
+
+async def test_through_an_aggregate_it_is_the_same(tmp_path, ward):
+    async with oidc_provider.running() as provider, relaying(ward) as relay:
+        more = table("token_exchange", provider.issuer, resource=THERE)
+        more += '[[aggregate]]\nname = "all"\nplain = "ward"\n'
+        async with serving(tmp_path, provider.issuer, relay.url, more) as url:
+            url = url.replace("/mcp/ward", "/mcp/all")
+            theirs = (await provider.login_tokens(url))["access_token"]
+            async with talking(url, theirs) as client:
+                await client.list_tools()
+                result = await client.call_tool("add", {"one": 2, "other": 3})
+        assert result.structured_content == {"result": 5}
+        assert await provider.exchanges() == 1
+    assert theirs.encode() not in relay.sent
+    assert "" not in relay.authorizations
 
 
 async def test_two_people_reach_the_upstream_as_two_people(tmp_path, ward):

@@ -13,6 +13,7 @@ from gateway.cli.doctor.store import opened
 from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.store import keys as keystore
+from gateway.store.keys import Keys
 from gateway.store.kms import FileKms, months_left
 
 
@@ -29,7 +30,17 @@ def _check(config: Config) -> list[Finding]:
         return [fail(fault.detail, fix=f"restore {directory} from its backup: phigate keys restore FILE {directory}")]
     found = [ok(f"the keys of the log {keys.origin} are all there, private, and of one piece")]
     months = _months(directory) if isinstance(config.evidence.store, Path) else _prepared(directory)
-    return [*found, *months, *_lost(config), *_others(config)]
+    return [*found, *_authority(config, keys), *months, *_lost(config), *_others(config)]
+
+
+def _authority(config: Config, keys: Keys) -> list[Finding]:
+    """The key that our own access tokens are signed with, where they are issued."""
+    if config.authority is None:
+        return []
+    if keys.authority is None:
+        text = f"{config.evidence.keys} holds no authority.key, which signs the tokens of [authority]."
+        return [fail(text, fix=f"phigate keys prepare -c {config.file}")]
+    return [ok("the key that signs our own tokens is there; every replica needs the same")]
 
 
 def _months(directory: Path) -> list[Finding]:
