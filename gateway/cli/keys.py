@@ -35,8 +35,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.set_defaults(run=_restore)
 
     text = (
-        "Make the keys that wrap what is sealed in each of the coming months, those that are not there. Replicas that "
-        "share a store make none by themselves: give all of them the same directory, before its last month begins."
+        "Make the keys that wrap what is sealed in each of the coming months, those that are not there, "
+        "and every other key that an older phigate did not make. Replicas that share a store make none by themselves: "
+        "give all of them the same directory, before its last month begins."
     )
     command = verbs.add_parser("prepare", help="make the keys of the months to come", description=text)
     command.add_argument("--months", type=int, default=12, metavar="N", help="this month and those after; default: 12")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import orjson
@@ -12,7 +11,6 @@ from quart import Blueprint, Response, request
 
 from gateway.core.errors import EvidenceFault, GrantRefused, IdentityUnavailable
 from gateway.core.types import Document
-from gateway.identity import peer
 from gateway.identity.authority.authority import AUTHORIZE_PATH, JWKS_PATH, TOKEN_PATH, Authority
 from gateway.identity.authority.grants import Code, Form, refusal
 from gateway.web import small_body
@@ -33,8 +31,8 @@ _PUBLIC = {
 logger = logging.getLogger(__name__)
 
 
-def blueprint(authority: Authority, failed_login: Callable[[str, str, str], None]) -> Blueprint:
-    """Serves the authority; `failed_login` is told the error, DOOR and from where, when no token is issued."""
+def blueprint(authority: Authority, failed_login: Callable[[str, str], None]) -> Blueprint:
+    """Serves the authority; `failed_login` is told the error and DOOR when no token is issued."""
     routes = Blueprint("oauth", __name__)
 
     @routes.get(METADATA_PATH)
@@ -56,7 +54,7 @@ def blueprint(authority: Authority, failed_login: Callable[[str, str, str], None
         try:
             return _answer(200, await authority.token(await _form(), authorization), _NO_STORE)
         except GrantRefused as fault:
-            failed_login(fault.code, DOOR, peer.of(cast(Any, request.scope)).address)
+            failed_login(fault.code, DOOR)
             known = fault.code != Code.INVALID_CLIENT.value
             # RFC 6749 §5.2: a client that tried the header is told which scheme it takes.
             more = {} if known or authorization is None else {"www-authenticate": 'Basic realm="phigate"'}

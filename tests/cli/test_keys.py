@@ -47,3 +47,16 @@ def test_a_passphrase_file_that_is_not_there_is_told(place, capsys):
 
     assert main(words) == 2
     assert "cannot be read as text" in capsys.readouterr().err
+
+
+def test_a_directory_from_before_there_were_tokens_of_our_own_gets_the_key_that_signs_them(place, capsys):
+    (place / "keys" / "authority.key").unlink()
+    words = ["keys", "prepare", "--keys", str(place / "keys"), "--months", "1"]
+
+    assert main(words) == 0
+    made = keystore.load(place / "keys").authority
+    assert main(words) == 0
+
+    assert made is not None
+    assert keystore.load(place / "keys").authority == made
+    assert "2 keys made" in capsys.readouterr().out

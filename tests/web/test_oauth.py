@@ -17,7 +17,7 @@ class Door:
 
     def __init__(self) -> None:
         self.house = House()
-        self.failed: list[tuple[str, str, str]] = []
+        self.failed: list[tuple[str, str]] = []
         app = QuartTrio(__name__)
         app.register_blueprint(oauth.blueprint(self.house.authority, lambda *noted: self.failed.append(noted)))
         self.client = app.test_client()
@@ -41,7 +41,7 @@ async def test_a_refusal_says_which_error_of_the_book_it_is_and_is_noted():
     assert reply.status_code == 400
     assert (await reply.get_json())["error"] == "unsupported_grant_type"
     assert reply.headers["cache-control"] == "no-store"
-    assert door.failed == [("unsupported_grant_type", "authority", "")]
+    assert door.failed == [("unsupported_grant_type", "authority")]
 
 
 async def test_a_client_that_failed_in_the_header_is_told_the_scheme():
