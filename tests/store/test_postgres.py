@@ -47,11 +47,18 @@ def store(database_url):
     return database(database_url)
 
 
-@pytest.fixture
-def own():
-    """A server of this test's own, which may be stopped and killed."""
+@pytest.fixture(scope="module")
+def hurt():
     with real.running() as server:
         yield server
+
+
+@pytest.fixture
+def own(hurt):
+    """A server that a test may stop and kill; the next finds it started."""
+    yield hurt
+    if hurt.process is None:
+        hurt.start()
 
 
 class Cut:
@@ -313,9 +320,12 @@ async def test_durability_is_asked_for_in_the_session_so_that_no_reload_takes_it
             while fresh.execute("SHOW synchronous_commit").fetchone() != ("off",):
                 fresh.rollback()
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        own.execute(psycopg.sql.SQL("ALTER SYSTEM RESET synchronous_commit"))
+        own.execute(psycopg.sql.SQL("SELECT pg_reload_conf()"))
 
 
-async def test_a_password_comes_from_a_file_that_may_change_and_is_in_no_text(postgresql, keys, tmp_path):
+async def test_a_password_comes_from_a_file_that_may_change_and_is_in_no_text(postgresql, keys, tmp_path, monkeypatch):
+    monkeypatch.setattr(postgres, "PATIENCE_S", 0.1)
     secret = tmp_path / "password"
     with postgresql.database() as url:
         store = replace(database(url.replace("postgres@", "guarded@")), password_file=secret)
