@@ -57,7 +57,7 @@ class Verified:
     id: str
     """Of the assertion, by which it is used once."""
     issued: float
-    """When it was made, seconds since 1970."""
+    """The earliest that it can have been made, seconds since 1970: its provider's clock may be ahead of ours."""
     until: float
     """When the assertion itself ends."""
     session_until: float | None
@@ -92,6 +92,7 @@ def verify(assertion: Element, idp: IdpConfig, expected: Expected) -> Verified:
     issued = _time(assertion, "IssueInstant")
     if assertion.get("Version") != "2.0" or not ident or issued is None:
         raise refused(Reason.MALFORMED)
+    _check_period(issued, None, expected)
     if issuer_of(assertion) != idp.entity_id:
         raise refused(Reason.WRONG_ISSUER)
     subject = _one(assertion, "Subject", Reason.NO_SUBJECT)
@@ -112,7 +113,7 @@ def verify(assertion: Element, idp: IdpConfig, expected: Expected) -> Verified:
         groups=_groups(assertion, idp),
         acr=_context(statements[0]),
     )
-    return Verified(principal, ident, issued, until, session_until, request)
+    return Verified(principal, ident, issued - expected.skew_s, until, session_until, request)
 
 
 def issuer_of(element: Element) -> str:

@@ -126,3 +126,25 @@ async def test_who_was_revoked_gets_no_token(grant, real, revoked):
     revoked.add("alice")
     with pytest.raises(GrantRefused):
         await grant.authorise(await presented(real), CLIENT)
+
+
+def by_hand(place, at, **changes):
+    """An assertion that the provider signed, made at this time by its own clock (seconds since 1970)."""
+    made = saml_idp.assertion(at, recipient=TOKEN_URL, audience=US, begin=saml_idp.instant(time.time() - 5), **changes)
+    return form(saml_idp.signed(made, place))
+
+
+async def test_a_provider_whose_clock_is_ahead_does_not_date_an_assertion_past_its_subjects_revocation(
+    service, real, tmp_path
+):
+    revoked_at = time.time()
+    grant = SamlBearer(
+        service.asserted, token_url=TOKEN_URL, revokes=lambda _, since: since <= revoked_at, now=time.time
+    )
+    with pytest.raises(GrantRefused, match="revoked"):
+        await grant.authorise(by_hand(tmp_path, revoked_at + 25), CLIENT)
+
+
+async def test_an_assertion_from_the_future_is_refused_so_that_none_outlives_a_revocation(grant, real, tmp_path):
+    with pytest.raises(GrantRefused, match="saml_not_yet_valid"):
+        await grant.authorise(by_hand(tmp_path, time.time() + 120), CLIENT)
