@@ -10,13 +10,15 @@ import httpx2
 import pytest
 import trio
 
+from tests.e2e import harness
 from tests.telemetry import watched as watching
 
 SERVER, CLIENT, INTERNAL = 2, 3, 1
 ERROR = 2
 STEPS = ["decide call", "append exchange.intent", "forward", "decide result", "mask", "append exchange.outcome"]
 NAMES = re.compile(
-    r"tools/(call|list)|ping|\(unknown\)|forward|mask|wait for approval|decide (call|result|catalogue)"
+    r"tools/(call|list)|ping|initialize|notifications/initialized|\(unknown\)"
+    r"|forward|mask|wait for approval|decide (call|result|catalogue)"
     r"|append (exchange|approval|emergency)\.[a-z]+"
 )
 TOLD = {
@@ -141,6 +143,25 @@ async def test_a_callers_trace_that_is_not_recorded_goes_on_as_it_came(watched):
     said, _, _ = traceparent(sampled=False)
     answer = watched.ask("tools/call", upstream="plain", name="echo", arguments={}, meta={"traceparent": said})
     assert _told(answer)["params"]["_meta"]["traceparent"] == said
+
+
+async def test_a_legacy_client_is_traced_by_its_header_and_its_upstream_is_told(watched):
+    said, trace, parent = traceparent()
+    url, headers = watched.gateway.mcp("plain"), {**watched.gateway.headers("analyst"), "traceparent": said}
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}}
+    greeting = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
+    headers["mcp-session-id"] = httpx2.post(url, json=greeting, headers=headers).headers["mcp-session-id"]
+    done = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert httpx2.post(url, json=done, headers=headers).status_code == 202
+    message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "echo", "arguments": {}}}
+    answer = harness.post(watched.gateway, "plain", message, headers)
+
+    spans = await watched.trace(trace, least=16)
+    servers = [span for span in spans if span["kind"] == SERVER]
+    assert [span["name"] for span in servers] == ["initialize", "notifications/initialized", "tools/call"]
+    assert {span["parent"] for span in servers} == {parent}
+    [sent] = [span for span in spans if span["kind"] == CLIENT and span["parent"] == servers[2]["span"]]
+    assert _told(answer)["params"]["_meta"]["traceparent"] == f"00-{trace}-{sent['span']}-01"
 
 
 def test_the_public_side_says_nothing_of_traces(watched):
