@@ -122,6 +122,18 @@ async def test_readiness_is_not_told_outside(ingress):
             assert (await http.get(f"{ingress.url}{path}")).status_code == 404
 
 
+HIDDEN = ("/%72eadyz", "/%68ealth%7A", "//readyz", "/%2freadyz", "/x/../readyz", "/x/%2e%2e/readyz")
+
+
+@pytest.mark.parametrize("target", HIDDEN)
+def test_not_by_a_path_either_that_the_gateway_reads_otherwise_than_the_ingress(ingress, target):
+    with raw(ingress) as client:
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        heard = b"".join(iter(lambda: client.recv(65536), b""))
+    assert b"ready" not in heard.partition(b"\r\n\r\n")[2], heard
+    assert heard.split(b" ")[1] in (b"400", b"404"), heard
+
+
 async def test_another_host_is_not_answered(ingress):
     async with ingress.client() as http:
         given = headers(ingress, "analyst", ADD, host="evil.example")
