@@ -99,9 +99,9 @@ async def test_an_approval_is_counted_while_it_waits_and_when_it_is_resolved(wat
     url = f"{watched.gateway.url}/api/approvals"
 
     held = watched.query(sql)["result"]
-    await watched.until("phigate_approvals_pending", 1)
+    await watched.until("phigate_approvals_pending", 1)  # Other tests' questions may wait too; ours is the newest.
     await watched.until("phigate_approval_answers_total", 1, state="pending")
-    [approval] = httpx2.get(f"{url}?state=pending", headers=officer).json()["approvals"]
+    approval, *others = httpx2.get(f"{url}?state=pending", headers=officer).json()["approvals"]
     reason = {"reason": "a synthetic reason"}
     assert httpx2.post(f"{url}/{approval['id']}/grant", json=reason, headers=officer).status_code == 200
     arguments = {"name": "query", "arguments": {"sql": sql}, "requestState": held["requestState"]}
@@ -110,7 +110,7 @@ async def test_an_approval_is_counted_while_it_waits_and_when_it_is_resolved(wat
     await watched.until("phigate_approval_wait_seconds_count", 1, state="granted")
     await watched.until("phigate_approval_answers_total", 1, state="granted")
     with trio.fail_after(PATIENCE_S):
-        while watched.value("phigate_approvals_pending"):
+        while watched.value("phigate_approvals_pending") > len(others):
             await trio.sleep(0.2)
     assert watched.value("phigate_calls_held") == 0
 
