@@ -88,14 +88,16 @@ class Mail:
 
     async def once(self, key: str) -> bool:
         """Whether nobody asked for this key within NOTED_S: what may be used once is used up. Raises EvidenceFault."""
-        found: list[bool] = []
+        fresh: list[bool] = []
 
-        def use(note: Document) -> Document:
-            found.append(not note)
-            return {"used": True}
+        def use(transaction: Transaction) -> None:
+            # That there is a note says it all. It is not read: one that another session.key sealed counts as well.
+            query = "INSERT INTO note (key, changed, data) VALUES (?, ?, '') ON CONFLICT DO NOTHING"
+            row = (f"once {key}", int(transaction.at.timestamp()))
+            fresh.append(transaction.connection.execute(query, row).rowcount == 1)
 
-        await self.change(f"once {key}", use)
-        return found[-1]
+        await self._log.transact(use)
+        return fresh[-1]
 
     async def run(self) -> None:
         """Look for messages, for ever. A store that fails is the log's state, told by readiness."""

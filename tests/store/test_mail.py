@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -207,6 +208,14 @@ async def test_what_may_be_used_once_is_used_once_by_all_processes_together(tmp_
                 nursery.start_soon(use, mail)
         assert sorted(found) == [False] * 15 + [True]
         assert await other.once("assertion-2")
+
+
+async def test_replay_after_a_stolen_session_key_was_replaced_what_was_used_stays_used(tmp_path):
+    async with processes(tmp_path, count=1) as (mail,):
+        assert await mail.once("assertion")
+        keys = replace(mail._log.keys, session_seal=b"n" * 32)
+    async with EvidenceLog.open(store_in(tmp_path), keys, now=now) as log:
+        assert not await Mail(log).once("assertion")
 
 
 async def test_what_was_used_is_remembered_for_days_and_then_forgotten(tmp_path):
