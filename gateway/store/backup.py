@@ -29,6 +29,9 @@ PAGES = 4096
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK})
 """What file systems say that know no second name for a file: backups go to Windows shares and memory cards too."""
 
+_LOGINS = ("login %", "saml %")
+"""Notes of people who are signed in, or just about to be (`web/login.py`, `web/login_pages.py`)."""
+
 Progress = Callable[[int, int], None]
 """Told how many pages are copied, and of how many."""
 
@@ -79,12 +82,13 @@ def place(backup: Path, store: Path) -> None:
 async def go_on(log: EvidenceLog, loss: Loss, actor: str, reason: str) -> tuple[LeafIndex, int]:
     """Put on record that `log` goes on from a backup; the leaf that says so, and how many approvals it ended.
 
-    Questions and grants that were live in the backup end: a grant may have been used since, and must not be again.
-    Raises EvidenceFault.
+    Questions and grants that were live in the backup end: a grant may have been used since, and must not be again. So
+    do logins: somebody may have signed out since, or have been shut out. Raises EvidenceFault.
     """
 
     def job(transaction: Transaction) -> tuple[LeafIndex, int]:
         ended = [_end(transaction, name) for name in _live(transaction.connection)]
+        transaction.connection.execute("DELETE FROM note WHERE key LIKE ? OR key LIKE ?", _LOGINS)
         members: Document = {"actor": actor, "leaves": loss.had, "approvals": len(ended)}
         if loss.kept is not None:
             members |= {"kept": loss.kept, "lost": loss.leaves}

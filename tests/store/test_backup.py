@@ -17,11 +17,15 @@ from gateway.core.commands import Settled
 from gateway.core.errors import ConfigFault
 from gateway.core.evidence.record import LeafType
 from gateway.core.policy.approval import State
+from gateway.core.types import Principal
+from gateway.identity.login import SignedIn
 from gateway.store import backup
 from gateway.store import keys as keystore
 from gateway.store.backup import Loss
+from gateway.store.mail import Mail
 from gateway.store.reader import Reader
 from gateway.store.sequencer import EvidenceLog
+from gateway.web import login
 from tests.fakes import house as houses
 from tests.fakes.evidence import Clock, intent, make_keys, now, outcome, report
 
@@ -202,6 +206,24 @@ async def test_a_grant_that_was_used_after_the_backup_cannot_be_used_again(tmp_p
     assert (told.state, told.detail) == (Settled.CANCELLED, {"why": "restored"})
     assert rows[granted.approval].state is rows[other.approval].state is State.CANCELLED
     assert report(elsewhere / "evidence.db", keystore.load(elsewhere / "keys")).passed
+
+
+async def test_a_stolen_cookie_of_somebody_who_signed_out_after_the_backup_is_worth_nothing(path, keys, tmp_path):
+    copy, elsewhere = tmp_path / "copy.db", tmp_path / "elsewhere"
+    bob = SignedIn(Principal("https://idp.example", "bob"), now().timestamp() + 3600)
+    async with EvidenceLog.open(path, keys, now=now) as log:
+        name = await login.enter(Mail(log), bob, now())
+        await Mail(log).once("assertion")
+        await trio.to_thread.run_sync(backup.write, path, copy)
+        await login.leave(Mail(log), name)
+    elsewhere.mkdir()
+
+    backup.place(copy, elsewhere / "evidence.db")
+    async with EvidenceLog.open(elsewhere / "evidence.db", keys, now=now) as log:
+        assert (await login.entered(Mail(log), name, now()))[0] == bob.principal
+        await backup.go_on(log, Loss(0, None), "ab" * 16, "")
+        assert await login.entered(Mail(log), name, now()) is None
+        assert not await Mail(log).once("assertion")  # What was used before stays used.
 
 
 @pytest.mark.parametrize(("had", "kept", "lost"), [(8, 13, 5), (8, 8, 0), (8, 3, 0), (8, None, None)])
