@@ -128,6 +128,7 @@ class TimedUpstream:
 
     def __init__(self, clock: Clock, inner: Any) -> None:
         self.clock, self.inner = clock, inner
+        self.name, self.local = inner.name, inner.local
 
     @asynccontextmanager
     async def converse(self, link: Link) -> AsyncIterator[Any]:

@@ -6,6 +6,7 @@ Beside the work and never in its way: what goes wrong here ends the readings, an
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -38,6 +39,8 @@ class Sampler:
     doors: Doors
     approvals: Approvals
     beside: Shadow | None
+    key_months: Callable[[], int] | None
+    """Counts the months that replicas have wrapping keys for; None where they are made as months begin."""
 
     async def run(self) -> None:
         """Read for ever."""
@@ -59,6 +62,7 @@ class Sampler:
             unsigned_s=self.log.unsigned_s,
             policy_refused=self.policy.status.trouble is not None,
             config_refused=self.doors.status()["newest"] != "in force",
+            key_months=None if self.key_months is None else self.key_months(),
             keys_age_s=self.issuers.ages(),
             issuers_failing=self.issuers.failing(),
             shadow={name: number for name, number in shadow.items() if type(number) is int},

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import trio
 from quart import Blueprint
 
 from gateway import authority
 from gateway.config import Config
+from gateway.config.evidence import EvidenceConfig
 from gateway.config.ingress import IngressConfig
 from gateway.config.policy import PolicyConfig
 from gateway.core.commands import Decided
@@ -42,7 +44,7 @@ from gateway.pdp.shadow import Shadow
 from gateway.process import now
 from gateway.sampling import Sampler
 from gateway.store import keys as keystore
-from gateway.store import tools
+from gateway.store import kms, tools
 from gateway.store.approvals import Approvals
 from gateway.store.keys import Keys
 from gateway.store.mail import Mail
@@ -134,7 +136,8 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
             details=_details(policy, doors, telemetry, beside),
             answered=Access(doors, telemetry.answered, log=config.gateway.access_log).note,
         )
-        sampler = Sampler(Reader(telemetry.book, place.number), log, policy, issuers, doors, approvals, beside)
+        reader = Reader(telemetry.book, place.number)
+        sampler = Sampler(reader, log, policy, issuers, doors, approvals, beside, _key_months(config.evidence))
         async with trio.open_nursery() as nursery:
             for task in (policy.watch, errands.run, doors.watch, mail.run, sampler.run):
                 nursery.start_soon(task)
@@ -215,6 +218,13 @@ def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
         await log.append(Record(LeafType.POLICY_SHADOW, members))
 
     return Shadow(source, record)
+
+
+def _key_months(config: EvidenceConfig) -> Callable[[], int] | None:
+    """Counts the months for which replicas, which make none, have wrapping keys."""
+    if isinstance(config.store, Path):
+        return None
+    return lambda: kms.months_left(config.keys, now())
 
 
 def _details(policy: ActivePolicy, doors: Doors, telemetry: Telemetry, beside: Shadow | None) -> dict[str, Detail]:

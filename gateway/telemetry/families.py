@@ -126,6 +126,10 @@ UNSIGNED_S = _gauge(
     "phigate_evidence_unsigned_seconds", "How long leaves have waited for a signed checkpoint; 0 when all have one."
 )
 EVIDENCE_FAULT = _gauge("phigate_evidence_fault", "1 while evidence cannot be written, so that nothing is served.")
+KEY_MONTHS = _gauge(
+    "phigate_evidence_key_months",
+    "For how many months, this one among them, replicas have wrapping keys, of which they make none by themselves.",
+)
 POLICY_INFO = _gauge("phigate_policy_info", "1 for the policy in force.", "revision", "digest")
 POLICY_SINCE = _gauge(
     "phigate_policy_activated_timestamp_seconds", "When a policy was last activated, in seconds since 1970."

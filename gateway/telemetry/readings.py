@@ -20,6 +20,8 @@ class Readings:
     unsigned_s: float
     policy_refused: bool
     config_refused: bool
+    key_months: int | None = None
+    """None where wrapping keys are made when a month begins."""
     keys_age_s: Mapping[str, float | None] = field(default_factory=dict)
     """By issuer; None: none were ever had."""
     issuers_failing: frozenset[str] = frozenset()
@@ -43,6 +45,8 @@ class Reader:
         book.put(families.UNSIGNED_S, readings.unsigned_s)
         book.put(families.POLICY_REFUSED, float(readings.policy_refused))
         book.put(families.CONFIG_REFUSED, float(readings.config_refused))
+        if readings.key_months is not None:
+            book.put(families.KEY_MONTHS, readings.key_months)
         for issuer, age in readings.keys_age_s.items():
             book.put(families.ISSUER_FAILING, float(issuer in readings.issuers_failing), issuer)
             if age is not None:
