@@ -27,7 +27,8 @@ _ACCESS_TOKEN = "at+jwt"
 _LOOKED_UP = "groups"
 """The claim that Entra ID leaves out when it is too long."""
 _OBJECT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
+_OTHER_KINDS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
+"""Claims of ID tokens, and of logout and other event tokens (RFC 8417 §2.2), whose type many providers leave unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,10 @@ def _principal(claims: Document, issuer: IssuerConfig, found: tuple[str, ...]) -
 
 
 def _check_kind(token: Jws, issuer: IssuerConfig) -> None:
-    """Only bearer access tokens. Many providers leave theirs unmarked; ID tokens then show by their claims."""
+    """Only bearer access tokens. Many providers leave theirs unmarked; others then show by their claims."""
     claims = token.claims
     marked = token.type == _ACCESS_TOKEN
-    if not marked and (_ID_TOKEN_CLAIMS & claims.keys() or claims.get("typ", "Bearer") != "Bearer"):
+    if not marked and (_OTHER_KINDS & claims.keys() or claims.get("typ", "Bearer") != "Bearer"):
         raise refused(Reason.WRONG_TYPE)  # Keycloak writes `typ` into the claims: Bearer, ID, Refresh, Logout.
     if issuer.require_at_jwt and not marked:
         raise refused(Reason.NOT_AT_JWT)

@@ -320,6 +320,11 @@ async def test_an_id_or_refresh_token_is_refused(mark):
     assert await reason(mint(KEY, claims(**mark), typ="JWT")) == "wrong_type"
 
 
+async def test_a_logout_token_that_does_not_say_its_type_is_refused():
+    events = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    assert await reason(mint(KEY, claims(events=events, sid="s-1"), typ="JWT")) == "wrong_type"
+
+
 async def test_a_token_bound_to_a_key_is_not_taken_as_a_bearer_token():
     assert await reason(mint(KEY, claims(cnf={"jkt": "thumb"}))) == "proof_required"
 
