@@ -13,6 +13,7 @@ import yaml
 from gateway import config as configuration
 from gateway import supervisor
 from gateway.cli.main import parser
+from gateway.identity.peer import CERTIFICATE_HEADERS
 from gateway.store import engines, keys
 from gateway.web import health
 from tests import real_parts
@@ -104,6 +105,14 @@ def test_the_schema_of_the_gateway_api_finds_a_wrong_duration():
     (told,) = faults_of_extensions([{**route, "spec": {**route["spec"], "rules": rules}}])
 
     assert "timeouts/request" in told["faults"]
+
+
+def test_a_client_cannot_write_a_certificate_into_a_header_that_no_proxy_of_the_gateway_api_strips_by_itself():
+    (rule,) = files.called(files.overlay("gateway-api"), "HTTPRoute", "phigate")["spec"]["rules"]
+    removed = {name for each in rule["filters"] for name in each["requestHeaderModifier"]["remove"]}
+
+    # Envoy and its kin strip or write x-forwarded-client-cert themselves; to remove it here would take theirs.
+    assert set(CERTIFICATE_HEADERS) - {"x-forwarded-client-cert"} <= removed
 
 
 @everywhere
