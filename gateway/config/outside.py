@@ -178,6 +178,9 @@ def _variable(environ: Mapping[str, str], name: Any) -> str:
     if not _VARIABLE.fullmatch(values.text(name)):
         raise Wrong("must name environment variables, not hold their values", 'for example "EHR_AUTHORIZATION"')
     if name not in environ:
+        if name != name.upper():  # Many a key of an API would be a name too.
+            what = "names a variable that is not set; it is not repeated, because it may be the secret itself"
+            raise Wrong(what, "export it, or write the name of a variable that holds the secret")
         raise Wrong(f"names the variable {name}, which is not set", f"export {name}, or correct the name")
     return environ[name]
 

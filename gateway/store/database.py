@@ -62,6 +62,8 @@ def checked(url: str, *, unverified: bool = False) -> str:
     login, _, places = parts.netloc.rpartition("@")
     if ":" in login or "password" in options:
         raise ValueError("holds a password: name where it is kept with store_password_env or store_password_file")
+    if "sslpassword" in options:
+        raise ValueError("holds the passphrase of a key: keep that key without one, where only the gateway reads it")
     if "service" in options or "hostaddr" in options:
         raise ValueError("uses `service` or `hostaddr`: write the host itself, which TLS can verify")
     hosts = [_host(place) for place in options.get("host", places).split(",")]

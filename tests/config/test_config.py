@@ -368,6 +368,12 @@ def test_a_fault_of_an_upstream_is_named_at_its_line(faults, line, told):
     assert number >= 10
 
 
+def test_a_secret_that_was_written_in_the_place_of_a_variables_name_is_not_repeated(faults):
+    [(_, told)] = faults(GOOD + 'headers_env = { A = "sk_live_4f9a" }\n')
+    assert "names a variable that is not set" in told
+    assert "sk_live" not in told
+
+
 def test_a_secret_that_cannot_be_a_header_is_refused_without_being_shown(faults):
     [(_, told)] = faults(GOOD + 'headers_env = { A = "BAD" }\n', BAD="secret\r\nX-Evil: 1")
     assert "has a value that cannot be sent in a header (variable BAD)" in told

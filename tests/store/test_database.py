@@ -33,6 +33,7 @@ def test_beyond_loopback_the_server_is_verified_said_or_not(url):
     [
         ("postgresql://phigate:secret-word@127.0.0.1/phigate", "holds a password"),
         ("postgresql://phigate@127.0.0.1/phigate?password=secret-word", "holds a password"),
+        ("postgresql://phigate@127.0.0.1/phigate?sslpassword=secret-word", "holds the passphrase of a key"),
         ("postgresql://phigate@db.example/phigate?sslmode=require", "says sslmode=require"),
         ("postgresql://phigate@db.example/phigate?sslmode=prefer", "says sslmode=prefer"),
         ("postgresql://phigate@127.0.0.1,db.example/phigate?sslmode=disable", "says sslmode=disable"),

@@ -52,10 +52,9 @@ def _era(upstream: UpstreamConfig, found: Era) -> Finding:
 def _way(upstream: UpstreamConfig, kind: str) -> str:
     if upstream.url is None:
         return f"run it by hand and see what it says: {shlex.join((*upstream.launcher, *upstream.command))}"
+    url = upstream.url.partition("?")[0]  # A query may hold a key.
     if kind == "unreachable":
-        return f"start it, or correct `url` in [[upstream]] {upstream.name}; from this machine: curl -i {upstream.url}"
+        return f"start it, or correct `url` in [[upstream]] {upstream.name}; from this machine: curl -i {url}"
     if kind == "status":
-        return (
-            f"`url` must be its MCP endpoint, and headers_env or headers_file must hold what it wants: {upstream.url}"
-        )
-    return f"see that an MCP server over Streamable HTTP answers at {upstream.url}; it may need a longer idle_s"
+        return f"`url` must be its MCP endpoint, and headers_env or headers_file must hold what it wants: {url}"
+    return f"see that an MCP server over Streamable HTTP answers at {url}; it may need a longer idle_s"

@@ -61,12 +61,13 @@ async def test_an_era_that_the_upstream_does_not_speak_is_told(patient):
 
 
 async def test_a_server_that_is_down_is_told(patient):
-    upstream = replace(patient.config.upstreams[0], command=(), url="http://127.0.0.1:9/mcp")
+    upstream = replace(patient.config.upstreams[0], command=(), url="http://127.0.0.1:9/mcp?key=secret-word")
 
     found = bad(await upstreams.check(patient.config, upstream))
 
     assert found.text.startswith("Upstream ward: ")
     assert "curl -i http://127.0.0.1:9/mcp" in found.fix
+    assert "secret-word" not in f"{found.text} {found.fix}"
 
 
 async def test_a_server_that_wants_credentials_is_told_with_the_setting_for_them(patient):
