@@ -217,7 +217,8 @@ class CodeFlow:
         url = metadata.get(name)
         own = urlsplit(self._issuer.url)
         try:
-            parts = urlsplit(url if isinstance(url, str) else "")
+            parts = urlsplit(url if isinstance(url, str) and url.isprintable() else "")
+            parts.port  # noqa: B018 - raises when it is none
         except ValueError:
             parts = urlsplit("")
         secure = parts.scheme == "https" or (parts.scheme, parts.netloc) == (own.scheme, own.netloc)

@@ -278,6 +278,8 @@ FAILURES = [
     ("token endpoint elsewhere, with a password", {"metadata": {"token_endpoint": "https://a:b@evil.example/"}}),
     ("no token endpoint", {"metadata": {"token_endpoint": None}}),
     ("no URL", {"metadata": {"token_endpoint": "https://["}}),
+    ("token endpoint at a port that is none", {"metadata": {"token_endpoint": "https://idp.example:99999/token"}}),
+    ("response splitting", {"metadata": {"authorization_endpoint": "https://idp.example/\r\nset-cookie: a=b"}}),
     ("authorization endpoint is a script", {"metadata": {"authorization_endpoint": "javascript:alert(1)"}}),
     ("calls itself something else", {"metadata": {"issuer": "https://evil.example"}}),
 ]
