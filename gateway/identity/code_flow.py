@@ -146,7 +146,9 @@ class CodeFlow:
         principal = replace(await self._principal(claims), client=client)
         if principal.agent or principal.chain:
             raise refused(Reason.NOT_A_PERSON)
-        return SignedIn(principal, now + self._config.lifetime_s)
+        issued = claims.get("iat")
+        since = issued - self._issuer.clock_skew_s if isinstance(issued, int | float) else 0.0
+        return SignedIn(principal, now + self._config.lifetime_s, since)
 
     async def _redeem(self, metadata: Document, code: str, verifier: str) -> Document:
         """What the token endpoint gives for a code (RFC 6749 §4.1.3)."""

@@ -28,6 +28,8 @@ class SignedIn:
 
     principal: Principal
     until: float
+    since: float
+    """The earliest that the provider can have vouched for it: what was revoked since then, this is too."""
 
 
 class Reason(Enum):

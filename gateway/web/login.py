@@ -82,11 +82,11 @@ class Login:
         return origin == self.origin
 
 
-def noted(found: SignedIn, at: datetime) -> Document:
-    """A login that was made at this time, as it is noted."""
+def noted(found: SignedIn) -> Document:
+    """A login, as it is noted."""
     who = found.principal
     return {
-        "since": int(at.timestamp()),
+        "since": int(found.since),
         "until": int(found.until),
         "iss": who.issuer,
         "sub": who.subject,
@@ -101,27 +101,26 @@ def of_note(note: Document, at: datetime) -> SignedIn | None:
     """The login that was noted; None when it has ended, or there is none."""
     match note:
         case {
-            "until": int(until), "iss": str(issuer), "sub": str(subject),
+            "since": int(since), "until": int(until), "iss": str(issuer), "sub": str(subject),
             "groups": list(groups), "client": str(client), "acr": str(acr), "amr": list(amr),
         } if at.timestamp() < until:  # fmt: skip
             who = Principal(issuer, subject, tuple(map(str, groups)), client, acr, tuple(map(str, amr)))
-            return SignedIn(who, until)
+            return SignedIn(who, until, since)
     return None
 
 
-async def enter(notes: Notes, found: SignedIn, at: datetime) -> str:
+async def enter(notes: Notes, found: SignedIn) -> str:
     """Note a login for all processes, until it ends; its name, which nobody can guess. Raises EvidenceFault."""
     name = secrets.token_urlsafe(24)
-    document = noted(found, at)
+    document = noted(found)
     await notes.change(f"login {name}", lambda _: document)
     return name
 
 
 async def entered(notes: Notes, name: str, at: datetime) -> tuple[Principal, float] | None:
     """Who the login of this name is, and since when; None when it has ended. Raises EvidenceFault."""
-    note = await notes.note(f"login {name}")
-    found, since = of_note(note, at), note.get("since")
-    return (found.principal, since) if found is not None and isinstance(since, int) else None
+    found = of_note(await notes.note(f"login {name}"), at)
+    return (found.principal, found.since) if found is not None else None
 
 
 async def leave(notes: Notes, name: str) -> None:

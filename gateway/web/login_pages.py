@@ -180,7 +180,7 @@ class LoginPages:
             return await self.not_signed_in(fault)
         ticket = secrets.token_urlsafe(24)
         note: Document = {
-            **login.noted(found.signed_in, self.pages.counter.now()),
+            **login.noted(found.signed_in),
             "way": found.way,
             "request": found.request,
         }
@@ -216,7 +216,7 @@ class LoginPages:
         """The login is on record and noted; the browser goes on to where the person wanted to be."""
         pages, now = self.pages, self.pages.counter.now()
         await self.entrance.record(found.principal, kind)
-        name = await login.enter(pages.notes, found, now)
+        name = await login.enter(pages.notes, found)
         life_s = max(0, int(found.until - now.timestamp()))
         following = self._following()
         response = await pages.onward(following)

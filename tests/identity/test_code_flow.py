@@ -183,6 +183,13 @@ async def test_a_right_answer_signs_in_until_the_lifetime_ends(algorithm):
     assert (found.principal.subject, found.principal.groups, found.until) == ("bob", ("privacy",), NOW + 3600)
 
 
+async def test_a_login_that_was_under_way_when_its_person_was_revoked_counts_from_before():
+    vouched_at = NOW - 20
+    found = await Scripted(iat=vouched_at).signed_in()
+
+    assert found.since == vouched_at - CONFIG.clock_skew_s
+
+
 SECRETS = [(None, "authorization"), (["client_secret_post"], "body"), (["client_secret_basic"], "authorization")]
 
 

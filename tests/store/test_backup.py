@@ -210,9 +210,9 @@ async def test_a_grant_that_was_used_after_the_backup_cannot_be_used_again(tmp_p
 
 async def test_a_stolen_cookie_of_somebody_who_signed_out_after_the_backup_is_worth_nothing(path, keys, tmp_path):
     copy, elsewhere = tmp_path / "copy.db", tmp_path / "elsewhere"
-    bob = SignedIn(Principal("https://idp.example", "bob"), now().timestamp() + 3600)
+    bob = SignedIn(Principal("https://idp.example", "bob"), now().timestamp() + 3600, now().timestamp())
     async with EvidenceLog.open(path, keys, now=now) as log:
-        name = await login.enter(Mail(log), bob, now())
+        name = await login.enter(Mail(log), bob)
         await Mail(log).once("assertion")
         await trio.to_thread.run_sync(backup.write, path, copy)
         await login.leave(Mail(log), name)

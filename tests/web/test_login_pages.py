@@ -38,7 +38,7 @@ class Work:
         self.finished.append((dict(kept), dict(answer)))
         if self.fault is not None:
             raise self.fault
-        return SignedIn(self.who, self.until)
+        return SignedIn(self.who, self.until, self.until - 3600)
 
 
 @pytest.fixture

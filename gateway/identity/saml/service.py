@@ -128,7 +128,7 @@ class ServiceProvider:
             raise refused(Reason.REPLAYED)
         ends = [self._now() + source.idp.lifetime_s]
         ends += [] if found.session_until is None else [found.session_until]
-        return Answered(source.idp.name, found.request, SignedIn(found.principal, min(ends)))
+        return Answered(source.idp.name, found.request, SignedIn(found.principal, min(ends), found.issued))
 
     async def asserted(self, data: bytes, recipient: str) -> tuple[Verified, str]:
         """Who a bare assertion is about that was made for `recipient`, and under what it is used once (RFC 7522 §3).
