@@ -99,7 +99,9 @@ def ward():
 def governed(tmp_path_factory, people, ward):
     """A gateway with two workers and that policy."""
     place = tmp_path_factory.mktemp("moody")
-    with harness.running(place, people, [Upstream("ward", ward.settings)], workers=2, policy=moody) as gateway:
+    settings = {"policy": {"deadline_s": 0.25}}
+    upstreams = [Upstream("ward", ward.settings)]
+    with harness.running(place, people, upstreams, workers=2, policy=moody, settings=settings) as gateway:
         gateway.phi |= upstream.identifiers()
         in_force(gateway, workers=2)
         yield gateway

@@ -181,7 +181,7 @@ def test_a_tool_that_nobody_listed_is_unknown(store):
 def test_a_store_of_an_older_release_says_what_to_do(store):
     tamper(store, "DROP TABLE tool_pin", "PRAGMA user_version = 1")
 
-    with pytest.raises(EvidenceFault, match="Start the gateway once"):
+    with pytest.raises(EvidenceFault, match="phigate store migrate"):
         phigate(store, "list")
 
 

@@ -13,7 +13,8 @@ GIVE_UP_S = 60
 @pytest.fixture(scope="module")
 def watching(tmp_path_factory, people, ward_upstream):
     """A gateway with two workers: each watches the policy by itself."""
-    with harness.running(tmp_path_factory.mktemp("watching"), people, [ward_upstream], workers=2) as gateway:
+    place = tmp_path_factory.mktemp("watching")
+    with harness.running(place, people, [ward_upstream], workers=2, tested=True) as gateway:
         trio.run(harness.list_tools, gateway, "analyst", "ward")
         yield gateway
 
