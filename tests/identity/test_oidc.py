@@ -38,8 +38,8 @@ class Server:
         }
         self.stay_open = trio.Event()
         self.drip = False
-        self.trickle: bytes | None = None
-        """Sent again and again after the answer, for as long as the client takes it."""
+        self.trickles: dict[str, bytes] = {}
+        """Sent again and again after the answer to a path, for as long as the client takes it."""
 
     async def __call__(self, stream: trio.SocketStream) -> None:
         path = (await stream.receive_some(65536)).split(b" ")[1].decode()
@@ -47,8 +47,8 @@ class Server:
         data = self.answers.get(path, answer(b"", status="404 Not Found"))
         try:
             await stream.send_all(data)
-            while self.trickle is not None:
-                await stream.send_all(self.trickle)
+            while path in self.trickles:
+                await stream.send_all(self.trickles[path])
                 await trio.sleep(0)
             if self.drip:
                 await self.stay_open.wait()
@@ -165,19 +165,21 @@ async def test_metadata_that_redirects_is_not_metadata_and_that_is_told():
 async def test_an_answer_without_an_end_is_left_at_its_size():
     async with serving() as server:
         server.answers["/jwks"] = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"keys":['
-        server.trickle = b" " * 4096
+        server.trickles["/jwks"] = b" " * 4096
         assert f"more than {MAX_DOCUMENT_BYTES} bytes" in await fault(server)
 
 
 async def test_an_answer_that_drips_a_byte_at_a_time_is_left_at_its_deadline():
     async with serving() as server:
-        server.answers[OPENID], server.trickle = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"{"
+        server.answers[OPENID] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
+        server.trickles[OPENID] = b"{"
         assert "did not answer within 0.2 s" in await fault(server, timeout_s=0.2)
 
 
 async def test_headers_without_an_end_are_left():
     async with serving() as server:
-        server.answers[OPENID], server.trickle = b"HTTP/1.1 200 OK\r\n", b"x-more: " + b"a" * 4000 + b"\r\n"
+        server.answers[OPENID] = b"HTTP/1.1 200 OK\r\n"
+        server.trickles[OPENID] = b"x-more: " + b"a" * 4000 + b"\r\n"
         assert "could not be reached" in await fault(server)
 
 
