@@ -91,10 +91,15 @@ def public(gateway):
 
 
 def browse(url, profile):
-    """What a real browser shows in the end, scripts and redirects done."""
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+    """What a real browser shows in the end, scripts and redirects done. One that ends without a word is started anew:
+    on a busy machine it does not always come up."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    for attempt in range(3):
+        more = [f"--user-data-dir={profile}-{attempt}", "--virtual-time-budget=20000", "--dump-dom", url]
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=120, check=False)
+        if done.stdout:
+            return done.stdout
+    raise AssertionError(f"the browser showed nothing and ended with {done.returncode}: {done.stderr[-500:]}")
 
 
 def step(page):

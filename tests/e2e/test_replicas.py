@@ -85,7 +85,7 @@ async def test_the_policy_is_archived_once_and_each_configuration_is_on_record(t
 async def test_every_command_that_reads_a_store_reads_this_one(three):
     gateway, config = three.gateways[1], ("-c", str(three.gateways[1].config))
     sessions = json.loads(gateway.phigate("sessions", "list", *config, "--format", "json"))
-    shown = gateway.phigate("sessions", "show", sessions[0]["id"], *config)
+    shown = gateway.phigate("sessions", "show", sessions[0]["id"], *config, "--format", "json")
     assert sessions[0]["id"] in shown
     assert "query" in gateway.phigate("tools", "list", *config)
     gateway.phigate("emergency", "list", *config)

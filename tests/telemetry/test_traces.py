@@ -132,6 +132,7 @@ def test_spans_that_were_sent_are_counted(collector):
 
 @pytest.mark.parametrize("answer", [None, ValueError("a secret")], ids=["refuses", "breaks"])
 def test_a_collector_that_does_not_take_them_is_told_of_once_and_without_its_words(collector, caplog, answer):
+    caplog.set_level("WARNING")
     book = Book()
     collector.answer = answer
     with Tracer.open(book, 1.0, collector) as tracer:
