@@ -40,7 +40,7 @@ class Errands:
         async def errand() -> None:
             try:
                 results.append(await work())
-            except Exception as error:
+            except Exception as error:  # Raised where the errand is waited for; it must not end the others' nursery.
                 errors.append(error)
                 logger.error("an errand failed: %s", type(error).__name__)
             finally:

@@ -273,7 +273,7 @@ class Gathering:
                     await visit.delete()
             except GatewayError as fault:
                 asked.fault = fault
-            except Exception as bug:
+            except Exception as bug:  # This part is lost, and said to be; the nursery is everybody's.
                 logger.error("exchange %s: %s", asked.exchange, type(bug).__name__)
                 asked.fault = InternalFault("a part of an aggregate's answer failed")
             finally:

@@ -256,7 +256,7 @@ def _attend(target: Target, job: Job, told: _Told, stop: threading.Event) -> Non
             except child.Stopped:
                 first, last = todo.popleft()
                 _carefully(target, job, first, last, told, stop)
-    except Exception as error:
+    except Exception as error:  # Raised by whoever reads the queue: in this thread nobody would hear of it.
         told.put(error)
     told.put(None)
 

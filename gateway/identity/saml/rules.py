@@ -132,7 +132,7 @@ def _confirmed(subject: Element, expected: Expected) -> tuple[str | None, float]
             continue
         try:
             return _bearer(_one(confirmation, "SubjectConfirmationData", Reason.WRONG_RECIPIENT), expected)
-        except Exception as fault:
+        except Exception as fault:  # Another confirmation may do; if none does, the first fault is raised below.
             faults.append(fault)
     raise faults[0] if faults else refused(Reason.NOT_AUTHENTICATED)
 
