@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import ClientFault, InternalFault, UpstreamFault
@@ -227,6 +227,46 @@ def test_a_message_means_the_same_however_its_json_is_written(message):
 
     assert jsonrpc.parse(loose, Limits(max_bytes=10**6)) == message
     assert jsonrpc.parse_upstream(loose) == message
+
+
+spaces = st.text(" \t\r\n", max_size=2)
+keys = st.sampled_from(["a", "b", '":', "c:"])
+numbers = st.sampled_from([0, -1, 1.5, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 1e19, -1e300])
+
+
+@st.composite
+def written(draw, level=3):
+    """JSON text as anybody may write it, and whether two readers could understand it differently."""
+    kind = draw(st.integers(0, 3 if level else 1))
+    if kind == 0:
+        number = draw(numbers)
+        return json.dumps(number), isinstance(number, int) and not -(2**63) <= number < 2**64
+    if kind == 1:
+        return json.dumps(draw(keys | st.just('\\":,"a":'))), False
+    items = draw(st.lists(written(level=level - 1), max_size=3))
+    odd = any(each for _, each in items)
+    texts = [draw(spaces) + text + draw(spaces) for text, _ in items]
+    if kind == 2:
+        return f"[{draw(spaces)}{','.join(texts)}]", odd
+    names = [draw(keys) for _ in items]
+    spelled = [draw(st.sampled_from([json.dumps(name), json.dumps(name).replace("a", "\\u0061")])) for name in names]
+    members = [f"{draw(spaces)}{name}{draw(spaces)}:{text}" for name, text in zip(spelled, texts, strict=True)]
+    return f"{{{draw(spaces)}{','.join(members)}}}", odd or len(set(names)) < len(names)
+
+
+@settings(max_examples=400)
+@given(written())
+def test_what_two_readers_could_understand_differently_is_refused_however_it_is_written(drawn):
+    text, odd = drawn
+    data = b'{"jsonrpc": "2.0", "method": "m", "params": {"a": ' + text.encode() + b"}}"
+
+    came = read(jsonrpc.parse, data)
+
+    if odd:
+        assert isinstance(came, ClientFault)
+        assert "same key twice" in came.detail or "64 bits" in came.detail
+    else:
+        assert came == Notification("m", {"a": json.loads(text)})
 
 
 @given(messages)
