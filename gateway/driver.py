@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar
 
 import orjson
 import trio
@@ -24,7 +24,7 @@ from gateway.core import commands, records, replies
 from gateway.core.call import Call
 from gateway.core.commands import Command, Decided, Resolution, Script, Settled
 from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, InternalFault, SessionEnded
-from gateway.core.evidence.record import LeafType, Record
+from gateway.core.evidence.record import LeafType
 from gateway.core.masking import plan, profile
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
@@ -33,7 +33,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import ApprovalId, Document, Json, LeafIndex
+from gateway.core.types import ApprovalId, Json, LeafIndex
 from gateway.telemetry.watch import Arrival, Watch
 from gateway.upstream.base import Conversation, Link
 from gateway.world import Client, World
@@ -48,6 +48,8 @@ INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
 BURST_MOST = 32
 """Notifications that are looked at together: enough to share a commit, few enough not to keep the others waiting."""
+
+_UNSEEN = Profile()
 
 
 async def _nothing_runs(_: ApprovalId) -> Json:
@@ -70,16 +72,17 @@ class Driver:
     detached: bool = False
     _until: float = math.inf
     """When a standing stream ends, on trio's clock."""
-    _waiting: trio.CancelScope = field(default_factory=trio.CancelScope)
-    """Around the wait for the upstream's next message."""
+    _hearing: trio.CancelScope | None = None
+    """Around the wait for the upstream's next message, where the client's hang-up or `_until` may end it."""
     _open: bool = False
-    _seen: tuple[Json, Survey | None] = (None, None)
-    """The value inspected last and what was seen of it, for masking it next."""
-    _profile: Profile = field(default_factory=Profile)
+    _seen: tuple[Json, Survey | None, bool] = (None, None, False)
+    """The value inspected last, what was seen of it, for masking it next, and whether it is large."""
+    _profile: Profile = _UNSEEN
     """Of the value inspected last."""
     _came: str | None = None
     """When the burst that is being looked at came: the time at which all of it is decided."""
-    _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _closing: AbstractAsyncContextManager[Conversation] | None = None
+    """What ends the conversation."""
     _watch: Watch = field(init=False)
 
     async def drive(self, script: Script[Reply]) -> Reply:
@@ -87,7 +90,6 @@ class Driver:
         InternalFault for a bug of ours, after which the exchange still has its outcome."""
         with trio.CancelScope(shield=True):
             self._watch = self.world.observer.begins(self.call, self.arrival)
-            self._closing.callback(self._watch.ends)
             try:
                 reply = await self._steps(script)
             except EvidenceFault:
@@ -102,112 +104,92 @@ class Driver:
                     await self.world.evidence.append(records.outcome(self.call, ending))
                 raise InternalFault(f"exchange {self.call.exchange} failed in the gateway") from bug
             finally:
-                await self._closing.aclose()
+                await self._close()
         return reply
 
     def end_stream(self) -> None:
         """The gateway goes down: a standing stream ends now, on record, as it would when its time is up."""
         if self.call.stands:
-            self._until = self._waiting.deadline = -math.inf
+            self._until = -math.inf
+            if self._hearing is not None:
+                self._hearing.deadline = self._until
 
     async def _steps(self, script: Script[Reply]) -> Reply:
-        resume: Callable[[], Command] = partial(next, script)
+        watch = self._watch
+        resume: Callable[[Any], Command] = script.send
+        answer: object = None
         while True:
             try:
-                command = resume()
+                command = resume(answer)
             except StopIteration as stop:
                 reply: Reply = stop.value
                 return reply
-            began = self._watch.starts(command)
+            began = watch.starts(command)
             try:
-                answer = await self._perform(command)
+                answer = await PERFORMED[type(command)](self, command)
             except GatewayError as fault:
-                self._watch.failed(command, fault, began)
-                resume = partial(script.throw, fault)
+                watch.failed(command, fault, began)
+                resume, answer = script.throw, fault
             else:
-                self._watch.did(command, answer, began)
-                resume = partial(script.send, answer)
+                watch.did(command, answer, began)
+                resume = script.send
 
-    async def _perform(self, command: Command) -> object:
-        match command:
-            case commands.Decide(entrypoint, document):
-                return await self._decide(entrypoint, document)
-            case commands.Append(record):
-                return await self._append(record)
-            case commands.AppendAll(records):
-                charge = self.world.standing.charge
-                await self.world.evidence.append_all([charge(self.call, each, self._profile) for each in records])
-            case commands.Forward(message, detached):
-                await self._forward(message, detached)
-            case commands.Listen():
-                await self._listen()
-            case commands.Receive():
-                return await self._receive()
-            case commands.Inspect(value):
-                return await self._inspect(value)
-            case commands.Mask():
-                return await self._mask(command)
-            case commands.Relay(messages):
-                await self.client.relay(messages)
-            case commands.Recall():
-                return await self._recall(command)
-            case commands.Present():
-                return not self.client.gone
-            case commands.Hold():
-                return await self._hold(command)
-            case commands.Look(approval):
-                return await self.world.approvals.look(approval)
-            case commands.Resume(approval):
-                return await self._resume(approval)
-            case commands.Withdraw(approval):
-                await self.world.approvals.cancel(approval, self.call.principal)
-            case commands.Seal(document, purpose, lives_s):
-                return self.world.seal(document, purpose, lives_s)
-            case commands.Spend(approval, record):
-                return await self.world.approvals.spend(approval, record)
-            case commands.Respond(message):
-                await self._talk().respond(self.world.unseal_response(message, self.call.session))
-            case commands.Learn(tools):
-                return await self.world.evidence.learn(self.call.upstream.name, tools)
-            case _:
-                assert_never(command)
-        return None
+    async def _close(self) -> None:
+        try:
+            if self._closing is not None:
+                await self._closing.__aexit__(None, None, None)
+        finally:
+            self._watch.ends()
 
-    async def _decide(self, entrypoint: Entrypoint, document: Document) -> Decided:
-        if entrypoint is not Entrypoint.CATALOGUE:
+    async def _decide(self, decide: commands.Decide) -> Decided:
+        document = decide.input
+        if decide.entrypoint is not Entrypoint.CATALOGUE:
             document = await self.world.standing.stamp(document, self._profile)
-        return self.world.pdp().decide(entrypoint, document, at=self._came or timestamp(self.world.now()))
+        return self.world.pdp().decide(decide.entrypoint, document, at=self._came or timestamp(self.world.now()))
 
-    async def _append(self, record: Record) -> LeafIndex:
-        record = self.world.standing.charge(self.call, record, self._profile)
+    async def _append(self, append: commands.Append) -> LeafIndex:
+        record = self.world.standing.charge(self.call, append.record, self._profile)
         index = await self.world.evidence.append(record)
         self._open = record.type.opens_exchange or (self._open and not record.type.closes_exchange)
         if record.type is LeafType.EMERGENCY_ACCESS:
             _alert(self.call)
         return index
 
-    async def _forward(self, message: Message, detached: bool) -> None:
-        self.detached = detached
-        self._begin_stream()
-        self.conversation = await self._closing.enter_async_context(self.world.upstream.converse(self.link))
-        await self.conversation.send(self._watch.outgoing(message))
+    async def _append_all(self, append: commands.AppendAll) -> None:
+        charge = self.world.standing.charge
+        await self.world.evidence.append_all([charge(self.call, each, self._profile) for each in append.records])
 
-    def _begin_stream(self) -> None:
-        if self.call.stands:
-            self._until = min(self._until, trio.current_time() + self.world.stream_s)
+    async def _forward(self, forward: commands.Forward) -> None:
+        self.detached = forward.detached
+        conversation = await self._converse(self.world.upstream.converse(self.link))
+        await conversation.send(self._watch.outgoing(forward.message))
 
-    async def _listen(self) -> None:
-        self._begin_stream()
-        self.conversation = await self._closing.enter_async_context(self.world.upstream.listen(self.link))
+    async def _listen(self, _: commands.Listen) -> None:
+        await self._converse(self.world.upstream.listen(self.link))
         await self.client.open_stream(self.call.exchange)
 
-    async def _receive(self) -> Message | commands.Burst | None:
+    async def _converse(self, closing: AbstractAsyncContextManager[Conversation]) -> Conversation:
+        if self.call.stands:
+            self._until = min(self._until, trio.current_time() + self.world.stream_s)
+        self.conversation = await closing.__aenter__()
+        self._closing = closing
+        return self.conversation
+
+    async def _receive(self, _: commands.Receive) -> Message | commands.Burst | None:
         self._came = None
-        with trio.CancelScope(deadline=self._until) as self._waiting:
-            message = await self._hear()
-            if isinstance(message, Notification):
-                return self._with_those_at_hand(message)
-            return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
+        message = await (self._talk().receive() if self.detached else self._hear())
+        if isinstance(message, Notification):
+            return self._with_those_at_hand(message)
+        return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
+
+    async def _hear(self) -> Message | None:
+        """The upstream's next message, or None when the time of a standing stream is up. Raises ClientGone."""
+        with self.client.interruptible() as self._hearing:
+            if self.call.stands:
+                self._hearing.deadline = self._until
+            return await self._talk().receive()
+        if self.client.gone:
+            raise ClientGone("the client hung up while the upstream was at work")
         return None
 
     def _with_those_at_hand(self, first: Notification) -> Notification | commands.Burst:
@@ -218,12 +200,8 @@ class Driver:
         self._came = timestamp(self.world.now())
         return commands.Burst((first, *others)) if others else first
 
-    async def _hear(self) -> Message | None:
-        if self.detached:
-            return await self._talk().receive()
-        with self.client.interruptible():
-            return await self._talk().receive()
-        raise ClientGone("the client hung up while the upstream was at work")
+    async def _respond(self, respond: commands.Respond) -> None:
+        await self._talk().respond(self.world.unseal_response(respond.message, self.call.session))
 
     async def _hold(self, hold: commands.Hold) -> Resolution:
         resolution = await self.world.approvals.request(hold.ask, hold.joins)
@@ -254,47 +232,93 @@ class Driver:
             raise ClientGone("the client hung up while it was told again what it had lost")
         return found
 
-    async def _resume(self, approval: ApprovalId) -> Resolution:
+    async def _look(self, look: commands.Look) -> Resolution:
+        return await self.world.approvals.look(look.approval)
+
+    async def _resume(self, resume: commands.Resume) -> Resolution:
         reply: Json = None
         with self.client.interruptible() as hung_up, self.client.patience(RESULT_S):
-            reply = await self.resume(approval)
+            reply = await self.resume(resume.approval)
         if hung_up.cancelled_caught:
             raise ClientGone("the client hung up while its call was running")
-        found = await self.world.approvals.look(approval)
+        found = await self.world.approvals.look(resume.approval)
         if found.state is not Settled.GRANTED:
             return found
         # It has not begun, or something was against it in the end: then that is its reply.
         return replace(found, state=Settled.PENDING if reply is None else Settled.KEPT, reply=reply)
 
-    async def _inspect(self, value: Json) -> Profile:
+    async def _withdraw(self, withdraw: commands.Withdraw) -> None:
+        await self.world.approvals.cancel(withdraw.approval, self.call.principal)
+
+    async def _spend(self, spend: commands.Spend) -> bool:
+        return await self.world.approvals.spend(spend.approval, spend.record)
+
+    async def _seal(self, seal: commands.Seal) -> str:
+        return self.world.seal(seal.document, seal.purpose, seal.lives_s)
+
+    async def _inspect(self, inspect: commands.Inspect) -> Profile:
+        value = inspect.value
         look = partial(profile.inspect, value, patient_key=self.world.standing.patient_key)
-        found = await self._compute(value, look)
-        self._seen = value, found.survey
+        large = _is_large(value)
+        found = await _compute(look, beside=large)
+        self._seen = value, found.survey, large
         self._profile = found
         return found
 
-    async def _mask(self, command: commands.Mask) -> Masked:
-        seen, survey = self._seen
-        self._seen = None, None
-        work = partial(
-            plan.apply,
-            command.value,
-            command.plan,
-            key=self.world.mask_key,
-            schema=command.schema,
-            survey=survey if seen is command.value else None,
-        )
-        return await self._compute(command.value, work)
+    async def _mask(self, mask: commands.Mask) -> Masked:
+        value = mask.value
+        seen, survey, large = self._seen
+        self._seen = None, None, False
+        if seen is not value:
+            survey, large = None, _is_large(value)
+        work = partial(plan.apply, value, mask.plan, key=self.world.mask_key, schema=mask.schema, survey=survey)
+        return await _compute(work, beside=large)
 
-    async def _compute(self, value: Json, work: Callable[[], T]) -> T:
-        if len(orjson.dumps(value)) <= INLINE_BYTES:
-            return work()
-        return await trio.to_thread.run_sync(work)
+    async def _learn(self, learn: commands.Learn) -> frozenset[str]:
+        return await self.world.evidence.learn(self.call.upstream.name, learn.tools)
+
+    async def _relay(self, relay: commands.Relay) -> None:
+        await self.client.relay(relay.messages)
+
+    async def _present(self, _: commands.Present) -> bool:
+        return not self.client.gone
 
     def _talk(self) -> Conversation:
         if self.conversation is None:
             raise InternalFault("the script spoke to the upstream before it forwarded anything")
         return self.conversation
+
+
+PERFORMED: Mapping[type[object], Callable[[Driver, Any], Awaitable[object]]] = {
+    commands.Decide: Driver._decide,
+    commands.Append: Driver._append,
+    commands.AppendAll: Driver._append_all,
+    commands.Hold: Driver._hold,
+    commands.Look: Driver._look,
+    commands.Resume: Driver._resume,
+    commands.Withdraw: Driver._withdraw,
+    commands.Seal: Driver._seal,
+    commands.Spend: Driver._spend,
+    commands.Forward: Driver._forward,
+    commands.Listen: Driver._listen,
+    commands.Receive: Driver._receive,
+    commands.Respond: Driver._respond,
+    commands.Inspect: Driver._inspect,
+    commands.Mask: Driver._mask,
+    commands.Learn: Driver._learn,
+    commands.Relay: Driver._relay,
+    commands.Recall: Driver._recall,
+    commands.Present: Driver._present,
+}
+"""How each command is performed."""
+
+
+def _is_large(value: Json) -> bool:
+    return len(orjson.dumps(value)) > INLINE_BYTES
+
+
+async def _compute(work: Callable[[], T], *, beside: bool) -> T:
+    return await trio.to_thread.run_sync(work) if beside else work()
 
 
 def _alert(call: Call) -> None:
@@ -309,5 +333,5 @@ def _alert(call: Call) -> None:
 
 
 def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as decisions and leaves carry it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """A moment in UTC as RFC 3339 with microseconds, as decisions and leaves carry it."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # A tenth of what strftime takes.

@@ -80,10 +80,10 @@ class Client(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether it has hung up."""
+        """Whether it has hung up, as far as can be seen now."""
 
-    def interruptible(self) -> AbstractContextManager[trio.CancelScope]:
-        """A scope that is cancelled when the client hangs up, at once if it already has."""
+    def interruptible(self) -> trio.CancelScope:
+        """A scope that is cancelled when the client hangs up, at once if it already has. One is in use at a time."""
 
     def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
         """A scope that ends when the client should not be kept waiting any longer: it is told to ask again."""

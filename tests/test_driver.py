@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import get_args
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 
 from gateway.core.call import LISTEN, Call, Emergency
-from gateway.core.commands import Decided, Settled
+from gateway.core.commands import Command, Decided, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
@@ -21,7 +22,7 @@ from gateway.core.policy.decision import Decision, Effect, Entrypoint
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, Era, Json
-from gateway.driver import BURST_MOST, Driver
+from gateway.driver import BURST_MOST, PERFORMED, Driver
 from gateway.upstream.base import Link
 from tests.fakes.world import MOMENT, NoStanding, Scene
 from tests.playbooks.playbook import allow, ask_first, call, decided, deny, result
@@ -398,3 +399,7 @@ async def test_break_glass_operators_are_alerted_at_once_and_without_phi(caplog:
     assert "0198-exchange" in line.getMessage()
     assert not any(word in caplog.text for word in ("Jane", "ada", "p1"))
     assert scene.evidence.types()[:2] == [LeafType.EXCHANGE_INTENT, LeafType.EMERGENCY_ACCESS]
+
+
+def test_every_command_that_a_script_can_give_is_performed() -> None:
+    assert set(PERFORMED) == set(get_args(Command))

@@ -30,11 +30,6 @@ class Series:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """One more. `le` is inclusive."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
     def add(self, counts: list[int], total: float) -> None:
         """Somebody else's, over the same buckets."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, counts, strict=True)]
@@ -66,11 +61,12 @@ class Book:
         self.values[family] = defaultdict(float, {labels: 1.0})
 
     def observe(self, family: Family, value: float, *labels: str) -> None:
-        """A histogram gets one more value."""
+        """A histogram gets one more value; `le` is inclusive."""
         found = self.series[family].get(labels)
         if found is None:
             found = self.series[family][labels] = Series(family.buckets)
-        found.observe(value)
+        found.counts[bisect_left(found.bounds, value)] += 1
+        found.total += value
 
     def snapshot(self) -> bytes:
         """All numbers, as JSON."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.core import commands
 from gateway.core.call import Call
 from gateway.core.commands import Command, Decided, Resolution, Settled
 from gateway.core.errors import ClientGone, EvidenceFault, GatewayError, SessionEnded, UpstreamFault
-from gateway.core.evidence.record import LeafType, Record
+from gateway.core.evidence.record import LeafType
 from gateway.core.masking.plan import Masked
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Effect, Entrypoint
@@ -117,43 +117,23 @@ class _Exchange:
 
     def starts(self, command: Command) -> float:
         """See `watch.Watch`."""
-        now = time.perf_counter()
-        match command:
-            case commands.Hold() if command.waits:
-                self._held = True
-                self._seen.book.count(families.HELD, self._call.upstream.name)
-            case commands.Forward() | commands.Listen():
-                self._sent = now
-            case _:
-                pass
-        return now
+        if isinstance(command, commands.Hold) and command.waits:
+            self._held = True
+            self._seen.book.count(families.HELD, self._call.upstream.name)
+        return time.perf_counter()
 
     def did(self, command: Command, answer: object, began: float) -> None:
         """See `watch.Watch`."""
-        now = time.perf_counter()
-        match command, answer:
-            case commands.Decide(entrypoint), Decided():
-                self._decided(entrypoint, answer, began, now)
-            case commands.Append(record), _:
-                self._appended(record, began, now)
-            case commands.AppendAll(recorded), _:
-                self._seen.book.observe(families.APPEND_S, now - began, _LEAVES[recorded[0].type])
-                self._step("append exchange.message", began, now)
-            case ((commands.Forward() | commands.Listen()), _):
-                self._upstream += now - began
-            case commands.Receive(), _:
-                self._received(answer, began, now)
-            case ((commands.Hold() | commands.Resume()), Resolution()):
-                self._resolved(answer, began, now)
-            case commands.Mask(), Masked():
-                self._masked(answer, began, now)
-            case _:
-                pass
+        note = _NOTED.get(type(command))
+        if note is not None:
+            note(self, command, answer, began, time.perf_counter())
 
     def failed(self, command: Command, fault: GatewayError, began: float) -> None:
         """See `watch.Watch`."""
         now = time.perf_counter()
         if isinstance(command, commands.Forward | commands.Listen | commands.Receive):
+            if not isinstance(command, commands.Receive):
+                self._sent = began
             self._upstream += now - began
             self._forwarded(now, _kind(fault))
         elif isinstance(command, commands.Hold | commands.Resume):
@@ -189,9 +169,9 @@ class _Exchange:
             self._seen.tracer.ends(self._trace, now, self._outcome)
         about.reset(self._about)
 
-    def _decided(self, entrypoint: Entrypoint, decided: Decided, began: float, now: float) -> None:
+    def _decided(self, decide: commands.Decide, decided: Decided, began: float, now: float) -> None:
         self._seen.note(self._call.exchange, decided)
-        book, name, decision = self._seen.book, ENTRYPOINTS[entrypoint], decided.decision
+        book, name, decision = self._seen.book, ENTRYPOINTS[decide.entrypoint], decided.decision
         book.observe(families.DECISION_S, now - began, name)
         book.count(families.DECISIONS, name, decision.effect.value)
         codes: list[str] = []
@@ -203,7 +183,8 @@ class _Exchange:
             told = {"phigate.effect": decision.effect.value} | ({"phigate.reasons": ",".join(codes)} if codes else {})
             self._step(f"decide {name}", began, now, told)
 
-    def _appended(self, record: Record, began: float, now: float) -> None:
+    def _appended(self, append: commands.Append, _: object, began: float, now: float) -> None:
+        record = append.record
         leaf = _LEAVES[record.type]
         self._seen.book.observe(families.APPEND_S, now - began, leaf)
         if record.type in _ENDS:
@@ -211,7 +192,15 @@ class _Exchange:
         if self._trace is not None:
             self._step(f"append {leaf}", began, now)
 
-    def _received(self, answer: object, began: float, now: float) -> None:
+    def _appended_all(self, append: commands.AppendAll, _: object, began: float, now: float) -> None:
+        self._seen.book.observe(families.APPEND_S, now - began, _LEAVES[append.records[0].type])
+        self._step("append exchange.message", began, now)
+
+    def _went(self, _: commands.Forward | commands.Listen, __: object, began: float, now: float) -> None:
+        self._sent = began
+        self._upstream += now - began
+
+    def _received(self, _: commands.Receive, answer: object, began: float, now: float) -> None:
         self._upstream += now - began
         if answer is None or isinstance(answer, Success | Failure):
             self._seen.upstreams[self._call.upstream.name] = "answers"
@@ -223,7 +212,7 @@ class _Exchange:
         if began is not None and self._trace is not None:
             self._trace.steps.append(Step("forward", began, now, fault=fault, context=self._trace.forwarded))
 
-    def _resolved(self, found: Resolution, began: float, now: float) -> None:
+    def _resolved(self, _: commands.Hold | commands.Resume, found: Resolution, began: float, now: float) -> None:
         self._let_go()
         self._waited += now - began
         state = found.state.value
@@ -238,7 +227,7 @@ class _Exchange:
             self._held = False
             self._seen.book.count(families.HELD, self._call.upstream.name, by=-1.0)
 
-    def _masked(self, masked: Masked, began: float, now: float) -> None:
+    def _masked(self, _: commands.Mask, masked: Masked, began: float, now: float) -> None:
         counts = masked.manifest.get("counts")
         for phi, number in counts.items() if isinstance(counts, dict) else ():
             if isinstance(number, int):
@@ -250,6 +239,20 @@ class _Exchange:
     ) -> None:
         if self._trace is not None:
             self._trace.steps.append(Step(name, began, now, told or {}, fault))
+
+
+_NOTED: dict[type[object], Callable[[_Exchange, Any, Any, float, float], None]] = {
+    commands.Decide: _Exchange._decided,
+    commands.Append: _Exchange._appended,
+    commands.AppendAll: _Exchange._appended_all,
+    commands.Forward: _Exchange._went,
+    commands.Listen: _Exchange._went,
+    commands.Receive: _Exchange._received,
+    commands.Hold: _Exchange._resolved,
+    commands.Resume: _Exchange._resolved,
+    commands.Mask: _Exchange._masked,
+}
+"""What is made of a command that was performed and its answer; of the others nothing."""
 
 
 def _kind(fault: GatewayError) -> str:

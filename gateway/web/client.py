@@ -60,7 +60,7 @@ class HttpClient:
         self._finished = False
         self._held: Resolution | None = None
         self._waited = 0
-        self._scopes: list[trio.CancelScope] = []
+        self._waiting = trio.CancelScope()
         self._patience = trio.CancelScope()
         self._hurried = False
         self.headers: Callable[[Reply | None], Headers] = _no_headers
@@ -83,20 +83,14 @@ class HttpClient:
     def leave(self) -> None:
         """The client is gone: interrupt what waits for its sake."""
         self.gone = True
-        for scope in self._scopes:
-            scope.cancel()
+        self._waiting.cancel()
 
-    @contextmanager
-    def interruptible(self) -> Iterator[trio.CancelScope]:
+    def interruptible(self) -> trio.CancelScope:
         """See `world.Client`."""
-        with trio.CancelScope() as scope:
-            self._scopes.append(scope)
-            if self.gone:
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                self._scopes.remove(scope)
+        self._waiting = trio.CancelScope()
+        if self.gone:
+            self._waiting.cancel()
+        return self._waiting
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[trio.CancelScope]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import trio
@@ -60,11 +60,9 @@ class Away:
 
     gone = True
 
-    @contextmanager
-    def interruptible(self) -> Iterator[trio.CancelScope]:
+    def interruptible(self) -> trio.CancelScope:
         """See `world.Client`. It has left already and is expected back, so its leaving ends nothing."""
-        with trio.CancelScope() as scope:
-            yield scope
+        return trio.CancelScope()
 
     def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:  # noqa: ARG002 - a protocol's
         """See `world.Client`. Nobody is there to wait."""

@@ -201,13 +201,12 @@ class FakeClient:
         for scope in self._scopes:
             scope.cancel()
 
-    @contextmanager
-    def interruptible(self) -> Iterator[trio.CancelScope]:
-        with trio.CancelScope() as scope:
-            self._scopes.append(scope)
-            if self.gone:
-                scope.cancel()
-            yield scope
+    def interruptible(self) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._scopes.append(scope)
+        if self.gone:
+            scope.cancel()
+        return scope
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
