@@ -5,10 +5,12 @@ Around the upstream and not around the reply, so that what is decided, masked an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from gateway.core.protocol.jsonrpc import Message, Notification
+from gateway.upstream.around import Around
 from gateway.upstream.base import Conversation, Link, Upstream
 
 Rename = Callable[[Message], Message]
@@ -27,11 +29,11 @@ class Renaming:
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
-        return self._around(self._inner.converse(link))
+        return _Conversation(self._inner.converse(link), self._outward, self._inward)
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
-        return self._around(self._inner.listen(link))
+        return _Conversation(self._inner.listen(link), self._outward, self._inward)
 
     async def end(self, link: Link) -> None:
         """See `Upstream`."""
@@ -41,26 +43,18 @@ class Renaming:
         """See `Upstream`."""
         await self._inner.aclose()
 
-    @asynccontextmanager
-    async def _around(self, inner: AbstractAsyncContextManager[Conversation]) -> AsyncIterator[Conversation]:
-        async with inner as conversation:
-            yield _Conversation(conversation, self._outward, self._inward)
 
+class _Conversation(Around):
+    __slots__ = ("_inward", "_outward")
 
-class _Conversation:
-    def __init__(self, inner: Conversation, outward: Rename, inward: Rename) -> None:
-        self._inner = inner
+    def __init__(self, block: AbstractAsyncContextManager[Conversation], outward: Rename, inward: Rename) -> None:
+        self._block = block
         self._outward = outward
         self._inward = inward
 
-    @property
-    def upstream_session(self) -> str | None:
+    def send(self, message: Message) -> Coroutine[Any, Any, None]:
         """See `Conversation`."""
-        return self._inner.upstream_session
-
-    async def send(self, message: Message) -> None:
-        """See `Conversation`."""
-        await self._inner.send(self._inward(message))
+        return self._inner.send(self._inward(message))
 
     async def receive(self) -> Message | None:
         """See `Conversation`."""
@@ -73,6 +67,6 @@ class _Conversation:
         told = None if message is None else self._outward(message)
         return told if isinstance(told, Notification) else None
 
-    async def respond(self, message: Message) -> None:
+    def respond(self, message: Message) -> Coroutine[Any, Any, None]:
         """See `Conversation`."""
-        await self._inner.respond(self._inward(message))
+        return self._inner.respond(self._inward(message))

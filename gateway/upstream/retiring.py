@@ -7,14 +7,16 @@ client opens another, which goes to the successor.
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
 
 import trio
 
 from gateway.core.protocol import mcp
-from gateway.core.protocol.jsonrpc import Message, Notification, Request
+from gateway.core.protocol.jsonrpc import Message, Request
+from gateway.upstream.around import Around
 from gateway.upstream.base import Conversation, Link, Upstream
 
 
@@ -29,20 +31,20 @@ class Retiring:
         self._successor: Retiring | None = None
         self._retired = trio.Event()
         self._idle = trio.Event()
-        self._idle.set()
+        """Set once it is retired and nothing runs through it."""
         self._over = trio.CancelScope()
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
         if self._successor is not None:
             return self._successor.converse(link)
-        return self._counted(self._inner.converse(link), stands=False)
+        return _Conversation(self, self._inner.converse(link))
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
         if self._successor is not None:
             return self._successor.listen(link)
-        return self._counted(self._inner.listen(link), stands=True)
+        return _Conversation(self, self._inner.listen(link), stands=True)
 
     async def end(self, link: Link) -> None:
         """See `Upstream`."""
@@ -61,6 +63,8 @@ class Retiring:
         """It has been replaced, or is no more: what runs may end, what stands ends now, what comes goes on there."""
         self._successor = successor
         self._retired.set()
+        if not self._talks:
+            self._idle.set()
         for talk in self._talks:
             talk.end_stream()
 
@@ -75,57 +79,56 @@ class Retiring:
             with trio.move_on_after(patience_s):
                 await self._idle.wait()
 
-    @asynccontextmanager
-    async def _counted(
-        self, inner: AbstractAsyncContextManager[Conversation], *, stands: bool
-    ) -> AsyncIterator[Conversation]:
-        async with inner as conversation:
-            talk = _Conversation(self, conversation, stands=stands)
-            if not self._talks:
-                self._idle = trio.Event()
-            self._talks.add(talk)
-            try:
-                yield talk
-            finally:
-                self._talks.discard(talk)
-                if not self._talks:
-                    self._idle.set()
+    def begins(self, talk: _Conversation) -> None:
+        """A conversation runs through it."""
+        self._talks.add(talk)
+
+    def ends(self, talk: _Conversation) -> None:
+        """It runs no more."""
+        self._talks.discard(talk)
+        if not self._talks and self.retired:
+            self._idle.set()
 
 
-class _Conversation:
-    def __init__(self, upstream: Retiring, inner: Conversation, *, stands: bool) -> None:
+class _Conversation(Around):
+    __slots__ = ("_hearing", "_stands", "_upstream")
+
+    def __init__(
+        self, upstream: Retiring, block: AbstractAsyncContextManager[Conversation], *, stands: bool = False
+    ) -> None:
         self._upstream = upstream
-        self._inner = inner
+        self._block = block
         self._stands = stands
-        self._hearing = trio.CancelScope()
+        self._hearing: trio.CancelScope | None = None
 
-    @property
-    def upstream_session(self) -> str | None:
-        """See `Conversation`."""
-        return self._inner.upstream_session
+    async def __aenter__(self) -> Conversation:
+        self._inner = await self._block.__aenter__()
+        self._upstream.begins(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._upstream.ends(self)
+        return await self._block.__aexit__(kind, raised, traceback)
 
     def end_stream(self) -> None:
         """What stands ends where it waits for the next message."""
-        if self._stands:
+        if self._hearing is not None:
             self._hearing.cancel()
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Coroutine[Any, Any, None]:
         """See `Conversation`."""
         self._stands = isinstance(message, Request) and message.method == mcp.LISTEN
-        await self._inner.send(message)
+        return self._inner.send(message)
 
-    async def receive(self) -> Message | None:
+    def receive(self) -> Coroutine[Any, Any, Message | None]:
         """See `Conversation`."""
+        return self._hear() if self._stands else self._inner.receive()
+
+    async def _hear(self) -> Message | None:
         with trio.CancelScope() as self._hearing:
-            if self._stands and self._upstream.retired:
-                self._hearing.deadline = -math.inf
+            if self._upstream.retired:
+                self._hearing.cancel()
             return await self._inner.receive()
         return None
-
-    def at_hand(self) -> Notification | None:
-        """See `Conversation`."""
-        return self._inner.at_hand()
-
-    async def respond(self, message: Message) -> None:
-        """See `Conversation`."""
-        await self._inner.respond(message)
