@@ -43,71 +43,41 @@ class Clock:
         return trio.CancelScope(deadline=min(trio.current_time() + self.idle_s, self.until))
 
 
-class _Head:
-    """The parser's callbacks: status and headers of one response, and the body bytes not yet taken."""
-
-    __slots__ = ("body", "complete", "headers", "interim", "keepalive", "parser", "status", "surplus")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.complete = False
-        self.surplus = False
-        """Something came after the end of the response: the connection cannot be trusted for another."""
-        self.keepalive = False
-        self.interim = False
-        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-
-    def on_message_begin(self) -> None:
-        self.surplus = self.complete
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:
-            key = name.lower()
-            held = self.headers.get(key)
-            self.headers[key] = value if held is None else held + b", " + value  # RFC 9110 §5.2
-
-    def on_headers_complete(self) -> None:
-        if self.complete or self.parser is None:
-            return
-        status: int = self.parser.get_status_code()
-        if 100 <= status < 200:  # RFC 9110 §15.2: interim responses come before the one that counts.
-            self.interim = True
-            self.headers.clear()
-            return
-        self.status = status
-        self.keepalive = self.parser.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        if not self.complete:
-            self.body.append(data)
-
-    def on_message_complete(self) -> None:
-        if self.interim:
-            self.interim = False
-        else:
-            self.complete = True
-
-
 class Exchange:
-    """One request on one connection, and its response as far as it has been read."""
+    """One connection, and the response on it as far as it has been read.
+
+    It is its parser's protocol, and stays with the connection: the next request begins with `renew`.
+    """
+
+    __slots__ = ("_body", "_interim", "_parser", "_pool", "_quiet", "_surplus", "_wire", "clock", "ended", "headers",
+                 "keepalive", "status")  # fmt: skip
 
     def __init__(self, pool: Pool, wire: Tcp | Tls, clock: Clock) -> None:
-        self.clock = clock
         self._pool = pool
         self._wire = wire
-        self._head = _Head()
-        self._quiet = 0
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.renew(clock)
 
-    @property
-    def status(self) -> int:
+    def renew(self, clock: Clock) -> None:
+        """Forget the last response, of which nothing is left unread."""
+        self.clock = clock
+        self.status = 0
         """The HTTP status, once `begin` has returned."""
-        return self._head.status
+        self.headers: dict[bytes, bytes] = {}
+        """By lower-case name."""
+        self.ended = False
+        """Whether the response has been read to its end."""
+        self.keepalive = False
+        """Whether the upstream takes another request on this connection."""
+        self._body: list[bytes] = []
+        self._surplus = False
+        """Something came after the end of the response: the connection cannot be trusted for another."""
+        self._interim = False
+        self._quiet = 0
 
     def header(self, name: bytes) -> bytes:
         """A response header by its lower-case name; empty if there is none."""
-        return self._head.headers.get(name, b"")
+        return self.headers.get(name, b"")
 
     async def send(self, data: bytes) -> None:
         """Send the whole request."""
@@ -124,34 +94,39 @@ class Exchange:
 
     async def begin(self) -> None:
         """Read until the status and headers of the response are there."""
-        while not self._head.status:
+        while not self.status:
             await self._read()
 
     async def read(self) -> bytes:
         """The next bytes of the body; empty at its end. Raises UpstreamFault if it ends before it is whole."""
-        head = self._head
-        while not head.body and not head.complete:
+        while not self._body and not self.ended:
             await self._read()
-        data = head.body[0] if len(head.body) == 1 else b"".join(head.body)
-        head.body.clear()
-        return data
-
-    @property
-    def ended(self) -> bool:
-        """Whether the response has been read to its end."""
-        return self._head.complete
+        body, self._body = self._body, []
+        return body[0] if len(body) == 1 else b"".join(body)
 
     def release(self) -> None:
         """Keep the connection for another request if this one left it clean; close it otherwise."""
-        head, self._head.parser = self._head, None  # Breaks the cycle between the parser and its callbacks.
-        if head.complete and head.keepalive and not head.surplus:
-            self._pool.keep(self._wire)
+        if self.ended and self.keepalive and not self._surplus:
+            self._pool.keep(self)
         else:
-            self._pool.drop(self._wire)
+            self._pool.drop(self)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has arrived on the connection that nobody has read."""
+        return self._wire.quiet
+
+    def close(self) -> None:
+        """Close the connection. Whoever waits on it is told that it is closed."""
+        self._wire.close()
+
+    def let_go(self) -> None:
+        """Close a connection that nobody uses."""
+        self._parser = None  # Breaks the cycle between the parser and its protocol.
+        self._wire.close()
 
     async def _read(self) -> None:
         """Feed the parser once. Raises UpstreamFault when that brings nothing for too long, or an end too soon."""
-        head = self._head
         data = b""
         try:
             with self.clock.scope() as scope:
@@ -159,31 +134,70 @@ class Exchange:
         except _GONE:
             raise UpstreamFault("it broke the connection before its answer was whole", kind="closed") from None
         if scope.cancelled_caught:
-            what = "stopped sending before its answer was whole" if head.status else "did not answer in time"
+            what = "stopped sending before its answer was whole" if self.status else "did not answer in time"
             raise UpstreamFault(f"it {what}", kind="timeout")
-        if not data:
+        if data:
+            self._feed(data)
+        else:
             self._at_eof()
-            return
-        known = head.status
-        assert head.parser is not None
+
+    def _feed(self, data: bytes) -> None:
+        known = self.status
+        assert self._parser is not None
         try:
-            head.parser.feed_data(data)
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if not head.complete:
+            if not self.ended:
                 raise UpstreamFault("its answer is not HTTP/1.1", kind="malformed") from None
-            head.surplus = True
+            self._surplus = True
         # Headers, interim responses, trailers and chunk extensions could all be sent for ever.
-        self._quiet = 0 if head.body or head.complete or head.status != known else self._quiet + len(data)
+        self._quiet = 0 if self._body or self.ended or self.status != known else self._quiet + len(data)
         if self._quiet > self._pool.bounds.max_header_bytes:
             raise UpstreamFault("its answer's headers are too large", kind="oversize")
 
     def _at_eof(self) -> None:
-        head = self._head
-        framed = b"content-length" in head.headers or b"transfer-encoding" in head.headers
-        if not head.status or framed:
+        framed = b"content-length" in self.headers or b"transfer-encoding" in self.headers
+        if not self.status or framed:
             raise UpstreamFault("it closed the connection before its answer was whole", kind="closed")
-        head.complete = True  # RFC 9112 §6.3: a response without a length ends where its connection does.
-        head.keepalive = False
+        self.ended = True  # RFC 9112 §6.3: a response without a length ends where its connection does.
+        self.keepalive = False
+
+    # What llhttp calls while it parses.
+
+    def on_message_begin(self) -> None:
+        """A response begins; one is all that was asked for."""
+        self._surplus = self.ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field; trailers are dropped."""
+        if not self.status:
+            key = name.lower()
+            held = self.headers.get(key)
+            self.headers[key] = value if held is None else held + b", " + value  # RFC 9110 §5.2
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        if self.ended or self._parser is None:
+            return
+        status: int = self._parser.get_status_code()
+        if 100 <= status < 200:  # RFC 9110 §15.2: interim responses come before the one that counts.
+            self._interim = True
+            self.headers.clear()
+            return
+        self.status = status
+        self.keepalive = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body, without its chunk framing."""
+        if not self.ended:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """The response, or an interim one, is whole."""
+        if self._interim:
+            self._interim = False
+        else:
+            self.ended = True
 
 
 class Pool:
@@ -193,30 +207,38 @@ class Pool:
         self._origin = origin
         self._deadlines = deadlines
         self.bounds = bounds
-        self._idle: list[tuple[float, Tcp | Tls]] = []
-        self._open: set[Tcp | Tls] = set()
+        self._idle: list[tuple[float, Exchange]] = []
+        self._open: set[Exchange] = set()
         self._connecting = 0
         self._closed = False
 
-    async def exchange(self, clock: Clock) -> Exchange:
-        """A connection to send one request on: a kept one that is certainly still open, else a new one."""
-        now = trio.current_time()
+    def kept(self, clock: Clock) -> Exchange | None:
+        """A kept connection, to send one request on, that is certainly still open; None where there is none."""
         while self._idle:
-            since, wire = self._idle.pop()
-            if now - since < self.bounds.keepalive_s and wire.quiet:
-                return Exchange(self, wire, clock)
-            self.drop(wire)
+            since, exchange = self._idle.pop()
+            if trio.current_time() - since < self.bounds.keepalive_s and exchange.quiet:
+                exchange.renew(clock)
+                return exchange
+            self.drop(exchange)
+        return None
+
+    async def exchange(self, clock: Clock) -> Exchange:
+        """A connection to send one request on: a kept one, else a new one."""
+        kept = self.kept(clock)
+        if kept is not None:
+            return kept
         if self._closed:
             raise UpstreamFault("the gateway is shutting down", kind="unreachable")
         if len(self._open) + self._connecting >= self.bounds.max_connections:
             raise UpstreamFault("all connections to it are in use; try again shortly", kind="unreachable")
         self._connecting += 1
         try:
-            wire = await self._connect(now + self._deadlines.connect_s)
+            wire = await self._connect(trio.current_time() + self._deadlines.connect_s)
         finally:
             self._connecting -= 1
-        self._open.add(wire)
-        return Exchange(self, wire, clock)
+        exchange = Exchange(self, wire, clock)
+        self._open.add(exchange)
+        return exchange
 
     async def _connect(self, deadline: float) -> Tcp | Tls:
         origin, tcp = self._origin, None
@@ -237,24 +259,25 @@ class Pool:
                 raise UpstreamFault(_why_not(error), kind="unreachable") from None
             raise
 
-    def keep(self, wire: Tcp | Tls) -> None:
+    def keep(self, exchange: Exchange) -> None:
         """Take back a connection whose last response was read to its end."""
         if self._closed or len(self._idle) >= _KEPT_IDLE:
-            self.drop(wire)
+            self.drop(exchange)
         else:
-            self._idle.append((trio.current_time(), wire))
+            self._idle.append((trio.current_time(), exchange))
 
-    def drop(self, wire: Tcp | Tls) -> None:
-        """Close a connection. Whoever waits on it is told that it is closed."""
-        self._open.discard(wire)
-        wire.close()
+    def drop(self, exchange: Exchange) -> None:
+        """Close a connection that nobody uses any more."""
+        self._open.discard(exchange)
+        exchange.let_go()
 
     def close(self) -> None:
-        """Close every connection, also those in use."""
+        """Close every connection; whoever uses one is told so, and lets go of it."""
         self._closed = True
-        self._idle.clear()
-        for wire in tuple(self._open):
-            self.drop(wire)
+        while self._idle:
+            self.drop(self._idle.pop()[1])
+        for exchange in self._open:
+            exchange.close()
 
 
 def _why_not(error: OSError) -> str:

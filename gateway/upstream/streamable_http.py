@@ -9,7 +9,7 @@ import math
 import ssl
 from collections import deque
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import trio
 
@@ -31,6 +31,11 @@ _RETRY_LEAST_S = 0.1
 """An upstream that asks for no wait at all would have us ask in a circle."""
 
 
+_POSTED = (
+    b"%s%sAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+)
+
+
 class StreamableHttp:
     """One configured HTTP upstream. Holds connections and nothing else, so it serves any number of sessions."""
 
@@ -47,7 +52,7 @@ class StreamableHttp:
         tls = ssl.create_default_context(cafile=settings.ca_file) if url.scheme == "https" else None
         port = url.port or (443 if tls else 80)
         self.pool = Pool(Origin(url.hostname, port, tls), settings.deadlines, settings.bounds)
-        self.target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        self.target = _target(url)
         own = [("Host", url.netloc.rpartition("@")[2]), *settings.headers.items()]
         self._own_headers = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in own)
 
@@ -88,20 +93,21 @@ class StreamableHttp:
         if self._source is not None:
             self._source.rejected(header.removeprefix(b"Authorization: ").strip().decode("latin-1"))
 
-    def head(self, method: bytes, target: str, link: Link, message: Message | None = None) -> bytes:
+    def head(self, method: bytes, target: bytes, link: Link, message: Message | None = None) -> bytes:
         """Request line and headers, without the empty line that ends them."""
-        lines = [b"%s %s HTTP/1.1\r\n" % (method, target.encode()), self._own_headers]
-        if link.upstream_session is not None and not _initializes(message):
-            lines.append(f"Mcp-Session-Id: {link.upstream_session}\r\n".encode())
+        said = ""
         if not _initializes(message):
-            lines.append(f"MCP-Protocol-Version: {link.version}\r\n".encode())
+            said = f"MCP-Protocol-Version: {link.version}\r\n"
+            if link.upstream_session is not None:
+                said += f"Mcp-Session-Id: {link.upstream_session}\r\n"
         if link.era is Era.MODERN and isinstance(message, Request | Notification):
-            mirrored = [("Mcp-Method", versions.encode_header(message.method)), *link.mirrored]
+            said += f"Mcp-Method: {versions.encode_header(message.method)}\r\n"
             name = mcp.name(message)
             if name is not None:
-                mirrored.append(("Mcp-Name", versions.encode_header(name)))
-            lines.extend(f"{key}: {value}\r\n".encode("latin-1") for key, value in mirrored)
-        return b"".join(lines)
+                said += f"Mcp-Name: {versions.encode_header(name)}\r\n"
+            for key, value in link.mirrored:
+                said += f"{key}: {value}\r\n"
+        return b"%s %s HTTP/1.1\r\n%s%s" % (method, target, self._own_headers, said.encode("latin-1"))
 
 
 class _Post:
@@ -133,11 +139,11 @@ class _Post:
         """See `Conversation`."""
         if self._events is None and not self._answered:
             exchange = await self._headers()
-            if exchange.status == 200 and _media_type(exchange) == b"text/event-stream":
-                self._take_session(exchange)
-                self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
-            else:
-                return await self._whole(exchange)
+            kind = _media_type(exchange)
+            if exchange.status != 200 or kind != b"text/event-stream":
+                return await self._whole(exchange, kind)
+            self._take_session(exchange)
+            self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
         return await self._next()
 
     def at_hand(self) -> Notification | None:
@@ -171,15 +177,14 @@ class _Post:
         finally:
             exchange.release()
 
-    async def _request(self, target: str) -> None:
+    async def _request(self, target: bytes) -> None:
         message = self._message
         assert message is not None
-        data = jsonrpc.format(message)
-        self._authorized = await self._upstream.authorized(self._link)
-        head = self._upstream.head(b"POST", target, self._link, message) + self._authorized
-        fixed = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
-        self._exchange = await self._upstream.pool.exchange(self._clock)
-        await self._exchange.send(b"%s%sContent-Length: %d\r\n\r\n%s" % (head, fixed, len(data), data))
+        data, upstream = jsonrpc.format(message), self._upstream
+        self._authorized = await upstream.authorized(self._link)
+        head = upstream.head(b"POST", target, self._link, message)
+        self._exchange = await upstream.pool.exchange(self._clock)
+        await self._exchange.send(_POSTED % (head, self._authorized, len(data), data))
 
     async def _headers(self) -> Exchange:
         """The exchange once its headers are there, after redirects within the origin that keep method and body."""
@@ -197,7 +202,7 @@ class _Post:
             await self._request(target)
         raise UpstreamFault("it redirects in a circle", kind="status")
 
-    async def _whole(self, exchange: Exchange) -> Message | None:
+    async def _whole(self, exchange: Exchange, kind: bytes) -> Message | None:
         """The one message of an answer that is no stream; None where it accepted a message that has no reply."""
         status, link = exchange.status, self._link
         if status == 404 and link.upstream_session is not None and link.era is Era.LEGACY:
@@ -209,7 +214,7 @@ class _Post:
                 self._answered = True
                 return None
             raise _unexpected(status)
-        if _media_type(exchange) != b"application/json":
+        if kind != b"application/json":
             raise (
                 _unexpected(status)
                 if status != 200
@@ -377,12 +382,16 @@ def _same_id(one: jsonrpc.RequestId | None, other: jsonrpc.RequestId) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _same_origin(url: str, location: str) -> str:
+def _same_origin(url: str, location: str) -> bytes:
     """The target that a redirect leads to. Raises UpstreamFault if it leads elsewhere: credentials would follow it."""
     here, there = urlsplit(url), urlsplit(urljoin(url, location))
     if not location or (here.scheme, here.netloc) != (there.scheme, there.netloc):
         raise UpstreamFault("it redirects to another origin, where its credentials must not go", kind="status")
-    return (there.path or "/") + (f"?{there.query}" if there.query else "")
+    return _target(there)
+
+
+def _target(url: SplitResult) -> bytes:
+    return ((url.path or "/") + (f"?{url.query}" if url.query else "")).encode()
 
 
 def _unexpected(status: int) -> UpstreamFault:

@@ -75,7 +75,7 @@ class Bridge:
 
     def converse(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
-        return _Conversation(self, link)
+        return self.inner.converse(link) if self._is_straight(link) else _Conversation(self, link)
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
@@ -124,6 +124,12 @@ class Bridge:
                 if self._modern is None:
                     self._modern = await detection.speaks_modern(self.inner)
         return self._modern
+
+    def _is_straight(self, link: Link) -> bool:
+        """Whether whatever this client says goes straight through, and that is known already: nearly always."""
+        if link.era is Era.MODERN:
+            return self._modern is True
+        return not self.local and link.upstream_session not in (None, BRIDGED)  # It has greeted the upstream itself.
 
     def _for_legacy(self, link: Link, message: Message) -> AbstractAsyncContextManager[Conversation]:
         bridged = link.upstream_session == BRIDGED
