@@ -38,6 +38,7 @@ from gateway.core.replies import Reply
 from gateway.core.types import Document
 from gateway.service import open_gateway
 from gateway.upstream.base import Link
+from gateway.web.connection import HUNG_UP
 from gateway.web.endpoint import Endpoint
 from gateway.world import World
 
@@ -242,6 +243,7 @@ async def _ask(app: Any, client: Client, method: str, params: dict[str, Any]) ->
         "path": "/mcp/clinic",
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "extensions": {HUNG_UP: {"ask": lambda: False}},
     }
     arrived = iter([{"type": "http.request", "body": body, "more_body": False}])
     answer: list[bytes] = []

@@ -139,7 +139,7 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         reader = Reader(telemetry.book, place.number)
         sampler = Sampler(reader, log, policy, issuers, doors, approvals, beside, _key_months(config.evidence))
         async with trio.open_nursery() as nursery:
-            for task in (policy.watch, errands.run, doors.watch, mail.run, sampler.run):
+            for task in (policy.watch, errands.run, doors.watch, mail.run, sampler.run, endpoint.clients.look_after):
                 nursery.start_soon(task)
             nursery.start_soon(_keep, PROBE_S, partial(_heal, log))
             nursery.start_soon(_keep, LOOK_S, revocations.look)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -85,7 +84,7 @@ class Client(Protocol):
     def interruptible(self) -> trio.CancelScope:
         """A scope that is cancelled when the client hangs up, at once if it already has. One is in use at a time."""
 
-    def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+    def patience(self, seconds: float) -> trio.CancelScope:
         """A scope that ends when the client should not be kept waiting any longer: it is told to ask again."""
 
     async def open_stream(self, of: ExchangeId) -> None:

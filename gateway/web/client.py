@@ -6,8 +6,8 @@ relayed message or by a hold, whose comments and progress keep the client and ev
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -42,34 +42,45 @@ class HttpClient:
         self,
         send: Send,
         *,
-        keepalive_s: float = 15.0,
+        keepalive_s: float = math.inf,
         progress: str | int | None = None,
         mark: Mark | None = None,
         primed: bool = False,
+        hung_up: Callable[[], bool] | None = None,
     ) -> None:
-        """`mark`: the place on a stream that a client can come back to, where this begins; None: its events have no
-        ids. `primed`: the client takes an id before there is a message."""
+        """`keepalive_s`: how often a silence is broken. `mark`: the place on a stream that a client can come back to,
+        where this begins; None: its events have no ids. `primed`: the client takes an id before there is a message.
+        `hung_up`: asks the server whether it has hung up; None: it cannot tell."""
         self._send = send
         self._mark = mark
         self._primed = primed
         self._prime = sse.priming(str(mark)) if primed and mark is not None else b""
-        self._turn = trio.Lock()
         self._keepalive_s = keepalive_s
         self._progress = progress
         self._streaming = False
         self._finished = False
         self._held: Resolution | None = None
         self._waited = 0
-        self._waiting = trio.CancelScope()
-        self._patience = trio.CancelScope()
+        self._waiting: trio.CancelScope | None = None
+        self._patience: trio.CancelScope | None = None
+        self._turn: trio.Lock | None = None
+        """Whose turn it is to write on the stream, once there is one."""
         self._hurried = False
+        self._gone = False
+        self.hung_up = hung_up
         self.headers: Callable[[Reply | None], Headers] = _no_headers
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
         self.dismiss: Callable[[], None] = _nothing
         """Ends a stream that would last for ever; called when the gateway begins to go down."""
-        self.gone = False
         self.answers: tuple[SessionId, RequestId] | None = None
         """The request that is answered here; its id is the client's, and unique in its session only."""
+
+    @property
+    def gone(self) -> bool:
+        """See `world.Client`."""
+        if not self._gone and self.hung_up is not None and self.hung_up():
+            self.leave()
+        return self._gone
 
     async def watch(self, receive: Receive) -> None:
         """Notice when the client hangs up. Runs beside the exchange and is cancelled when it is over."""
@@ -82,26 +93,27 @@ class HttpClient:
 
     def leave(self) -> None:
         """The client is gone: interrupt what waits for its sake."""
-        self.gone = True
-        self._waiting.cancel()
+        self._gone = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def interruptible(self) -> trio.CancelScope:
         """See `world.Client`."""
-        self._waiting = trio.CancelScope()
-        if self.gone:
-            self._waiting.cancel()
-        return self._waiting
+        self._waiting = scope = trio.CancelScope()
+        if self._gone:
+            scope.cancel()
+        return scope
 
-    @contextmanager
-    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
+    def patience(self, seconds: float) -> trio.CancelScope:
         """See `world.Client`."""
-        with trio.move_on_after(0 if self._hurried else seconds) as self._patience:
-            yield self._patience
+        self._patience = scope = trio.move_on_after(0 if self._hurried else seconds)
+        return scope
 
     def hurry(self) -> None:
         """The server is going down: a call that waits for reviewers is told to ask again, which another can answer."""
         self._hurried = True
-        self._patience.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
 
     def withdraw(self, request: tuple[SessionId, RequestId]) -> bool:
         """The client takes a request back; whether it is answered here. If it waits for reviewers, it is not run."""
@@ -144,13 +156,15 @@ class HttpClient:
         self._finished = True
         if self._streaming:
             body = self._numbered(reply.data) if reply.data else b""
-            async with self._turn:
+            async with self._stream():
                 await self._write({"type": "http.response.body", "body": body, "more_body": False})
             return
         headers = (_JSON_HEADERS if reply.data else []) + self.headers(reply)
         headers.append((b"content-length", b"%d" % len(reply.data)))
-        await self._write({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self._write({"type": "http.response.body", "body": reply.data, "more_body": False})
+        await self._write(
+            {"type": "http.response.start", "status": reply.status, "headers": headers},
+            {"type": "http.response.body", "body": reply.data, "more_body": False},
+        )
 
     def _numbered(self, data: bytes) -> bytes:
         """The event of a recorded message, under its id if the client can come back for what follows it."""
@@ -169,7 +183,7 @@ class HttpClient:
 
     async def _event(self, data: bytes) -> None:
         """Write on the stream, which the first event opens. Several tasks write: each whole, in turn."""
-        async with self._turn:
+        async with self._stream():
             if not self._streaming:
                 self._streaming = True
                 headers = _STREAM_HEADERS + self.headers(None)
@@ -177,11 +191,17 @@ class HttpClient:
                 data = self._prime + data
             await self._write({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def _write(self, message: dict[str, Any]) -> None:
-        if self.gone:
+    def _stream(self) -> trio.Lock:
+        if self._turn is None:
+            self._turn = trio.Lock()
+        return self._turn
+
+    async def _write(self, *messages: dict[str, Any]) -> None:
+        if self._gone:
             return
         with trio.move_on_after(WRITE_S) as stalled:
-            await self._send(message)
+            for message in messages:
+                await self._send(message)
         if stalled.cancelled_caught:
             self.leave()
 

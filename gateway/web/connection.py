@@ -38,6 +38,8 @@ LINGER_BYTES = 1024 * 1024
 FIRST_S = 1.0
 """How long a new connection may take to send something once the server goes down."""
 PREFACE = b"PRI * HTTP/2.0"
+HUNG_UP = "phigate.hung_up"
+"""The ASGI extension whose `ask` tells an app, without waiting, whether its client has hung up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,15 @@ class Connection:
             pass  # wake(); what arrived until now still counts.
         finally:
             self._reading = False
+        return self._taken()
+
+    def look(self) -> None:
+        """Take in, without waiting, what the client has sent since. Raises Gone if its end has come."""
+        while len(self.stash) < READ_BYTES and (data := self._taken()):
+            self.stash += data
+
+    def _taken(self) -> bytes:
+        """The client's next bytes, if there are any. Raises Gone at their end."""
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
@@ -298,7 +309,7 @@ class Cycle:
             "client": connection.client,
             "server": connection.server,
             "state": ConnectionState(connection.state.copy()),
-            "extensions": {},
+            "extensions": {HUNG_UP: {"ask": self.hung_up}},
         }
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -313,6 +324,15 @@ class Cycle:
             except Gone:
                 self._gone = True
         return {"type": "http.disconnect"}
+
+    def hung_up(self) -> bool:
+        """Whether the client has hung up, as far as can be seen now. Never waits."""
+        if self._request.complete and not self._gone:
+            try:
+                self._connection.look()
+            except Gone:
+                self._gone = True
+        return self._gone
 
     async def _read_body(self) -> None:
         """Wait for more of the body. Raises Gone, after a word to the client if the body cannot be accepted."""

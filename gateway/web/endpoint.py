@@ -29,6 +29,7 @@ from gateway.core.types import Document, SessionId
 from gateway.upstream.credentials import caller
 from gateway.web import cors
 from gateway.web.client import Headers, HttpClient, Receive, Send
+from gateway.web.clients import Clients
 from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.gathering import Gathering
 from gateway.web.inbound import Inbound
@@ -46,7 +47,7 @@ class Endpoint:
     """The ASGI application behind `/mcp/`."""
 
     desk: Desk
-    clients: set[HttpClient] = field(default_factory=set)
+    clients: Clients = field(default_factory=Clients)
     _in_flight: Counter[str] = field(default_factory=Counter)
     """Requests being served, by the principal's pseudonym."""
 
@@ -78,23 +79,23 @@ class Endpoint:
 
     def hurry(self) -> None:
         """The drain begins: calls that wait for reviewers end as pending, and their approvals live on."""
-        for client in list(self.clients):
+        for client in self.clients:
             client.hurry()
 
     def end_streams(self) -> None:
         """The drain begins: end the streams that would otherwise last as long as it."""
-        for client in list(self.clients):
+        for client in self.clients:
             client.dismiss()
 
     def leave_all(self) -> None:
         """The drain is over: end what is still held or streaming, on record."""
-        for client in list(self.clients):
+        for client in self.clients:
             client.leave()
 
     def _withdrawn(self, document: Document) -> None:
         match document:
             case {"session": str(session), "id": str() | int() as ident}:
-                for client in list(self.clients):
+                for client in self.clients:
                     client.withdraw((SessionId(session), ident))
 
     async def _serve(self, request: Inbound, receive: Receive, send: Send) -> None:

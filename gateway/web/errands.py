@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import trio
@@ -64,7 +63,7 @@ class Away:
         """See `world.Client`. It has left already and is expected back, so its leaving ends nothing."""
         return trio.CancelScope()
 
-    def patience(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:  # noqa: ARG002 - a protocol's
+    def patience(self, seconds: float) -> trio.CancelScope:  # noqa: ARG002 - a protocol's
         """See `world.Client`. Nobody is there to wait."""
         return trio.move_on_after(0)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -36,9 +35,10 @@ from gateway.core.replies import Reply
 from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId
 from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
+from gateway.web.clients import Clients
 from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.inbound import Inbound, read_body
-from gateway.web.parts import Asked, Early, leave, until_done, whose
+from gateway.web.parts import Asked, Early, attending, leave, until_done, whose
 from gateway.web.visit import SESSION_HEADER, Visit
 from gateway.web.within import Within
 
@@ -56,7 +56,7 @@ class Gathering:
     principal: Principal
     request: Inbound
     send: Send
-    clients: set[HttpClient]
+    clients: Clients
     actor: str
     """The principal's pseudonym."""
     _exchange: ExchangeId = field(init=False)
@@ -88,7 +88,7 @@ class Gathering:
         last = self.request.header(b"last-event-id")
         if last:
             member = await whose(last, {name: held.members[name] for name in self._members(held)}, self.desk.sessions)
-            await self._visit(self.desk, member, None, held, self.send).get(receive)
+            await self._visit(self.desk, member, None, held).get(receive)
             return
         client = HttpClient(self.send, keepalive_s=self.desk.keepalive_s)
         opened = trio.Event()
@@ -98,7 +98,7 @@ class Gathering:
             await client.relay(messages)
 
         asked = [self._ask(member, None, held, relay) for member in self._members(held)]
-        async with _attending(client, receive) as nursery:
+        async with attending(client, receive) as nursery:
             nursery.start_soon(client.keep_alive)
             with trio.move_on_after(self.door.wait_s):
                 for each in asked:
@@ -151,8 +151,7 @@ class Gathering:
         async def first() -> dict[str, object]:
             return {"type": "http.request", "body": body.pop(), "more_body": False} if body else await receive()
 
-        visit = self._visit(self.desk, member, message, held, self.send)
-        await visit.post(first)
+        await self._visit(self.desk, member, message, held).post(first)
 
     async def _tell(self, message: Message, held: Pass | None, client: HttpClient) -> None:
         """A notification is told to all that it may concern; one of nobody's thing is dropped."""
@@ -170,7 +169,7 @@ class Gathering:
     ) -> None:
         """A request is put to all, and answered once."""
         session = held.own.session if held is not None else await self._session(message, era, version)
-        async with _attending(client, receive) as nursery:
+        async with attending(client, receive) as nursery:
             if not _greets(message):
                 nursery.start_soon(client.keep_alive)
             try:
@@ -264,7 +263,7 @@ class Gathering:
 
         async def run() -> None:
             try:
-                visit = self._visit(desk, member, message, held, within.send)
+                visit = self._visit(desk, member, message, held, within)
                 if message is not None:
                     await visit.post(within.receive)
                 elif method == "GET":
@@ -282,8 +281,11 @@ class Gathering:
         self.door.nursery.start_soon(run)
         return asked
 
-    def _visit(self, desk: Desk, member: str, message: Message | None, held: Pass | None, send: Send) -> Visit:
+    def _visit(
+        self, desk: Desk, member: str, message: Message | None, held: Pass | None, within: Within | None = None
+    ) -> Visit:
         """The request as it would have come to the upstream's own door."""
+        send, hung_up = (self.send, self.request.hung_up) if within is None else (within.send, within.left)
         door = self._doors()[member]
         outward = partial(aggregate.renamed, names=self.door.names, member=member)
         around = partial(Renaming, outward=outward, inward=_as_it_is)
@@ -295,7 +297,7 @@ class Gathering:
             headers.append((SESSION_HEADER, self.desk.sealer.session_id(ticket).encode()))
         elif held is not None:
             raise SessionEnded("This session does not reach that upstream. Send `initialize`.")
-        request = replace(self.request, headers=headers)
+        request = replace(self.request, headers=headers, hung_up=hung_up)
         return Visit(desk, door, self.principal, request, send, self.clients, self.actor, around)
 
     def _doors(self) -> Mapping[str, Door]:
@@ -373,14 +375,6 @@ class Gathering:
 
     def _listing(self, message: Request) -> str:
         return f"{message.method} at {self.door.ref.name} by {self.actor}"
-
-
-@asynccontextmanager
-async def _attending(client: HttpClient, receive: Receive) -> AsyncIterator[trio.Nursery]:
-    """Notice while the block runs that the client hangs up."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.watch, receive)
-        yield nursery
 
 
 def _as_it_is(message: Message) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.identity import peer
 from gateway.identity.peer import Peer
 from gateway.web.client import Headers, Receive
+from gateway.web.connection import HUNG_UP
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,15 @@ class Inbound:
     query: bytes = field(repr=False)
     headers: Headers = field(repr=False)
     peer: Peer = peer.UNKNOWN
+    hung_up: Callable[[], bool] | None = None
+    """Whether the client has hung up, as far as can be seen now; None where the server cannot tell."""
 
     @staticmethod
     def of(scope: dict[str, Any]) -> Inbound:
         """The request that an ASGI `http` scope describes."""
         headers = list(scope["headers"])
-        return Inbound(scope["method"], scope["path"], scope["query_string"], headers, peer.of(scope))
+        hung_up = scope.get("extensions", {}).get(HUNG_UP, {}).get("ask")
+        return Inbound(scope["method"], scope["path"], scope["query_string"], headers, peer.of(scope), hung_up)
 
     def header(self, name: bytes) -> str | None:
         """The value of a header that may be given once. Raises ClientFault when it is given twice."""

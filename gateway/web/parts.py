@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -15,7 +16,7 @@ from gateway.core.protocol import aggregate, jsonrpc
 from gateway.core.protocol.jsonrpc import INVALID_REQUEST, Failure, Message, Notification, Request
 from gateway.core.protocol.session import Ticket
 from gateway.core.types import ExchangeId
-from gateway.web.client import HttpClient
+from gateway.web.client import HttpClient, Receive
 from gateway.web.desk import Sessions
 from gateway.web.visit import UNKNOWN_EVENT
 from gateway.web.within import Within
@@ -83,6 +84,14 @@ class Early:
             await self.client.relay([data])
         self._open.set()
         await until_done(asked, self.client)
+
+
+@asynccontextmanager
+async def attending(client: HttpClient, receive: Receive) -> AsyncIterator[trio.Nursery]:
+    """Notice while the block runs that the client hangs up."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.watch, receive)
+        yield nursery
 
 
 async def until_done(asked: list[Asked], client: HttpClient, wait_s: float = math.inf) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -36,6 +37,7 @@ from gateway.upstream.base import Link, Upstream
 from gateway.upstream.bridge import BRIDGED
 from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
+from gateway.web.clients import Clients
 from gateway.web.desk import Desk, Door
 from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
@@ -64,8 +66,8 @@ class Visit:
     principal: Principal
     request: Inbound
     send: Send
-    clients: set[HttpClient]
-    """Everybody who is being served, so that a drain can end it; this visit is in there while it lasts."""
+    clients: Clients
+    """This visit's is among them while it lasts."""
     actor: str
     """The principal's pseudonym."""
     around: Callable[[Upstream], Upstream] = _itself
@@ -150,7 +152,7 @@ class Visit:
 
     async def _withdraw(self, session: SessionId, taken_back: RequestId) -> None:
         """A call that waits for reviewers is not run any more, whichever process holds it."""
-        found = [client.withdraw((session, taken_back)) for client in list(self.clients)]
+        found = [client.withdraw((session, taken_back)) for client in self.clients]
         if not any(found):
             with suppress(EvidenceFault):  # Nothing is carried out in that case either; the exchange says so.
                 await self.desk.mail.send(WITHDRAWN, {"session": session, "id": taken_back})
@@ -302,30 +304,26 @@ class Visit:
         client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream
         client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
-        self.clients.add(client)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.watch, receive)
-                if call.listens or (isinstance(call.message, Request) and not _greets(call.message)):
-                    nursery.start_soon(client.keep_alive)
-                if self.request.method == "GET" and not call.listens:
-                    await client.open_stream(mark.exchange)  # What answers a GET is a stream, whatever is said on it.
-                reply = await _driven(driver, call, script)
-                await client.finish(reply)
-                nursery.cancel_scope.cancel()
-        finally:
-            self.clients.discard(client)
+
+        async def work() -> None:
+            if self.request.method == "GET" and not call.listens:
+                await client.open_stream(mark.exchange)  # What answers a GET is a stream, whatever is said on it.
+            await client.finish(await _driven(driver, call, script))
+
+        await self.clients.serve(client, receive, work)
 
     def _errand(self, link: Link) -> Callable[[ApprovalId], Awaitable[Json]]:
         return lambda approval: self.desk.errands.do(partial(self._granted, link, approval))
 
     def _client(self, call: Call, mark: Mark) -> HttpClient:
+        streams = call.listens or (isinstance(call.message, Request) and not _greets(call.message))
         return HttpClient(
             self.send,
-            keepalive_s=self.desk.keepalive_s,
+            keepalive_s=self.desk.keepalive_s if streams else math.inf,
             progress=mcp.progress_token(call.message),
             mark=mark if call.era is Era.LEGACY else None,
             primed=call.version >= resuming.PRIMED_SINCE,
+            hung_up=self.request.hung_up,
         )
 
     def _greeting_headers(self, call: Call, link: Link, driver: Driver) -> Callable[[Reply | None], Headers]:

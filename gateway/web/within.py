@@ -40,6 +40,10 @@ class Within:
         """Hang up: nobody waits for this any more."""
         self._left.set()
 
+    def left(self) -> bool:
+        """Whether somebody hung up."""
+        return self._left.is_set()
+
     def end(self) -> None:
         """Nothing will come any more."""
         self.begun.set()

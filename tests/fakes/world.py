@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -208,10 +208,9 @@ class FakeClient:
             scope.cancel()
         return scope
 
-    @contextmanager
-    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
-        with trio.move_on_after(seconds) as self.waiting:
-            yield self.waiting
+    def patience(self, seconds: float) -> trio.CancelScope:
+        self.waiting = trio.move_on_after(seconds)
+        return self.waiting
 
     async def open_stream(self, of) -> None:
         self.streaming = True

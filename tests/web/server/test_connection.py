@@ -5,12 +5,13 @@ import os
 import socket
 import struct
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 import trio
 import trio.testing
 
-from gateway.web.connection import Connection, ServerSettings
+from gateway.web.connection import HUNG_UP, READ_BYTES, Connection, ServerSettings
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: x\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -253,6 +254,70 @@ async def test_a_client_that_reads_nothing_is_given_up(start, apps):
     await peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     with trio.fail_after(3):
         await over.wait()
+
+
+@pytest.mark.parametrize("ending", ["hang_up", "reset"])
+@pytest.mark.parametrize("pipelines", [False, True], ids=["", "after it pipelined"])
+async def test_an_app_can_ask_whether_its_client_has_hung_up(start, apps, ending, pipelines):
+    asked, over, seen = trio.Event(), trio.Event(), []
+
+    @apps.lifespan
+    async def app(scope, receive, send):
+        hung_up = scope["extensions"][HUNG_UP]["ask"]
+        await apps.read_body(receive)
+        seen.append(hung_up())
+        asked.set()
+        while not hung_up():
+            await trio.lowlevel.checkpoint()
+        seen.append((await receive())["type"])
+        over.set()
+
+    server = await start(app)
+    peer = await server.peer()
+    await peer.send(GET)
+    await asked.wait()
+    if pipelines:
+        await peer.send(GET)
+    await getattr(peer, ending)()
+    with trio.fail_after(5):
+        await over.wait()
+    assert seen == [False, "http.disconnect"]
+
+
+async def test_who_asks_whether_its_client_is_there_loses_nothing_that_it_pipelined(start, apps):
+    asked, sent = trio.Event(), trio.Event()
+
+    @apps.lifespan
+    async def app(scope, receive, send):
+        await apps.read_body(receive)
+        asked.set()
+        await sent.wait()
+        assert not scope["extensions"][HUNG_UP]["ask"]()
+        await apps.respond(send, scope["path"].encode())
+
+    server = await start(app)
+    peer = await server.peer()
+    await peer.send(GET)
+    await asked.wait()
+    await peer.send(NEXT)
+    sent.set()
+    assert (await peer.answer()).body == b"/"
+    assert (await peer.answer()).body == b"/smuggled"
+
+
+async def test_a_look_at_what_has_come_reads_no_further_than_a_wait_for_it(apps):
+    here, there = socket.socketpair()
+    with here, there:
+        connection = Connection(
+            apps.echo, ServerSettings(), {}, trio.SocketStream(trio.socket.from_stdlib_socket(here.dup()))
+        )
+        there.setblocking(False)
+        for _ in range(20):
+            with suppress(BlockingIOError):
+                there.send(b"x" * READ_BYTES)
+            connection.look()
+        connection._stream.socket.close()
+    assert READ_BYTES <= len(connection.stash) < 2 * READ_BYTES
 
 
 async def test_a_client_cannot_make_us_hold_what_it_pipelines_without_end(start, apps):

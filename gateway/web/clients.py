@@ -1,0 +1,59 @@
+"""Everybody who is being served, and who looks after those that wait.
+
+Most answers take a few milliseconds, and their requests are nobody's business but their own task's. A client that waits
+longer gets two more tasks: one notices when it hangs up, one breaks the silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+
+import trio
+
+from gateway.web.client import HttpClient, Receive
+
+MOMENT_S = 0.05
+"""Who is still here at the second such tick is looked after."""
+
+
+class Clients:
+    """Everybody who is being served by this process, so that a drain can end it."""
+
+    def __init__(self) -> None:
+        self._here: set[HttpClient] = set()
+        self._new: list[tuple[HttpClient, Callable[[], None]]] = []
+        """Who came since the last tick, and how it is looked after."""
+
+    def __iter__(self) -> Iterator[HttpClient]:
+        return iter(list(self._here))
+
+    async def serve(self, client: HttpClient, receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`, whose client is here meanwhile. One whose server cannot be asked whether it has hung up is looked
+        after from the beginning."""
+        async with trio.open_nursery() as nursery:
+            self._here.add(client)
+            try:
+                if client.hung_up is None:
+                    _look_after(client, receive, nursery)
+                else:
+                    self._new.append((client, partial(_look_after, client, receive, nursery)))
+                await work()
+            finally:
+                self._here.discard(client)
+            nursery.cancel_scope.cancel()
+
+    async def look_after(self) -> None:
+        """Look after those who wait. Runs as long as the gateway serves."""
+        waiting: list[tuple[HttpClient, Callable[[], None]]] = []
+        while True:
+            await trio.sleep(MOMENT_S)
+            for client, look_after in waiting:
+                if client in self._here:
+                    look_after()
+            waiting, self._new = self._new, []
+
+
+def _look_after(client: HttpClient, receive: Receive, nursery: trio.Nursery) -> None:
+    nursery.start_soon(client.watch, receive)
+    nursery.start_soon(client.keep_alive)
