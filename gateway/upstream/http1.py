@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httptools
 import trio
 
+from gateway import lateness
 from gateway.core.errors import UpstreamFault
 from gateway.upstream.base import Bounds, Deadlines
 from gateway.upstream.tcp import Tcp, Tls
@@ -38,9 +39,13 @@ class Clock:
     idle_s: float
     until: float = math.inf
 
+    def due(self) -> float:
+        """When a wait that begins now is late."""
+        return min(trio.current_time() + self.idle_s, self.until)
+
     def scope(self) -> trio.CancelScope:
         """A scope for one wait."""
-        return trio.CancelScope(deadline=min(trio.current_time() + self.idle_s, self.until))
+        return trio.CancelScope(deadline=self.due())
 
 
 class Exchange:
@@ -49,13 +54,17 @@ class Exchange:
     It is its parser's protocol, and stays with the connection: the next request begins with `renew`.
     """
 
-    __slots__ = ("_body", "_interim", "_parser", "_pool", "_quiet", "_surplus", "_wire", "clock", "ended", "headers",
-                 "keepalive", "status")  # fmt: skip
+    __slots__ = ("_body", "_interim", "_late", "_lateness", "_parser", "_pool", "_quiet", "_surplus", "_wire", "clock",
+                 "due", "ended", "headers", "keepalive", "status")  # fmt: skip
 
     def __init__(self, pool: Pool, wire: Tcp | Tls, clock: Clock) -> None:
         self._pool = pool
         self._wire = wire
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._late = False
+        self.due = math.inf
+        self._lateness = lateness.here()
+        self._lateness.add(self)
         self.renew(clock)
 
     def renew(self, clock: Clock) -> None:
@@ -123,19 +132,27 @@ class Exchange:
     def let_go(self) -> None:
         """Close a connection that nobody uses."""
         self._parser = None  # Breaks the cycle between the parser and its protocol.
+        self._lateness.discard(self)
         self._wire.close()
+
+    def late(self) -> None:
+        """See `lateness.Waiting`."""
+        self._late = True
+        self._wire.interrupt()
 
     async def _read(self) -> None:
         """Feed the parser once. Raises UpstreamFault when that brings nothing for too long, or an end too soon."""
-        data = b""
+        self._late = False
+        self._lateness.expect(self, self.clock.due())
         try:
-            with self.clock.scope() as scope:
-                data = await self._wire.receive()
+            data = await self._wire.receive()
         except _GONE:
-            raise UpstreamFault("it broke the connection before its answer was whole", kind="closed") from None
-        if scope.cancelled_caught:
+            if not self._late:
+                raise UpstreamFault("it broke the connection before its answer was whole", kind="closed") from None
             what = "stopped sending before its answer was whole" if self.status else "did not answer in time"
-            raise UpstreamFault(f"it {what}", kind="timeout")
+            raise UpstreamFault(f"it {what}", kind="timeout") from None
+        finally:
+            self.due = math.inf
         if data:
             self._feed(data)
         else:

@@ -62,11 +62,15 @@ class Tcp:
             return False
         return False
 
-    def close(self) -> None:
-        """Close the connection. Whoever waits on it is told so."""
+    def interrupt(self) -> None:
+        """Tell whoever waits on the connection that it is closed. It is of no more use then."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
+
+    def close(self) -> None:
+        """Close the connection. Whoever waits on it is told so."""
+        self.interrupt()
+        self._socket.close()
 
 
 class Tls:
@@ -100,6 +104,10 @@ class Tls:
     def quiet(self) -> bool:
         """Whether nothing has arrived that nobody has read."""
         return not self._received.pending and not self._tls.pending() and self._tcp.quiet
+
+    def interrupt(self) -> None:
+        """See `Tcp`."""
+        self._tcp.interrupt()
 
     def close(self) -> None:
         """Close the connection. Whoever waits on it is told so."""

@@ -25,6 +25,7 @@ from hypercorn.typing import (
     LifespanState,
 )
 
+from gateway import lateness
 from gateway.process import places
 from gateway.web.http1 import Request, Requests, Response, refusal
 
@@ -99,6 +100,9 @@ class Connection:
         self._stream = stream
         self._fd = stream.socket.fileno()
         self._patience = trio.CancelScope()
+        self._lateness = lateness.here()
+        self.due = math.inf
+        """When the client has taken too long; infinity while it waits for us."""
         self._reading = False
         self._idle = False
         self._used = False
@@ -110,15 +114,15 @@ class Connection:
     async def run(self) -> bytes:
         """Serve until either side is done, then close. A client that spoke HTTP/2 stays open: its first bytes are
         returned for somebody who speaks it. Otherwise returns nothing."""
+        self._lateness.add(self)
+        self._expect(FIRST_S if self.draining else self.settings.keep_alive_s)
         try:
             with self._patience:
-                self._patience.deadline = trio.current_time() + (
-                    FIRST_S if self.draining else self.settings.keep_alive_s
-                )
                 await self._serve()
         except Gone:
             pass
         finally:
+            self._lateness.discard(self)
             if not self._preface:
                 self._stream.socket.close()
         return self._preface
@@ -134,7 +138,15 @@ class Connection:
         if self._idle and self._used:
             self.wake()
         elif not self._used:
-            self._patience.deadline = min(self._patience.deadline, trio.current_time() + FIRST_S)
+            self._expect(min(self.due - trio.current_time(), FIRST_S))
+
+    def late(self) -> None:
+        """See `lateness.Waiting`."""
+        self._patience.cancel()
+
+    def _expect(self, seconds: float) -> None:
+        """The client has so long for what comes next."""
+        self._lateness.expect(self, trio.current_time() + seconds)
 
     def wake(self) -> None:
         """End the wait for the client's next bytes, if anyone waits."""
@@ -188,10 +200,10 @@ class Connection:
         going = True
         while going:
             if requests.ready and (requests.ready[0].complete or requests.refused is None):
-                self._patience.deadline = math.inf
+                self.due = math.inf
                 self._used = True
                 going = await Cycle(self, requests.ready.popleft()).run()
-                self._patience.deadline = trio.current_time() + self.settings.keep_alive_s
+                self._expect(self.settings.keep_alive_s)
             elif requests.refused is not None:
                 await self.refuse(requests.refused)
                 going = False
@@ -217,7 +229,7 @@ class Connection:
             data = self._open_with(self._opening + data)
         self.requests.feed(data)
         if fresh and not self.requests.ready:
-            self._patience.deadline = trio.current_time() + self.settings.head_s
+            self._expect(self.settings.head_s)
         return not self._preface
 
     def _open_with(self, data: bytes) -> bytes:
