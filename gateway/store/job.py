@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
@@ -40,8 +41,7 @@ class Job:
     touched: frozenset[ExchangeId] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What is so once a group's commit came to be."""
 
     size: int
@@ -52,8 +52,7 @@ class Kept:
     healed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """A transaction that is durable, for whoever looks on."""
 
     jobs: int

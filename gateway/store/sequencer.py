@@ -122,21 +122,22 @@ class EvidenceLog:
         Raises EvidenceFault when it may not be durable, SessionEnded when another process has closed the session that
         an exchange would begin in, InternalFault when the record breaks the log's rules.
         """
-        try:
-            return cast(LeafIndex, await self._submit(Job(record=record)))
-        except SessionEnded:
-            if record.session is not None:
+        job = Job(record=record)
+        await self._append([job])
+        if job.error is not None:
+            if isinstance(job.error, SessionEnded) and record.session is not None:
                 self._sessions.forget(record.session)
-            raise
+            raise job.error
+        return cast(LeafIndex, job.result)
 
     async def append_all(self, records: Sequence[Record]) -> None:
         """Return once all of `records`, which neither begin nor end an exchange, are durable: one wait for all of them.
 
         Raises like `append`; then none of them counts as durable.
         """
-        *before, last = [Job(record=record) for record in records]
-        await self._submit(last, before)
-        for job in before:
+        jobs = [Job(record=record) for record in records]
+        await self._append(jobs)
+        for job in jobs:
             if job.error is not None:
                 raise job.error
 
@@ -247,29 +248,34 @@ class EvidenceLog:
                 self._tools.put(upstream, known)
         return known
 
-    async def _submit(self, job: Job, before: Sequence[Job] = ()) -> object:
-        """The result of `job`. Jobs are done in turn, so `before`, which are appends like it, are done with it."""
+    async def _submit(self, job: Job) -> object:
+        """The result of `job`, which is the thread's."""
         fault = self.fault
         if fault is not None and (self._closed or not job.heals):
-            if job.record is not None and job.record.exchange is not None:
-                self._writer.orphans.add(job.record.exchange)
             raise EvidenceFault(fault)
-        if job.record is None:
-            await self._wait(job, [job])
-        elif self._gathered:
-            self._gathered += (*before, job)
-            await self._wait(job, [])
-        else:
-            self._gathered += (*before, job)
-            await trio.lowlevel.cancel_shielded_checkpoint()  # What others append in this turn goes along.
-            jobs, self._gathered = self._gathered, []
-            if self._writer.now(jobs):
-                _wake(jobs)
-            else:
-                await self._wait(job, jobs)
+        await self._wait(job, [job])
         if job.error is not None:
             raise job.error
         return job.result
+
+    async def _append(self, jobs: list[Job]) -> None:
+        """Have `jobs`, which are appends, done in their turn; afterwards each has its result or its error."""
+        fault = self.fault
+        if fault is not None:
+            self._writer.orphans.update(job.record.exchange for job in jobs if job.record and job.record.exchange)
+            raise EvidenceFault(fault)
+        last = jobs[-1]
+        if self._gathered:
+            self._gathered += jobs
+            await self._wait(last, [])
+            return
+        self._gathered = group = [*jobs]
+        await trio.lowlevel.cancel_shielded_checkpoint()  # What others append in this turn goes along.
+        self._gathered = []
+        if self._writer.now(group):
+            _wake(group)
+        else:
+            await self._wait(last, group)
 
     async def _wait(self, job: Job, jobs: list[Job]) -> None:
         """Leave `jobs` to the thread, and wait until `job` is done."""

@@ -6,6 +6,7 @@ was read is the head that is extended. Nothing here is durable until that transa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +29,9 @@ from gateway.store.stamps import timestamp, uuid7
 
 _BEGINS = frozenset({LeafType.EXCHANGE_INTENT, LeafType.EXCHANGE_REFUSED})
 _ENDS = frozenset({LeafType.EXCHANGE_OUTCOME, LeafType.EXCHANGE_UNKNOWN})
-_ROWS_LIMIT = 64
+_OWES_OR_ENDS = _ENDS | {LeafType.EXCHANGE_INTENT}
+_NEEDS_LIVE_SESSION = _BEGINS | {LeafType.EXCHANGE_MERGED}
+_ROWS_EXACT, _ROWS_LIMIT = 8, 64
 _CHAINS_LIMIT = 4096
 
 
@@ -40,7 +43,6 @@ class Chain:
     prev: bytes
     exchanges: int
     closed: bool
-    written: bool = True
 
 
 @dataclass(slots=True)
@@ -80,6 +82,8 @@ class Transaction:
         self._began: dict[ExchangeId, tuple[object, ...]] = {}
         self._ended: list[tuple[ExchangeId]] = []
         self._used: list[Used] = []
+        self._moved: dict[SessionId, Chain] = {}
+        """The chains that have grown since they were written."""
         self.newest: bytes | None = None
         """The hash of the log's last leaf, if that was written here."""
         self.size: int
@@ -103,44 +107,52 @@ class Transaction:
     def place(self, sealed: Sealed) -> LeafIndex:
         """Write an already sealed record as the next leaf."""
         record, index = sealed.record, LeafIndex(self.size)
-        if record.exchange is not None:
-            self.touched.add(record.exchange)
-        chain = None if record.session is None else self._chain(record.session)
-        if chain is not None and chain.closed and record.type in _BEGINS | {LeafType.EXCHANGE_MERGED}:
-            raise SessionEnded("This session has ended. Begin another with `initialize`.")
+        kind, session, exchange = record.type, record.session, record.exchange
+        if exchange is not None:
+            self.touched.add(exchange)
+        chain = None
+        if session is not None:
+            chain = self._memory.chains.get(session) or self._chain(session)
+            if chain.closed and kind in _NEEDS_LIVE_SESSION:
+                raise SessionEnded("This session has ended. Begin another with `initialize`.")
         entry = leaf.format(record, self._place(index, sealed.id, chain), sealed.refs)
-        self._track(record, index)
+        if kind in _OWES_OR_ENDS:
+            self._track(record, index)
         # From here on only the database and the projection can fail; `Writer._perform` relies on it.
         digest = merkle.leaf_hash(entry)
-        self._leaves.append((index, record.type.value, record.session, record.exchange, entry, digest))
-        for position, (ref, data) in enumerate(zip(sealed.refs, sealed.bodies, strict=True)):
-            self._bodies.append((index * BODIES_LIMIT + position, ref.name, data))
-        if chain is not None:
-            chain.sseq, chain.prev, chain.written = chain.sseq + 1, digest, False
-            chain.exchanges += record.type in _BEGINS
-        self.frontier, self.newest = merkle.append(self.size, self.frontier, digest), digest
+        self._leaves.append((index, kind.value, session, exchange, entry, digest))
+        place = index * BODIES_LIMIT
+        for ref, data in zip(sealed.refs, sealed.bodies, strict=True):
+            self._bodies.append((place, ref.name, data))
+            place += 1
+        if chain is not None and session is not None:
+            chain.sseq, chain.prev = chain.sseq + 1, digest
+            chain.exchanges += kind in _BEGINS
+            self._moved[session] = chain
+        self.frontier, self.newest = merkle.append(index, self.frontier, digest), digest
         self.size += 1
         if record.used is not None:
             self._used.append(record.used)
         if record.approval is not None:
             projection.on_append(self.connection, record, index)
-        if record.type is LeafType.EMERGENCY_ACCESS:
+        if kind is LeafType.EMERGENCY_ACCESS:
             emergencies.on_append(self.connection, record, index, self.at)
         return index
 
     def flush(self) -> None:
         """Write the leaves that have gathered, and what is derived from them. Raises one of `Engine.errors`."""
+        if not self._leaves:
+            return
         _execute(self._connection, "INSERT INTO leaf VALUES {}", "(?,?,?,?,?,?)", self._leaves)
         _execute(self._connection, "INSERT INTO body VALUES {}", "(?,?,?)", self._bodies)
-        _execute(self._connection, "INSERT INTO open_exchange VALUES {}", "(?,?,?,?)", list(self._began.values()))
+        _execute(self._connection, "INSERT INTO open_exchange VALUES {}", "(?,?,?,?)", [*self._began.values()])
         ended = _execute(self._connection, "DELETE FROM open_exchange WHERE exchange IN ({})", "?", self._ended)
         if ended != len(self._ended):
             # Fails the group, or the job that asked for this: what was written by then is undone.
             raise EvidenceFault(
                 "The evidence store refused a change: an exchange of this process was ended by another process."
             )
-        if self._leaves:
-            self._write_chains()
+        self._write_chains()
         if self._used:
             usage.charge(self._connection, self._used, self.at)
         self._clear()
@@ -238,9 +250,6 @@ class Transaction:
     def _chain(self, session: SessionId) -> Chain:
         """Where a session's next record comes to stand. Raises InternalFault when there is no such session."""
         chains = self._memory.chains
-        known = chains.get(session)
-        if known is not None:
-            return known
         query = "SELECT sseq, prev, exchanges, closed FROM session WHERE id = ?"
         row = self._connection.execute(query, (session,)).fetchone()
         if row is None:
@@ -248,14 +257,12 @@ class Transaction:
         if len(chains) >= _CHAINS_LIMIT:
             self._write_chains()
             chains.clear()
-        chains[session] = Chain(row[0], row[1], row[2], row[3] is not None)
-        return chains[session]
+        chains[session] = chain = Chain(row[0], row[1], row[2], row[3] is not None)
+        return chain
 
     def _track(self, record: Record, index: LeafIndex) -> None:
         """Keep the list of exchanges that have begun and not ended: each is opened once and ended once."""
         exchange, kind = record.exchange, record.type
-        if kind is not LeafType.EXCHANGE_INTENT and kind not in _ENDS:
-            return
         if exchange is None:
             raise InternalFault(f"A record of type {kind.value} names no exchange.")
         opened = self._opened()
@@ -286,10 +293,9 @@ class Transaction:
 
     def _write_chains(self) -> None:
         query = "UPDATE session SET sseq = ?, prev = ?, exchanges = ?, last = ? WHERE id = ?"
-        for session, chain in self._memory.chains.items():
-            if not chain.written:
-                self._connection.execute(query, (chain.sseq, chain.prev, chain.exchanges, self.now, session))
-                chain.written = True
+        for session, chain in self._moved.items():
+            self._connection.execute(query, (chain.sseq, chain.prev, chain.exchanges, self.now, session))
+        self._moved.clear()
 
     def _clear(self) -> None:
         self._leaves.clear()
@@ -297,17 +303,19 @@ class Transaction:
         self._began.clear()
         self._ended.clear()
         self._used.clear()
+        self._moved.clear()
 
 
 def _execute(connection: Connection, statement: str, row: str, rows: Sequence[tuple[object, ...]]) -> int:
     """Run `statement`, which takes any number of rows, for `rows`; returns how many it changed.
 
-    Only ever for 1, 2, 4, 8 … of them, so that there are few different statements and SQLite keeps them compiled.
+    Only ever for up to 8, or 16, 32 or 64 of them, so that there are few different statements and SQLite keeps them
+    compiled.
     """
     changed = start = 0
-    while start < len(rows):
-        count = min(1 << (len(rows) - start).bit_length() - 1, _ROWS_LIMIT)
-        values = [value for row in rows[start : start + count] for value in row]
+    while (rest := len(rows) - start) > 0:
+        count = rest if rest <= _ROWS_EXACT else min(1 << rest.bit_length() - 1, _ROWS_LIMIT)
+        values = [*itertools.chain.from_iterable(rows[start : start + count])]
         changed += connection.execute(_repeated(statement, row, count), values).rowcount
         start += count
     return changed

@@ -22,12 +22,13 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from gateway.core.errors import EvidenceFault, GatewayError, InternalFault
+from gateway.core.evidence.record import Record
 from gateway.core.types import ExchangeId, SessionId
 from gateway.store import startup
 from gateway.store.engine import Buried, Connection, Engine
 from gateway.store.job import Commit, Connect, Job, Kept
 from gateway.store.keys import Keys
-from gateway.store.sealing import Sealer
+from gateway.store.sealing import Sealed, Sealer
 from gateway.store.stamps import uuid7
 from gateway.store.transaction import Memory, Transaction
 
@@ -82,23 +83,24 @@ class Writer:
         """What the log has if the commit that was begun last came to be."""
 
     def now(self, jobs: list[Job]) -> bool:
-        """Do a group of appends in the caller's thread; False when the writer thread has to, and nothing was done."""
+        """Do a group of appends in the caller's thread; False when the writer thread has to: it is not done then."""
         if self.failed is not None or self._commit_s > QUICK_S or not self._turn.acquire(blocking=False):
             return False
         try:
-            return self._connection is not None and self._checked and self._at_once(self._connection, jobs)
+            connection = self._connection
+            return connection is not None and self._checked and self._at_once(connection, jobs)
         finally:
             self._turn.release()
 
     def _at_once(self, connection: Connection, jobs: list[Job]) -> bool:
         unsigned = self._unsigned
         try:
-            if not self._engine.begin_now(connection):
-                return False
-            jobs = [job for job in jobs if self._prepare(job)]
+            ready = [job for job in jobs if self._prepare(job)]
             if self.failed is not None:
                 raise EvidenceFault(self.failed)
-            self._group(connection, jobs)
+            if not self._engine.begin_now(connection):
+                return False
+            self._group(connection, ready)
         except Exception as error:  # As in `_work`: what was kept is unknown, so all of it counts as not durable.
             self._fail(jobs, error)
         if self._unsigned and not unsigned:
@@ -222,16 +224,20 @@ class Writer:
             return attempt(self._open())
 
     def _prepare(self, job: Job) -> bool:
-        """Do what needs no lock: reads, and sealing. False when the job is finished with that."""
+        """Do what needs no lock: reads, and sealing. False when the job is finished with that.
+
+        Again is no change: a group that cannot be done at once comes prepared.
+        """
+        if job.error is not None:
+            return False
         try:
             if self.failed is not None and not job.heals:
                 raise EvidenceFault(self.failed)
             if job.read is not None:
                 job.result = self._steadily(job.read)
                 return False
-            if job.record is not None:
-                record = job.record
-                job.sealed = self._steadily(lambda connection: self._sealer.seal(connection, record, self._now()))
+            if job.record is not None and job.sealed is None:
+                job.sealed = self._seal(job.record)
         except self._engine.errors as error:
             self._fail([job], error)
             return False
@@ -239,6 +245,12 @@ class Writer:
             self._refuse(job, error)
             return False
         return True
+
+    def _seal(self, record: Record) -> Sealed:
+        connection, at = self._connection, self._now()
+        if connection is not None and self._sealer.at_hand(record):
+            return self._sealer.seal(connection, record, at)
+        return self._steadily(lambda connection: self._sealer.seal(connection, record, at))
 
     def _group(self, connection: Connection, jobs: list[Job]) -> None:
         """Do the jobs in the transaction that has begun, and commit it."""

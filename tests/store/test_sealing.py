@@ -1,7 +1,6 @@
 """Sealed bodies: they open where they were sealed and nowhere else, under the key that the leaf commits to."""
 
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
@@ -72,7 +71,7 @@ async def test_a_key_that_the_leaf_does_not_commit_to_opens_nothing(filled, keys
     with Reader.open(filled, keys) as reader:
         leaf = reader.leaf(1)
         other = reader.leaf(4).bodies[0].dek
-        data, forged = reader.sealed(leaf, 0), replace(leaf.bodies[0], dek=other)
+        data, forged = reader.sealed(leaf, 0), leaf.bodies[0]._replace(dek=other)
         with closing(engines.of(filled).read_only()) as connection, pytest.raises(EvidenceFault, match="another key"):
             reader._sealer.unseal(connection, leaf, forged, data)
 

@@ -443,6 +443,26 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_and_a_quick_one_on_the_lo
             assert committed[0] is (quick_s > 0)
 
 
+async def test_an_append_on_the_loop_asks_the_store_for_nothing_but_the_head(file, keys, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.QUICK_S", 3600.0)
+    monkeypatch.setattr("gateway.store.writer.CHECKPOINT_S", 3600.0)
+    heard = []
+
+    def hear(statement, run):
+        heard.append(statement.split(" ", 2)[:2])
+        return run()
+
+    async with EvidenceLog.open(file, keys, now=now, connect=lambda engine: Heard(engine.connect(), hear)) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        for name in ("x1", "x2"):
+            heard.clear()
+            await log.append(intent(session, name))
+            await log.append(outcome(session, name))
+
+    assert [words for words in heard[: heard.index(["COMMIT"])] if words[0] == "SELECT"] == [["SELECT", "size,"]]
+    assert ["SELECT", "kek,"] not in heard
+
+
 async def test_an_append_waits_for_another_process_in_the_thread(log, store):
     await log.append(HEARTBEAT)
     async with trio.open_nursery() as nursery:

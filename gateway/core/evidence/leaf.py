@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -25,9 +26,8 @@ _FIXED = frozenset({"v", "index", "id", "type", "time", "members"})
 _OPTIONAL = frozenset({"session", "sseq", "sprev", "exchange", "approval", "bodies"})
 
 
-@dataclass(frozen=True, slots=True)
-class BodyRef:
-    """What a leaf says of one sealed body."""
+class BodyRef(NamedTuple):
+    """What a leaf says of one sealed body. A tuple, because each call makes several: one is three times cheaper."""
 
     name: str
     sha256: Digest
@@ -40,7 +40,7 @@ class BodyRef:
     """SHA-256("evidence/kc/v1" || data key)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen, for the same reason.
 class Place:
     """What only the store knows: where in the log and in its session a record comes to stand."""
 
@@ -98,7 +98,10 @@ def format(record: Record, place: Place, bodies: tuple[BodyRef, ...]) -> bytes:
     if record.approval is not None:
         document["approval"] = record.approval
     if bodies:
-        document["bodies"] = [_describe(ref) for ref in bodies]
+        document["bodies"] = [
+            {"name": name, "ct": digest, "len": length, "alg": "A256GCM", "dek": dek, "kc": commitment}
+            for name, digest, length, dek, commitment in bodies
+        ]
     # All that is not a member is plain: our own names, text, and counts far below 2^53.
     entry = canonical.encode_plain(document) if canonical.plain(record.members) else canonical.encode(document)
     if len(entry) > LIMIT:
@@ -139,17 +142,6 @@ def parse(entry: bytes) -> Leaf:
         bodies=_bodies(document.get("bodies", [])),
         entry=entry,
     )
-
-
-def _describe(ref: BodyRef) -> Json:
-    return {
-        "name": ref.name,
-        "ct": ref.sha256,
-        "len": ref.length,
-        "alg": "A256GCM",
-        "dek": ref.dek,
-        "kc": ref.commitment,
-    }
 
 
 def _place(document: Document, *, in_session: bool) -> Place:
