@@ -38,7 +38,7 @@ from gateway.core.replies import Reply
 from gateway.core.types import Document
 from gateway.service import open_gateway
 from gateway.upstream.base import Link
-from gateway.web.connection import HUNG_UP
+from gateway.web.cycle import HUNG_UP
 from gateway.web.endpoint import Endpoint
 from gateway.world import World
 

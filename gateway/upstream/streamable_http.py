@@ -215,11 +215,8 @@ class _Post:
                 return None
             raise _unexpected(status)
         if kind != b"application/json":
-            raise (
-                _unexpected(status)
-                if status != 200
-                else UpstreamFault("it answered with neither JSON nor an event stream", kind="malformed")
-            )
+            neither = UpstreamFault("it answered with neither JSON nor an event stream", kind="malformed")
+            raise neither if status == 200 else _unexpected(status)
         try:
             message = jsonrpc.parse_upstream(await self._body(exchange), self._upstream.settings.bounds.message)
         except UpstreamFault as fault:
@@ -345,9 +342,6 @@ class _Post:
 
 class _Get(_Post):
     """The legacy stream for what the upstream sends outside any call (2025-11-25, Listening for Messages)."""
-
-    def __init__(self, upstream: StreamableHttp, link: Link) -> None:
-        super().__init__(upstream, link)
 
     async def __aenter__(self) -> Conversation:
         try:

@@ -11,7 +11,7 @@ from gateway.core.protocol.jsonrpc import INVALID_REQUEST
 from gateway.identity import peer
 from gateway.identity.peer import Peer
 from gateway.web.client import Headers, Receive
-from gateway.web.connection import HUNG_UP
+from gateway.web.cycle import HUNG_UP
 
 
 @dataclass(frozen=True, slots=True)

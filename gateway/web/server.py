@@ -21,8 +21,9 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, LifespanState
 
-from gateway.web.connection import Connection, report
+from gateway.web.connection import Connection
 from gateway.web.connection import ServerSettings as ServerSettings
+from gateway.web.cycle import report
 
 
 def hypercorn_config(settings: ServerSettings) -> Config:

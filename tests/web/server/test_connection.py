@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.web.connection import HUNG_UP, READ_BYTES, Connection, ServerSettings
+from gateway.web.connection import READ_BYTES, Connection, ServerSettings
+from gateway.web.cycle import HUNG_UP
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: x\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
