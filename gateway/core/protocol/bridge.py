@@ -7,7 +7,7 @@ Metadata, Multi Round-Trip Requests, Caching, Subscriptions.
 
 from __future__ import annotations
 
-from gateway.core.protocol import mcp, versions
+from gateway.core.protocol import bridge_tasks, mcp, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, Failure, Notification, Request
 from gateway.core.types import Document, Json
 
@@ -55,7 +55,8 @@ def greeting(meta: Document, version: str = versions.LATEST_LEGACY) -> Document:
 
 def discovered(initialized: Document) -> Document:
     """The result of `server/discover`, from that of `initialize`."""
-    result: Document = {"supportedVersions": [*versions.MODERN], "capabilities": initialized.get("capabilities", {})}
+    capabilities = bridge_tasks.modern_capabilities(initialized.get("capabilities", {}))
+    result: Document = {"supportedVersions": [*versions.MODERN], "capabilities": capabilities}
     if isinstance(instructions := initialized.get("instructions"), str):
         result["instructions"] = instructions
     if isinstance(info := initialized.get("serverInfo"), dict):
@@ -119,7 +120,7 @@ def initialized(discovery: Document, version: str) -> Document:
     info = meta.get(mcp.SERVER_INFO) if isinstance(meta, dict) else None
     result: Document = {
         "protocolVersion": version,
-        "capabilities": discovery.get("capabilities", {}),
+        "capabilities": bridge_tasks.legacy_capabilities(discovery.get("capabilities", {})),
         "serverInfo": info if isinstance(info, dict) else {"name": "unnamed", "version": "0"},
     }
     if isinstance(instructions := discovery.get("instructions"), str):

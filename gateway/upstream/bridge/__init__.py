@@ -24,9 +24,11 @@ from gateway.upstream.bridge.listening import Listeners, Listening
 from gateway.upstream.bridge.modern import ModernSide
 from gateway.upstream.bridge.office import Delivery, Office
 from gateway.upstream.bridge.parked import Parked
+from gateway.upstream.bridge.polled import ABOUT_TASKS, Polled
 from gateway.upstream.bridge.sessions import Sessions
 from gateway.upstream.bridge.straight import Straight
 from gateway.upstream.bridge.subscription import Subscription
+from gateway.upstream.bridge.undertakings import Undertakings
 from gateway.upstream.bridge.upward import Upward
 from gateway.upstream.mail import Mail
 
@@ -49,8 +51,9 @@ class Bridge:
         self._asking = trio.Lock()
         self._sessions = Sessions(inner, office, nursery)
         self._parked = Parked(office, nursery)
+        self._undertakings = Undertakings(self._sessions)
         self._feeds = Feeds(self._sessions)
-        self._side = ModernSide(inner, office)
+        self._side = ModernSide(inner, office, nursery)
         self._listeners = Listeners(self._side)
         self._carrier = Carrier(office, nursery, self._upward)
         office.on(_ENDED, self._ended)
@@ -65,6 +68,7 @@ class Bridge:
             self = cls(inner, office, era, nursery)
             nursery.start_soon(self._parked.reap)
             nursery.start_soon(self._sessions.reap)
+            nursery.start_soon(self._undertakings.reap)
             try:
                 with office.open():
                     yield self
@@ -136,6 +140,8 @@ class Bridge:
         if isinstance(message, Success | Failure) or mcp.cancelled(message) is not None:
             return Delivery(self._office, link.session) if bridged or self.local else self.inner.converse(link)
         greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
+        if bridged and isinstance(message, Request) and message.method in ABOUT_TASKS:
+            return Polled(self._listeners, link, BRIDGED)
         if bridged or (greets and self._legacy is False):
             return Downward(self._listeners, link, BRIDGED)
         if greets and self._legacy is None:
@@ -148,7 +154,7 @@ class Bridge:
         return Straight(self._office, link.session, inner, self._nursery) if self.local else inner
 
     def _upward(self, link: Link) -> Upward:
-        return Upward(self._office, self._sessions, self._parked, link)
+        return Upward(self._office, self._sessions, self._parked, self._undertakings, link)
 
     def _ended(self, document: Document) -> None:
         """A client ended its session at another process; this one may have a program for it."""
@@ -156,6 +162,7 @@ class Bridge:
         self._nursery.start_soon(self.inner.end, link)
 
     async def _let_go(self) -> None:
+        self._undertakings.close()
         await self._parked.aclose()
         await self._sessions.aclose()
 

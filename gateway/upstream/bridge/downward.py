@@ -13,6 +13,7 @@ import trio
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import bridge, jsonrpc, mcp, versions
+from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
 from gateway.core.types import Document, Era
 from gateway.upstream.base import Conversation, Link
@@ -33,6 +34,8 @@ _AGAIN_S, _AGAIN_MOST_S = 0.1, 5.0
 class Downward(Translated):
     """One legacy request to a modern upstream, and what comes back for it. `marker`: the session of those without."""
 
+    rounds = ROUNDS
+
     def __init__(self, listeners: Listeners, link: Link, marker: str) -> None:
         self.upstream_session: str | None = None
         self._listeners = listeners
@@ -52,6 +55,8 @@ class Downward(Translated):
         self._refused = False
         self._answered = trio.Event()
         self._rounds = 0
+        self._by_task = False
+        """The client wants a task for an answer, and the upstream can make some."""
         self._cancelled = False
         self._scope = trio.CancelScope()
 
@@ -72,6 +77,8 @@ class Downward(Translated):
             return
         # What goes on with a request is the modern era's and made by us alone.
         kept = {key: value for key, value in message.params.items() if key not in bridge.ROUND_TRIP}
+        if message.method == "tools/call" and kept.pop(wording.TASK, None) is not None:
+            self._by_task = await self._side.offers_tasks(self._link)
         self._request = message = Request(message.id, message.method, kept)
         self._office.enlist(self._link.session, message.id, self.cancel)
         if message.method == mcp.INITIALIZE:
@@ -93,9 +100,9 @@ class Downward(Translated):
                 break
             if not isinstance(message, Success | Failure):
                 return message
-            asked = bridge.questions(message.result) if isinstance(message, Success) else None
+            asked = self._questions(message) if isinstance(message, Success) else None
             if asked is None or isinstance(message, Failure):
-                return self._answer(message)
+                return await self._answer(message)
             self._put(message, asked)
         raise UpstreamFault("the client cancelled this call", kind="closed")
 
@@ -153,18 +160,20 @@ class Downward(Translated):
         if isinstance(answer, Failure):
             return answer
         found = answer.result if isinstance(answer.result, dict) else {}
+        self._side.knows(found)
         self.upstream_session = self._marker
         return Success(request.id, bridge.initialized(found, version))
 
     async def _forward(self, request: Request) -> None:
         self._inner = await self._stack.enter_async_context(self._side.inner.converse(self._side.link(self._link)))
-        await self._inner.send(await self._side.request(self._link, request))
+        tasks = self._by_task or request.method in mcp.TASK_REQUESTS
+        await self._inner.send(await self._side.request(self._link, request, tasks=tasks))
 
     def _put(self, message: Success, asked: dict[str, tuple[str, Document]]) -> None:
         """Have the client asked for what the result needs, each question under an id of its own."""
         self._rounds += 1
-        if self._rounds > ROUNDS:
-            raise UpstreamFault(f"it asked the client something {ROUNDS} times, and then again", kind="closed")
+        if self._rounds > self.rounds:
+            raise UpstreamFault(f"it asked the client something {self.rounds} times, and then again", kind="closed")
         if len(asked) > QUESTIONS or any(method not in bridge.ASKED for method, _ in asked.values()):
             raise UpstreamFault("it asked the client what cannot be asked", kind="malformed")
         assert isinstance(message.result, dict)
@@ -191,9 +200,18 @@ class Downward(Translated):
             raise UpstreamFault("it asked the client something, which was not answered in time", kind="timeout")
         if self._refused:
             raise UpstreamFault("it needs an answer that the client did not give", kind="closed")
-        request, self._result = bridge.resumed(self._request, self._result, self._answers), {}
         await self._stack.aclose()
-        await self._forward(request)
+        await self._go_on()
+        self._result = {}
+
+    async def _go_on(self) -> None:
+        """Ask the upstream again, with what it wanted to know."""
+        assert self._request is not None
+        await self._forward(bridge.resumed(self._request, self._result, self._answers))
+
+    def _questions(self, message: Success) -> dict[str, tuple[str, Document]] | None:
+        """What the result wants to know of the client; None where it is final."""
+        return bridge.questions(message.result)
 
     def _take(self, message: Response) -> None:
         """The answer to one of this call's questions."""
@@ -207,8 +225,14 @@ class Downward(Translated):
         if not self._open:
             self._answered.set()
 
-    def _answer(self, message: Response) -> Message:
+    async def _answer(self, message: Response) -> Message:
         assert self._request is not None
         if isinstance(message, Failure):
             return Failure(self._request.id, message.code, message.message, message.data)
-        return Success(self._request.id, bridge.legacy_result(message.result))
+        result = message.result if isinstance(message.result, dict) else {}
+        if result.get("resultType") == "task" and not self._by_task:
+            raise UpstreamFault("it answered with a task that nobody asked for", kind="malformed")
+        if self._by_task:
+            task = result if result.get("resultType") == "task" else await self._side.keep(result)
+            return Success(self._request.id, {"task": wording.legacy(task)})
+        return Success(self._request.id, bridge.legacy_result(result))

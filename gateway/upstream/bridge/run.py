@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 
 import trio
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import bridge, mcp
+from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response, Success
 from gateway.core.types import Document
 from gateway.upstream.base import Conversation, Link
@@ -21,13 +22,17 @@ class Run:
     beginning of another. Closed without its answer, it is cancelled upstream.
     """
 
-    def __init__(self, sessions: Sessions, session: Session, request: Request) -> None:
+    def __init__(self, sessions: Sessions, session: Session, request: Request, *, unfolds: bool = False) -> None:
+        """`unfolds`: where the answer is a task, what that comes to is the answer."""
         self.session = session
         self.question: Request | None = None
         """What the upstream has asked and the client has not answered yet."""
         self._sessions = sessions
         self._ident = sessions.office.number()
         self._request = _renumbered(bridge.legacy_request(request), self._ident)
+        self._unfolds = unfolds
+        self._task: str | None = None
+        """The task whose result is awaited."""
         self._using = ExitStack()
         self._stack = AsyncExitStack()
         """Holds `_talk`. No cancel scope is open in a conversation between its calls, so any task may close it."""
@@ -56,6 +61,8 @@ class Run:
                     return message
                 case None:
                     raise UpstreamFault("it took a request for something that has no answer", kind="malformed")
+                case Success(result={"task": {"taskId": str(task)}}) if self._unfolds:
+                    await self._unfold(task)
                 case _:
                     self._answered = True
                     return message
@@ -69,9 +76,19 @@ class Run:
         """Let go of it."""
         self._using.close()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_S):
-            if self._sent and not self._answered and not self._sessions.inner.local:  # A program is told by leaving.
+            if self._task is not None and not self._answered:
+                with suppress(UpstreamFault):  # It goes on for nobody then, until it ends.
+                    await self._sessions.ask(self.session, mcp.TASK_CANCEL, {"taskId": self._task})
+            elif self._sent and not self._answered and not self._sessions.inner.local:  # A program is told by leaving.
                 await self._sessions.withdraw(self._link, self._ident)
             await self._stack.aclose()
+
+    async def _unfold(self, task: str) -> None:
+        """Wait for what the task comes to, in place of the call that it was made for (2025-11-25, Tasks)."""
+        self._task, self._unfolds = task, False
+        await self._stack.aclose()
+        self._request = Request(self._sessions.office.number(), wording.RESULT, {"taskId": task})
+        await self._send()
 
     async def _send(self) -> None:
         self._link = self.session.link

@@ -7,14 +7,15 @@ same of themselves may well use the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from gateway.core.errors import UpstreamFault
-from gateway.core.protocol import bridge, jsonrpc, mcp, versions
+from gateway.core.protocol import bridge, jsonrpc, mcp, paging, versions
+from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Response, Success
 from gateway.core.types import Document, Era, Json, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
@@ -25,6 +26,8 @@ IDLE_S = 1800.0
 EACH = 8
 """Sessions that one principal may have here; they differ by what its clients say of themselves."""
 ALL = 4096
+PAGES = 64
+"""Of a listing of tools that are looked at."""
 _REAP_EVERY_S = 5.0
 LEAVE_S = 2.0
 """How long an upstream may take to hear that something is over; nobody waits for its answer."""
@@ -45,6 +48,8 @@ class Session:
     busy: int = 0
     """Requests and subscriptions that are under way in it."""
     ready: trio.Lock = field(default_factory=trio.Lock)
+    support: Mapping[str, str] | None = field(default=None, repr=False)
+    """Which tools may, or must, be called by a task; None while that is not known."""
     hears: set[Callable[[Notification], None]] = field(default_factory=set)
     """Who is told what the upstream says of itself as a whole, wherever it says it."""
 
@@ -55,6 +60,7 @@ class Session:
 
     def told(self, notification: Notification) -> None:
         """The upstream has said something of itself as a whole."""
+        self.support = None
         for hear in tuple(self.hears):
             hear(notification)
 
@@ -136,6 +142,23 @@ class Sessions:
             await self.ask(session, "logging/setLevel", {"level": level})
         session.level = level
 
+    async def support(self, session: Session, tool: Json) -> str:
+        """Whether calls of a tool may or must be tasks; the upstream is asked once. Raises UpstreamFault."""
+        if not wording.runs_tools(session.capabilities):
+            return wording.FORBIDDEN
+        if session.support is None:
+            found: dict[str, str] = {}
+            cursor: Document = {}
+            for _ in range(PAGES):
+                answer = await self.ask(session, "tools/list", cursor)
+                found |= wording.supports(answer)
+                _, following = paging.apart(Request(0, "tools/list", {}), answer)
+                if following is None:
+                    break
+                cursor = following
+            session.support = found
+        return session.support.get(str(tool), wording.FORBIDDEN)
+
     async def reap(self) -> None:
         """Let go of sessions that nobody uses. Runs for ever."""
         while True:
@@ -171,7 +194,7 @@ class Sessions:
         spoken = version if isinstance(version, str) and version in versions.VERSIONS else versions.LATEST_LEGACY
         session.link = Link(link.session, Era.LEGACY, spoken, upstream_session, session.greeting)
         await self.tell(session.link, Notification(mcp.INITIALIZED))
-        session.initialized, session.level = result, None
+        session.initialized, session.level, session.support = result, None, None
 
     async def _ask(self, link: Link, method: str, params: Document) -> tuple[Response, str | None]:
         async with self.inner.converse(link) as conversation:

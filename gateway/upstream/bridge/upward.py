@@ -7,25 +7,30 @@ call waits where it is until its client comes back with the answer.
 from __future__ import annotations
 
 from gateway.core.errors import UpstreamFault
-from gateway.core.protocol import bridge, jsonrpc, mcp
+from gateway.core.protocol import bridge, jsonrpc, mcp, versions
+from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Response, Success
 from gateway.upstream.base import Conversation, Link
 from gateway.upstream.bridge.far import Far
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.parked import Parked
 from gateway.upstream.bridge.run import Run
-from gateway.upstream.bridge.sessions import Sessions
+from gateway.upstream.bridge.sessions import Session, Sessions
 from gateway.upstream.bridge.translated import Translated
+from gateway.upstream.bridge.undertakings import KEPT_MS, UNKNOWN, Undertakings
 
 
 class Upward(Translated):
     """One modern message to a legacy upstream, and what comes back for it."""
 
-    def __init__(self, office: Office, sessions: Sessions, parked: Parked, link: Link) -> None:
+    def __init__(
+        self, office: Office, sessions: Sessions, parked: Parked, undertakings: Undertakings, link: Link
+    ) -> None:
         self.upstream_session: str | None = None
         self._office = office
         self._sessions = sessions
         self._parked = parked
+        self._undertakings = undertakings
         self._link = link
         self._request: Request | None = None
         self._run: Run | None = None
@@ -49,6 +54,9 @@ class Upward(Translated):
         if "requestState" in message.params:
             await self._go_on(message)
             return
+        if message.method in mcp.TASK_REQUESTS:
+            await self._about_task(message)
+            return
         session = await self._sessions.session(self._link, mcp.meta(message))
         if message.method == "server/discover":
             self._local = Success(message.id, bridge.discovered(session.initialized or {}))
@@ -56,7 +64,8 @@ class Upward(Translated):
         with session.use():
             level = mcp.meta(message).get(mcp.LOG_LEVEL)
             await self._sessions.level(session, level if isinstance(level, str) else None)
-            self._run = Run(self._sessions, session, message)
+            message = await self._by_task(session, message)
+            self._run = Run(self._sessions, session, message, unfolds=not mcp.declares_tasks(message))
             await self._run.begin()
 
     async def receive(self) -> Message | None:
@@ -75,7 +84,7 @@ class Upward(Translated):
                     if (told := self._told(self._request, message)) is not None:
                         return told
                 case _:
-                    return _answer(self._request, message)
+                    return self._answer(self._request, message)
         return self._local
 
     async def respond(self, message: Message) -> None:
@@ -91,7 +100,7 @@ class Upward(Translated):
             return None
         state = self._parked.park(run, self._link, request)
         self._run = None
-        return Success(request.id, bridge.input_required(question, state))
+        return Success(request.id, bridge.input_required(_alone(question), state))
 
     async def _go_on(self, message: Request) -> None:
         """Take up the call that waits for this answer, here or where it is."""
@@ -109,6 +118,44 @@ class Upward(Translated):
         detail = "This requestState is unknown here, has expired, or lacks its answer. Send the request without it."
         self._local = Failure(message.id, jsonrpc.INVALID_PARAMS, detail)
 
+    async def _by_task(self, session: Session, request: Request) -> Request:
+        """The call as the tool wants it: in this era the client says whether it is to be a task (2025-11-25, Tasks:
+        Tool-Level Negotiation). One that takes no tasks waits for what the task comes to, as for any result."""
+        if request.method != "tools/call":
+            return request
+        params = {key: value for key, value in request.params.items() if key != wording.TASK}
+        declared = mcp.declares_tasks(request)
+        support = await self._sessions.support(session, params.get("name"))
+        if support == wording.REQUIRED or (support == wording.OPTIONAL and declared):
+            if declared:
+                self._undertakings.make_room(session.owner)
+            params[wording.TASK] = {"ttl": KEPT_MS}
+        return Request(request.id, request.method, params)
+
+    async def _about_task(self, request: Request) -> None:
+        """Ask after a task, here or where it is kept."""
+        if not mcp.declares_tasks(request):
+            code, data = versions.MISSING_CAPABILITY, wording.missing()
+            self._local = Failure(request.id, code, "Missing required client capability", data)
+            return
+        holder = self._parked.holder(request.params.get("taskId"))
+        if holder is None:
+            self._local = await self._undertakings.answer(request)
+            return
+        self._far = Far(self._office, holder)
+        if not await self._far.open(self._link, request):
+            self._local = Failure(request.id, jsonrpc.INVALID_PARAMS, UNKNOWN)
+
+    def _answer(self, request: Request, message: Response) -> Message:
+        if isinstance(message, Failure):
+            moved = bridge.modern_failure(request.method, message)
+            return Failure(request.id, moved.code, moved.message, moved.data)
+        task = wording.created(message.result) if mcp.declares_tasks(request) else None
+        if task is None:
+            return Success(request.id, bridge.modern_result(request.method, wording.unrelated(message.result)))
+        made = self._undertakings.keep(self._running().session, task)
+        return Success(request.id, {**made, "resultType": "task"})
+
     def _told(self, request: Request, message: Notification) -> Notification | None:
         """A notification as this request may get it: under its own token, logs only where and as it asked for them."""
         asked = mcp.meta(request)
@@ -117,6 +164,8 @@ class Upward(Translated):
             return None
         if message.method == mcp.CANCELLED:
             return None  # It takes back what it asked, which to a modern client is no request.
+        if message.method == wording.STATUS:
+            return None  # Of an upstream's task, under its name there; clients poll.
         if message.method == "notifications/message":
             return message if bridge.loud_enough(message, asked.get(mcp.LOG_LEVEL)) else None
         if message.method != mcp.PROGRESS:
@@ -130,8 +179,6 @@ class Upward(Translated):
         return self._run
 
 
-def _answer(request: Request, message: Response) -> Message:
-    if isinstance(message, Failure):
-        moved = bridge.modern_failure(request.method, message)
-        return Failure(request.id, moved.code, moved.message, moved.data)
-    return Success(request.id, bridge.modern_result(request.method, message.result))
+def _alone(question: Request) -> Request:
+    """A question without the task that it was asked for: towards this client there is none."""
+    return Request(question.id, question.method, wording.unrelated(question.params))

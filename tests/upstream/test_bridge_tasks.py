@@ -1,0 +1,356 @@
+"""Tasks across the bridge: a legacy upstream's for modern clients, and a modern one's for legacy clients."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from gateway.core.errors import UpstreamFault
+from gateway.core.protocol import mcp, tasks
+from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
+from gateway.upstream.bridge import modern as modern_side
+from gateway.upstream.bridge import undertakings
+from gateway.upstream.bridge.undertakings import EACH
+from tests.upstream.scripted import (
+    LEGACY,
+    MODERN,
+    answer_to,
+    ask,
+    call,
+    legacy_server,
+    modern,
+    modern_server,
+    processes,
+)
+
+TASKS = {mcp.CLIENT_CAPABILITIES: {"elicitation": {}, "extensions": {mcp.TASKS: {}}}}
+CAPABILITIES = {"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}}
+QUESTION = {"message": "Who?", "_meta": {tasks.RELATED: {"taskId": "t-1"}}}
+TIMES = {"createdAt": "2026-11-23T00:00:00Z", "lastUpdatedAt": "2026-11-23T00:00:00Z"}
+
+
+def legacy_tasks(*statuses, support="required", result=None, asks=False, ttl=60_000):
+    """A legacy upstream whose only tool must be, or may be, a task that stands as `statuses` say, the last for ever."""
+    stands = list(statuses)
+    answers = trio.Event()
+
+    async def play(talk, message):
+        match message.method:
+            case "tools/list":
+                talk.result(tools=[{"name": "query", "execution": {"taskSupport": support}}])
+            case "tools/call" if "task" in message.params:
+                talk.result(task={"taskId": "t-1", "status": "working", "ttl": ttl, "pollInterval": 10, **TIMES})
+            case "tools/call":
+                talk.result(content=["plain"])
+            case "tasks/get":
+                status = stands.pop(0) if len(stands) > 1 else stands[0]
+                talk.result(taskId="t-1", status=status, ttl=ttl, **TIMES)
+            case "tasks/cancel":
+                talk.result(taskId="t-1", status="cancelled", ttl=ttl, **TIMES)
+            case "tasks/result" if asks and not answers.is_set():
+                talk.say(Request("q-1", "elicitation/create", QUESTION))
+            case "tasks/result":
+                talk.say(result or Success(message.id, {"content": ["done"], "_meta": QUESTION["_meta"]}))
+
+    async def answered(talk, response):
+        upstream.answers.append(response)
+        answers.set()
+        talk.result(content=["done", getattr(response, "result", None)], _meta=QUESTION["_meta"])
+
+    upstream = legacy_server(play, capabilities=CAPABILITIES, answered=answered)
+    upstream.answers = []
+    return upstream
+
+
+def about(ident, method="tasks/get", **more):
+    return modern(method, {"taskId": ident, **more}, **TASKS)
+
+
+async def made(bridge):
+    answer = await answer_to(bridge, modern(**TASKS), MODERN)
+    assert answer.result["resultType"] == "task"
+    return answer.result["taskId"]
+
+
+@pytest.mark.parametrize("support", ["required", "optional"])
+async def test_a_client_that_declares_tasks_gets_one_and_its_result_with_a_poll(support):
+    upstream = legacy_tasks("working", "completed", support=support)
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+        working = (await answer_to(bridge, about(ident), MODERN)).result
+        assert (working["status"], working["ttlMs"], working["resultType"]) == ("working", 60_000, "complete")
+        done = (await answer_to(bridge, about(ident), MODERN)).result
+    assert (done["status"], done["taskId"]) == ("completed", ident)
+    assert done["result"] == {"content": ["done"], "resultType": "complete"}
+    (sent,) = upstream.of("tools/call")
+    assert sent.params["task"] == {"ttl": undertakings.KEPT_MS}
+
+
+async def test_a_tool_that_may_be_a_task_is_none_for_those_who_take_none_and_no_client_says_so_itself():
+    upstream = legacy_tasks("working", support="optional")
+    async with processes(upstream) as (bridge,):
+        request = modern(params={"name": "query", "task": {"ttl": 1}})
+        assert (await answer_to(bridge, request, MODERN)).result["content"] == ["plain"]
+    assert "task" not in upstream.of("tools/call")[0].params
+
+
+async def test_a_tool_that_must_be_a_task_is_waited_for_by_those_who_take_none():
+    upstream = legacy_tasks("working")
+    async with processes(upstream) as (bridge,):
+        done = await answer_to(bridge, modern(), MODERN)
+    assert done.result == {"content": ["done"], "resultType": "complete"}
+
+
+async def test_what_such_a_task_asks_is_asked_by_a_round_trip():
+    upstream = legacy_tasks("working", asks=True)
+    async with processes(upstream) as (bridge,):
+        asked = (await answer_to(bridge, modern(), MODERN)).result
+        assert asked["inputRequests"] == {"answer": {"method": "elicitation/create", "params": {"message": "Who?"}}}
+        back = {
+            "name": "query",
+            "inputResponses": {"answer": {"action": "decline"}},
+            "requestState": asked["requestState"],
+        }
+        done = await answer_to(bridge, modern(params=back), MODERN)
+    assert done.result["content"] == ["done", {"action": "decline"}]
+
+
+async def test_a_client_that_waits_for_a_task_and_hangs_up_has_it_cancelled():
+    upstream = legacy_tasks("working", result=Notification("notifications/message", {"level": "info"}))
+    async with processes(upstream) as (bridge,), bridge.converse(MODERN) as conversation:
+        await conversation.send(modern(**{mcp.LOG_LEVEL: "info"}))
+        assert (await conversation.receive()).method == "notifications/message"
+    (cancelled,) = upstream.of("tasks/cancel")
+    assert cancelled.params == {"taskId": "t-1"}
+    assert upstream.of(mcp.CANCELLED) == []
+
+
+async def test_a_task_that_wants_input_says_what_and_takes_the_answer_once():
+    upstream = legacy_tasks("input_required", "input_required", "completed", asks=True)
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+        first = (await answer_to(bridge, about(ident), MODERN)).result
+        assert first["status"] == "input_required"
+        ((key, question),) = first["inputRequests"].items()
+        assert question == {"method": "elicitation/create", "params": {"message": "Who?"}}
+        assert (await answer_to(bridge, about(ident), MODERN)).result["inputRequests"] == first["inputRequests"]
+        for responses in ({"other": {"action": "accept"}}, {key: 7}, None, {key: {"action": "decline"}}, {key: {}}):
+            update = about(ident, "tasks/update", inputResponses=responses)
+            assert (await answer_to(bridge, update, MODERN)).result == {"resultType": "complete"}
+        done = (await answer_to(bridge, about(ident), MODERN)).result
+    assert done["status"] == "completed"
+    assert [answer.result["action"] for answer in upstream.answers] == ["decline"]
+    assert upstream.answers[0].result["_meta"] == QUESTION["_meta"]
+
+
+async def test_a_client_of_a_task_is_asked_only_what_it_declared():
+    upstream = legacy_tasks("input_required", "completed", asks=True)
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+        bare = {mcp.CLIENT_CAPABILITIES: {"extensions": {mcp.TASKS: {}}}}
+        polled = await answer_to(bridge, modern("tasks/get", {"taskId": ident}, **bare), MODERN)
+        assert polled.result["status"] == "working"
+    assert [answer.code for answer in upstream.answers] == [-32601]
+
+
+async def test_a_task_is_asked_after_answered_and_cancelled_at_another_process():
+    upstream = legacy_tasks("input_required", "working", asks=True)
+    async with processes(upstream, legacy_tasks("working")) as (one, other):
+        ident = await made(one)
+        asked = (await answer_to(other, about(ident), MODERN)).result
+        (key,) = asked["inputRequests"]
+        update = about(ident, "tasks/update", inputResponses={key: {"action": "accept"}})
+        assert (await answer_to(other, update, MODERN)).result == {"resultType": "complete"}
+        assert (await answer_to(other, about(ident, "tasks/cancel"), MODERN)).result == {"resultType": "complete"}
+    assert [answer.result["action"] for answer in upstream.answers] == ["accept"]
+    assert upstream.of("tasks/cancel")[0].params == {"taskId": "t-1"}
+
+
+async def test_a_task_of_a_process_that_is_gone_or_that_never_was_is_unknown(autojump_clock):
+    async with processes(legacy_tasks("working")) as (bridge,):
+        gone = "018f0000-0000-7000-8000-000000000009." + "x" * 32
+        for ident in (gone, "made-up"):
+            assert (await answer_to(bridge, about(ident), MODERN)).code == -32602
+
+
+async def test_only_a_client_that_declares_tasks_may_ask_after_one():
+    async with processes(legacy_tasks("working")) as (bridge,):
+        ident = await made(bridge)
+        refused = await answer_to(bridge, modern("tasks/get", {"taskId": ident}), MODERN)
+    assert (refused.code, refused.data) == (-32021, {"requiredCapabilities": {"extensions": {mcp.TASKS: {}}}})
+
+
+async def test_a_call_that_failed_is_a_failed_task():
+    async with processes(legacy_tasks("failed", result=Failure(0, -32000, "broken"))) as (bridge,):
+        polled = (await answer_to(bridge, about(await made(bridge)), MODERN)).result
+    assert (polled["status"], polled["error"]) == ("failed", {"code": -32000, "message": "broken"})
+
+
+async def test_a_principal_has_so_many_tasks_and_those_that_are_over_make_room():
+    upstream = legacy_tasks("completed", "working")
+    async with processes(upstream) as (bridge,):
+        first = await made(bridge)
+        for _ in range(EACH - 1):
+            await made(bridge)
+        with pytest.raises(UpstreamFault, match="too many tasks"):
+            await made(bridge)
+        assert (await answer_to(bridge, about(first), MODERN)).result["status"] == "completed"
+        await made(bridge)
+        assert (await answer_to(bridge, about(first), MODERN)).code == -32602
+
+
+async def test_a_task_is_forgotten_when_its_time_is_up(autojump_clock):
+    async with processes(legacy_tasks("working", ttl=10_000)) as (bridge,):
+        ident = await made(bridge)
+        await trio.sleep(20)
+        assert (await answer_to(bridge, about(ident), MODERN)).code == -32602
+
+
+async def test_a_legacy_upstreams_own_word_on_its_task_stays_behind():
+    async def play(talk, message):
+        talk.say(Notification("notifications/tasks/status", {"taskId": "t-1", "status": "working"}))
+        talk.result(content=[])
+
+    async with processes(legacy_server(play, capabilities={})) as (bridge,):
+        (answer,) = await ask(bridge, modern(), MODERN)
+    assert answer.result["content"] == []
+
+
+def modern_tasks(*stands, at_once=None, offers=True):
+    """A modern upstream that has the extension; its task stands as `stands` say, the last for ever."""
+    stands = list(stands)
+
+    async def play(talk, message):
+        declared = mcp.declares_tasks(message)
+        match message.method:
+            case "tools/call" if at_once is not None or not declared:
+                talk.result(**(at_once or {"content": ["plain"]}), resultType="complete")
+            case "tools/call":
+                talk.result(resultType="task", taskId="m-1", status="working", ttlMs=None, pollIntervalMs=10, **TIMES)
+            case "tasks/get" if message.params["taskId"] != "m-1":
+                talk.say(Failure(message.id, -32602, "no such task"))
+            case "tasks/get":
+                stand = stands.pop(0) if len(stands) > 1 else stands[0]
+                talk.result(resultType="complete", taskId="m-1", ttlMs=None, **TIMES, **stand)
+            case _:
+                talk.result(resultType="complete")
+
+    upstream = modern_server(play)
+    script = upstream.script
+
+    async def discovering(talk, message):
+        if isinstance(message, Request) and message.method == "server/discover" and offers:
+            capabilities = {"tools": {}, "extensions": {mcp.TASKS: {}}}
+            talk.result(resultType="complete", supportedVersions=["2026-07-28"], capabilities=capabilities)
+        else:
+            await script(talk, message)
+
+    upstream.script = discovering
+    return upstream
+
+
+WORKING = {"status": "working"}
+DONE = {"status": "completed", "result": {"content": ["done"], "resultType": "complete"}}
+
+
+def task_call():
+    return call(task={"ttl": 60_000})
+
+
+async def task_of(bridge):
+    return (await answer_to(bridge, task_call(), LEGACY)).result["task"]
+
+
+def legacy_about(method, ident="m-1"):
+    return Request(9, method, {"taskId": ident})
+
+
+async def test_a_legacy_client_that_wants_a_task_gets_the_modern_upstreams():
+    upstream = modern_tasks(WORKING, DONE)
+    async with processes(upstream) as (bridge,):
+        task = await task_of(bridge)
+        assert task == {"taskId": "m-1", "status": "working", "ttl": None, "pollInterval": 10, **TIMES}
+        assert (await answer_to(bridge, legacy_about("tasks/get"), LEGACY)).result["status"] == "working"
+        done = await answer_to(bridge, legacy_about("tasks/result"), LEGACY)
+    assert done == Success(9, {"content": ["done"], "_meta": QUESTION_OF_M})
+    (sent,) = upstream.of("tools/call")
+    assert "task" not in sent.params
+
+
+QUESTION_OF_M = {tasks.RELATED: {"taskId": "m-1"}}
+
+
+async def test_a_result_is_waited_for_and_its_questions_are_asked_once_each(autojump_clock):
+    asking = {"status": "input_required", "inputRequests": {"who": {"method": "elicitation/create", "params": {}}}}
+    upstream = modern_tasks(WORKING, asking, asking, WORKING, DONE)
+    async with processes(upstream) as (bridge,), bridge.converse(LEGACY) as conversation:
+        await conversation.send(legacy_about("tasks/result"))
+        question = await conversation.receive()
+        assert (question.method, question.params["_meta"]) == ("elicitation/create", QUESTION_OF_M)
+        async with bridge.converse(LEGACY) as other:
+            await other.send(Success(question.id, {"action": "accept", "_meta": QUESTION_OF_M}))
+        done = await conversation.receive()
+    assert done.result["content"] == ["done"]
+    (update,) = upstream.of("tasks/update")
+    assert update.params["inputResponses"] == {"who": {"action": "accept"}}
+    assert all(mcp.declares_tasks(message) for message in upstream.of("tasks/get"))
+
+
+async def test_a_call_that_wants_no_task_says_nothing_of_tasks_upstream():
+    upstream = modern_tasks(WORKING)
+    async with processes(upstream) as (bridge,):
+        greeting = {**LEGACY.greeting, "capabilities": {"extensions": {mcp.TASKS: {}}}}
+        link = type(LEGACY)(LEGACY.session, LEGACY.era, LEGACY.version, LEGACY.upstream_session, greeting)
+        assert (await answer_to(bridge, call(), link)).result["content"] == ["plain"]
+
+
+async def test_a_task_of_an_upstream_that_answers_at_once_has_its_result_at_every_process(autojump_clock):
+    one, other = modern_tasks(WORKING, at_once={"content": ["now"]}), modern_tasks(WORKING)
+    async with processes(one, other) as (first, second):
+        task = await task_of(first)
+        assert task["status"] == "working"
+        ident = task["taskId"]
+        assert (await answer_to(second, legacy_about("tasks/get", ident), LEGACY)).result["status"] == "completed"
+        assert (await answer_to(second, legacy_about("tasks/result", ident), LEGACY)).result["content"] == ["now"]
+        assert (await answer_to(second, legacy_about("tasks/cancel", ident), LEGACY)).code == -32602
+        await trio.sleep(modern_side.KEPT_S + 1)
+        assert (await answer_to(second, legacy_about("tasks/result", ident), LEGACY)).code == -32602
+
+
+async def test_an_upstream_without_tasks_calls_as_ever_whatever_the_client_wants():
+    upstream = modern_tasks(WORKING, offers=False)
+    async with processes(upstream) as (bridge,):
+        assert (await answer_to(bridge, task_call(), LEGACY)).result == {"content": ["plain"]}
+
+
+async def test_a_task_that_nobody_asked_for_is_a_fault():
+    async def play(talk, message):
+        talk.result(resultType="task", taskId="m-1", status="working", ttlMs=None, **TIMES)
+
+    async with processes(modern_server(play)) as (bridge,):
+        with pytest.raises(UpstreamFault, match="nobody asked for"):
+            await answer_to(bridge, call(), LEGACY)
+
+
+@pytest.mark.parametrize(
+    ("stands", "code"), [([WORKING, {"status": "cancelled"}], None), ([DONE], -32602), ([WORKING, DONE], -32602)]
+)
+async def test_a_legacy_cancellation_is_over_when_the_task_is(autojump_clock, stands, code):
+    upstream = modern_tasks(*stands)
+    async with processes(upstream) as (bridge,):
+        answer = await answer_to(bridge, legacy_about("tasks/cancel"), LEGACY)
+    assert (answer.result["status"] if code is None else answer.code) == (code or "cancelled")
+    assert len(upstream.of("tasks/cancel")) == len(stands) - 1
+
+
+async def test_a_task_that_does_not_end_lets_go_of_its_waiting_client(autojump_clock):
+    async with processes(modern_tasks(WORKING)) as (bridge,):
+        for method in ("tasks/result", "tasks/cancel"):
+            with pytest.raises(UpstreamFault, match="ask again"):
+                await answer_to(bridge, legacy_about(method), LEGACY)
+
+
+async def test_an_unknown_task_is_unknown():
+    async with processes(modern_tasks(WORKING)) as (bridge,):
+        for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+            assert (await answer_to(bridge, legacy_about(method, "other"), LEGACY)).code == -32602
