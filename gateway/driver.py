@@ -14,7 +14,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -46,8 +45,9 @@ RESULT_S = 10.0
 """How long a poll may be kept while the call that it asks after runs; most calls have ended by then."""
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
-BURST_MOST = 32
-"""Notifications that are looked at together: enough to share a commit, few enough not to keep the others waiting."""
+PACE_S = 0.1
+"""While nothing but notifications come, a stream is written to no more often than this: progress and log lines are for
+people, to whom a tenth of a second is at once. What comes first after a pause waits for nothing."""
 
 _UNSEEN = Profile()
 
@@ -79,6 +79,8 @@ class Driver:
     """The value inspected last, what was seen of it, for masking it next, and whether it is large."""
     _profile: Profile = _UNSEEN
     """Of the value inspected last."""
+    _turn: float = -math.inf
+    """When notifications may leave again, on trio's clock."""
     _came: str | None = None
     """When the burst that is being looked at came: the time at which all of it is decided."""
     _closing: AbstractAsyncContextManager[Conversation] | None = None
@@ -179,7 +181,7 @@ class Driver:
         self._came = None
         message = await (self._talk().receive() if self.detached else self._hear())
         if isinstance(message, Notification):
-            return self._with_those_at_hand(message)
+            return await self._with_others(message)
         return self.world.seal_request(message, self.call.session) if isinstance(message, Request) else message
 
     async def _hear(self) -> Message | None:
@@ -192,11 +194,12 @@ class Driver:
             raise ClientGone("the client hung up while the upstream was at work")
         return None
 
-    def _with_those_at_hand(self, first: Notification) -> Notification | commands.Burst:
-        """The notification, together with those that came with it."""
+    async def _with_others(self, first: Notification) -> Notification | commands.Burst:
+        """The notification, together with those that came with it and those that come until the stream's next turn."""
         if self.world.standing.patient_key is not None:
             return first  # Policy has budgets: what one message uses of them is counted before the next is decided.
-        others = tuple(islice(iter(self._talk().at_hand, None), BURST_MOST - 1))
+        others = await self._talk().together(self._turn)
+        self._turn = trio.current_time() + PACE_S
         self._came = timestamp(self.world.now())
         return commands.Burst((first, *others)) if others else first
 
@@ -274,6 +277,17 @@ class Driver:
         work = partial(plan.apply, value, mask.plan, key=self.world.mask_key, schema=mask.schema, survey=survey)
         return await _compute(work, beside=large)
 
+    async def _inspect_all(self, inspect: commands.InspectAll) -> tuple[Profile, ...]:
+        values = inspect.values
+        if len(values) == 1:
+            return (await self._inspect(commands.Inspect(values[0])),)
+        return await _compute(partial(profile.inspect_all, values), beside=_is_large(values))
+
+    async def _mask_all(self, mask: commands.MaskAll) -> tuple[Masked | None, ...]:
+        surveys = [found.survey for found in mask.profiles]
+        work = partial(plan.apply_all, mask.values, surveys, mask.plan, key=self.world.mask_key)
+        return await _compute(work, beside=_is_large(mask.values))
+
     async def _learn(self, learn: commands.Learn) -> frozenset[str]:
         return await self.world.evidence.learn(self.call.upstream.name, learn.tools)
 
@@ -304,7 +318,9 @@ PERFORMED: Mapping[type[object], Callable[[Driver, Any], Awaitable[object]]] = {
     commands.Receive: Driver._receive,
     commands.Respond: Driver._respond,
     commands.Inspect: Driver._inspect,
+    commands.InspectAll: Driver._inspect_all,
     commands.Mask: Driver._mask,
+    commands.MaskAll: Driver._mask_all,
     commands.Learn: Driver._learn,
     commands.Relay: Driver._relay,
     commands.Recall: Driver._recall,
@@ -313,7 +329,7 @@ PERFORMED: Mapping[type[object], Callable[[Driver, Any], Awaitable[object]]] = {
 """How each command is performed."""
 
 
-def _is_large(value: Json) -> bool:
+def _is_large(value: Json | tuple[Json, ...]) -> bool:
     return len(orjson.dumps(value)) > INLINE_BYTES
 
 

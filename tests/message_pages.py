@@ -63,7 +63,8 @@ UPSTREAM = """
 
 What an upstream sends on its own is decided by `gateway/result/decision` and masked with the plan of that decision
 before it is passed on. Each is an `exchange.message` on record within the exchange that it came in: `relayed` with the
-bytes that left, or `withheld`. A request that is withheld is answered by the gateway with an error.
+bytes that left, or `withheld`. A request that is withheld is answered by the gateway with an error. Notifications that
+come close together and of which policy is told the same [share a record](decisions/0022-bursts-of-notifications.md).
 
 | method | kind | as shipped | |
 |---|---|---|---|

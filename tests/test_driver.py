@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import get_args
@@ -19,10 +20,10 @@ from gateway.core.exchange import exchange
 from gateway.core.held import Task
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.decision import Decision, Effect, Entrypoint
-from gateway.core.protocol.jsonrpc import Notification, Request, Success
+from gateway.core.protocol.jsonrpc import Message, Notification, Request, Success
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, Era, Json
-from gateway.driver import BURST_MOST, PERFORMED, Driver
+from gateway.driver import PACE_S, PERFORMED, Driver
 from gateway.upstream.base import Link
 from tests.fakes.world import MOMENT, NoStanding, Scene
 from tests.playbooks.playbook import allow, ask_first, call, decided, deny, result
@@ -53,28 +54,41 @@ async def test_an_allowed_call_comes_back_and_its_conversation_is_closed() -> No
 
 
 async def test_notifications_that_came_together_share_one_time_and_arrive_in_order() -> None:
-    burst = [Notification("notifications/progress", {"progressToken": 1, "progress": n}) for n in range(BURST_MOST + 3)]
+    burst = [Notification("notifications/progress", {"progressToken": 1, "progress": n}) for n in range(13)]
     scene = Scene(ALLOWED, [*burst, result("fine")])
-    scene.upstream.conversation.together = True
+    scene.upstream.conversation.together_most = 9
     seconds = iter(range(60))
     about, world = call(), replace(scene.world(), now=lambda: MOMENT.replace(second=next(seconds)))
     await Driver(about, world, Link(about.session, about.era, about.version), scene.client).drive(exchange(about))
 
-    assert [orjson.loads(data)["params"]["progress"] for data in scene.client.relayed] == list(range(BURST_MOST + 3))
-    first, second, answered = (
-        scene.pdp.times[1 : 1 + BURST_MOST],
-        scene.pdp.times[1 + BURST_MOST : -1],
-        scene.pdp.times[-1],
-    )
-    assert len(set(first)) == len(set(second)) == 1
-    assert first[0] < second[0] < answered
+    assert [orjson.loads(data)["params"]["progress"] for data in scene.client.relayed] == list(range(13))
+    first, second, answered = scene.pdp.times[1:]
+    assert first < second < answered
+    assert [record.members.get("count") for record in scene.evidence.records[1:-1]] == [10, 3]
     assert ends(scene) == ["replied"]
+
+
+async def test_a_stream_waits_for_nothing_after_a_pause_and_takes_turns_while_notifications_come(
+    autojump_clock: object,
+) -> None:
+    scene = Scene(ALLOWED, [PROGRESS, PROGRESS, PROGRESS, result("fine")])
+    talk, began, receive = scene.upstream.conversation, trio.current_time(), scene.upstream.conversation.receive
+    rests = iter((0.0, PACE_S / 2, PACE_S * 3, 0.0))
+
+    async def later() -> Message | None:
+        await trio.sleep(next(rests))
+        return await receive()
+
+    talk.receive = later  # type: ignore[method-assign]
+    await drive(scene, call())
+
+    assert talk.waited_until == pytest.approx([-math.inf, began + PACE_S, began + PACE_S * 1.5])
 
 
 async def test_where_policy_has_budgets_each_notification_is_counted_before_the_next_is_decided() -> None:
     burst = [Notification("notifications/progress", {"progressToken": 1, "progress": n}) for n in range(3)]
     scene = Scene(ALLOWED, [*burst, result("fine")])
-    scene.upstream.conversation.together = True
+    scene.upstream.conversation.together_most = 2
     seen: list[int] = []
 
     class Counting(NoStanding):

@@ -44,6 +44,7 @@ _TITLES = {
     "manifest": "masked",
     "response": "returned",
     "message": "passed on",
+    "messages": "passed on, one after the other",
     "justification": "justification",
     "reason": "reviewer's reason",
     "vote": "reviewer",
@@ -152,6 +153,8 @@ def _line(leaf: Leaf, badge: Badge) -> Text:
     effect, status = leaf.members.get("effect"), leaf.members.get("status")
     if status is not None and isinstance(effect, str) and effect != "allow":
         text.append(f", policy: {plain(effect)}", style=_COLOURS.get(effect, ""))
+    if leaf.type is LeafType.EXCHANGE_MESSAGE and isinstance(leaf.members.get("count"), int):
+        text.append(f"  {leaf.members['count']} messages")
     reasons = leaf.members.get("reasons")
     if isinstance(reasons, list) and reasons:
         text.append(f"  {plain(', '.join(map(str, reasons)))}", style="italic")
@@ -175,7 +178,7 @@ def _closing(closing: list[Leaf], badge: Badge) -> Text:
 def _body(name: str, data: bytes, *, full: bool) -> RenderableType:
     title = Text(_TITLES.get(name, name), style="bold blue")
     try:
-        value: Json = orjson.loads(data)
+        value: Json = orjson.loads(b"[%s]" % data.replace(b"\n", b",") if name == "messages" else data)
     except orjson.JSONDecodeError:
         return Group(title, _cut(plain(data.decode("utf-8", "replace")), full=full))
     if name in ("decision", "catalogue") and isinstance(value, dict):

@@ -188,11 +188,13 @@ def _session_document(session: Session, members: Document) -> dict[str, object]:
 def _leaf_document(leaf: Leaf, opened: replay.Open | None, *, proven: bool) -> dict[str, object]:
     document: dict[str, object] = {"proven": proven, "leaf": orjson.Fragment(leaf.entry)}
     if opened is not None:
-        document["bodies"] = {ref.name: _body_document(opened(leaf, ref.name)) for ref in leaf.bodies}
+        document["bodies"] = {ref.name: _body_document(ref.name, opened(leaf, ref.name)) for ref in leaf.bodies}
     return document
 
 
-def _body_document(data: bytes) -> Json:
+def _body_document(name: str, data: bytes) -> Json:
+    if name == "messages":
+        return [_body_document("message", line) for line in data.split(b"\n")]
     try:
         value: Json = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -153,7 +153,8 @@ class Listen:
 class Receive:
     """Wait for the upstream's next message; the answer is None when it has accepted a message that has no reply.
 
-    A Burst when notifications have come together: they can be looked at, recorded and sent on together.
+    A Burst when notifications have come together, or one soon after the other: they can be looked at, recorded and sent
+    on together.
     """
 
 
@@ -179,6 +180,13 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectAll:
+    """Profile several values, each as if it were alone. The answer has a Profile for each, in order."""
+
+    values: tuple[Json, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Mask:
     """Carry out a mask plan on a value. Throws MaskFault when any of it cannot be carried out."""
 
@@ -186,6 +194,17 @@ class Mask:
     plan: tuple[MaskRule, ...]
     schema: Document | None = field(default=None, repr=False)
     """The JSON Schema that `structuredContent` promised, which it must still keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskAll:
+    """Carry out one mask plan on several values, each by itself. The answer has what became of each, in order: None
+    where the plan cannot be carried out."""
+
+    values: tuple[Json, ...] = field(repr=False)
+    profiles: tuple[Profile, ...] = field(repr=False)
+    """What inspecting them gave."""
+    plan: tuple[MaskRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +239,7 @@ class Recalled:
     """What is on record of an exchange that somebody comes back for: the very bytes that were sent."""
 
     leaves: tuple[LeafIndex, ...] = ()
-    """Where each of `messages` is on record."""
+    """Where `messages` are on record, each leaf once."""
     messages: tuple[bytes, ...] = field(default=(), repr=False)
     ended: bool = False
     answered: bool = False
@@ -247,7 +266,9 @@ Command = (
     | Receive
     | Respond
     | Inspect
+    | InspectAll
     | Mask
+    | MaskAll
     | Learn
     | Relay
     | Recall
@@ -310,6 +331,16 @@ def respond(message: Message) -> Script[None]:
 
 def inspect(value: Json) -> Script[Profile]:
     return cast(Profile, (yield Inspect(value)))
+
+
+def inspect_all(values: tuple[Json, ...]) -> Script[tuple[Profile, ...]]:
+    return cast("tuple[Profile, ...]", (yield InspectAll(values)))
+
+
+def mask_all(
+    values: tuple[Json, ...], profiles: tuple[Profile, ...], plan: tuple[MaskRule, ...]
+) -> Script[tuple[Masked | None, ...]]:
+    return cast("tuple[Masked | None, ...]", (yield MaskAll(values, profiles, plan)))
 
 
 def mask(value: Json, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:

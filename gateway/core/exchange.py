@@ -12,6 +12,7 @@ The order of the lines is the promise (docs/architecture.md, invariants 1 to 6):
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 
 from gateway.core import held, records, replies, waiting
 from gateway.core.call import Call, Emergency
@@ -27,9 +28,11 @@ from gateway.core.commands import (
     forward,
     hold,
     inspect,
+    inspect_all,
     learn,
     listen,
     mask,
+    mask_all,
     present,
     receive,
     relay,
@@ -39,14 +42,13 @@ from gateway.core.commands import (
     withdraw,
 )
 from gateway.core.errors import ClientGone, EvidenceFault, InternalFault, MaskFault, UpstreamFault
-from gateway.core.evidence.record import Record
 from gateway.core.held import Way
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.protocol import caching, jsonrpc, paging
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
-from gateway.core.records import Ending, Status
+from gateway.core.records import Ending, Status, Told
 from gateway.core.replies import Reply, promised_schema
 from gateway.core.types import Era
 
@@ -153,37 +155,37 @@ def overhear(call: Call) -> Script[Reply]:
 def pass_on(call: Call, came: tuple[Message, ...]) -> Script[None]:
     """Relay what the upstream sent ahead of its result, or withhold it: each message decided and masked by itself,
     those that came together recorded and sent on together."""
-    kept: list[Record] = []
-    relayed: list[bytes] = []
-    withheld: list[Message] = []
-    for message in came:
-        record, data = yield from judge(call, message)
-        kept.append(record)
-        if data is None:
-            withheld.append(message)
-        else:
-            relayed.append(data)
-    yield from append_all(tuple(kept))
+    told = yield from judge(call, came)
+    yield from append_all(records.messages(call, told))
+    relayed = tuple([each.data for each in told if each.data is not None])
     if relayed:
-        yield from relay(tuple(relayed))
-    for message in withheld:
-        if isinstance(message, Request):
-            yield from respond(replies.withheld(message))
+        yield from relay(relayed)
+    for each in told:
+        if each.data is None and isinstance(each.message, Request):
+            yield from respond(replies.withheld(each.message))
 
 
-def judge(call: Call, message: Message) -> Script[tuple[Record, bytes | None]]:
-    """The record of a message ahead of the result, and what of it the client may have; None: it is withheld."""
-    profile = yield from inspect(jsonrpc.body(message))
-    decided = yield from decide(Entrypoint.RESULT, policy_input.for_result(call, message, profile))
-    if decided.decision.effect is Effect.ALLOW:
-        try:
-            masked = yield from mask(jsonrpc.body(message), decided.decision.mask, None)
-        except MaskFault:
-            pass  # A message that cannot be masked is withheld like one that policy denies.
+def judge(call: Call, came: tuple[Message, ...]) -> Script[list[Told]]:
+    """What becomes of messages ahead of the result. Those that put the same question to policy, at one time and in the
+    same words, share its one answer; no answer outlives the burst that it was given for."""
+    bodies = tuple(map(jsonrpc.body, came))
+    profiles = yield from inspect_all(bodies)
+    answers: dict[bytes, Decided] = {}
+    told: list[Told] = []
+    asked = zip(policy_input.for_results(call, came, profiles), came, bodies, profiles, strict=True)
+    for question, group in groupby(asked, key=lambda each: each[0][0]):
+        alike = list(group)
+        if question not in answers:
+            answers[question] = yield from decide(Entrypoint.RESULT, alike[0][0][1])
+        decided = answers[question]
+        if decided.decision.effect is Effect.ALLOW:
+            values, seen = tuple([each[2] for each in alike]), tuple([each[3] for each in alike])
+            masked = yield from mask_all(values, seen, decided.decision.mask)
         else:
-            data = jsonrpc.format(jsonrpc.with_body(message, masked.value))
-            return records.message(call, message, decided, data, masked.manifest), data
-    return records.message(call, message, decided, None, {}), None
+            masked = (None,) * len(alike)
+        # One that cannot be masked is withheld like one that policy denies.
+        told += [Told.of(each[1], decided, done) for each, done in zip(alike, masked, strict=True)]
+    return told
 
 
 def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Reply]:

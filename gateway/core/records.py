@@ -16,6 +16,7 @@ from gateway.core.call import LISTEN, Call
 from gateway.core.commands import Decided, Settled
 from gateway.core.evidence.canonical import encode
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.masking.plan import Masked
 from gateway.core.protocol import jsonrpc, mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response
 from gateway.core.replies import Reply
@@ -69,6 +70,34 @@ class Ending:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of one message that the upstream sent ahead of its result."""
+
+    message: Message = field(repr=False)
+    decided: Decided
+    data: bytes | None = field(repr=False)
+    """What the client gets; None when it is withheld. Formatted JSON, so there is no line break in it."""
+    manifest: Document
+
+    @staticmethod
+    def of(message: Message, decided: Decided, masked: Masked | None) -> Told:
+        """A message and the one answer of policy to it, masked; not masked, it is withheld."""
+        if masked is None:
+            return Told(message, decided, None, {})
+        data = jsonrpc.format(jsonrpc.with_body(message, masked.value))
+        return Told(message, decided, data, masked.manifest)
+
+    def like(self, other: Told) -> bool:
+        """Whether one record can say it of both: the same kind of message, decision, fate and manifest."""
+        return (
+            self.decided is other.decided
+            and method_of(self.message) == method_of(other.message)
+            and (self.data is None) == (other.data is None)
+            and self.manifest == other.manifest
+        )
+
+
 def status_of(settled: Settled) -> Status:
     """The outcome of a call whose hold did not end in a grant."""
     match settled:
@@ -109,22 +138,44 @@ def spent(call: Call, approval: ApprovalId, decided: Decided) -> Record:
     return _record(LeafType.APPROVAL_RESOLVED, call, members, {"decision": decided.event}, approval)
 
 
-def message(call: Call, relayed: Message, decided: Decided, data: bytes | None, manifest: Document) -> Record:
-    """The upstream sent something ahead of its result; `data` is what the client gets, None when it is withheld."""
+def messages(call: Call, told: Sequence[Told]) -> tuple[Record, ...]:
+    """What the upstream sent ahead of its result, in order. Neighbours that differ in nothing but their text share a
+    record: `count` of them, what left of each on a line of its own."""
+    runs: list[list[Told]] = []
+    for each in told:
+        if runs and each.like(runs[-1][0]):
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return tuple([_messages(call, run) for run in runs])
+
+
+def _messages(call: Call, alike: list[Told]) -> Record:
+    first = alike[0]
     members: Document = {
-        "method": method_of(relayed),
-        "status": "withheld" if data is None else "relayed",
-        **_decision(decided),
+        "method": method_of(first.message),
+        "status": "withheld" if first.data is None else "relayed",
+        **_decision(first.decided),
     }
-    bodies = {"decision": decided.event, "manifest": encode(manifest)}
-    if data is not None:
-        bodies["message"] = data
+    if len(alike) > 1:
+        members["count"] = len(alike)
+    bodies = {"decision": first.decided.event, "manifest": encode(first.manifest)}
+    left = [each.data for each in alike if each.data is not None]
+    if left:
+        bodies["message" if len(alike) == 1 else "messages"] = b"\n".join(left)
     return _record(LeafType.EXCHANGE_MESSAGE, call, members, bodies)
 
 
-def retold(call: Call, of: ExchangeId, leaves: Sequence[LeafIndex]) -> Record:
-    """Messages of the exchange `of`, which are on record in these leaves, are sent to the client once more."""
-    members: Document = {"status": "retold", "of": of, "leaves": [*leaves[:_LEAVES_KEPT]], "count": len(leaves)}
+def retold(call: Call, of: ExchangeId, leaves: Sequence[LeafIndex], *, after: int, count: int) -> Record:
+    """`count` messages of the exchange `of`, which are on record in these leaves, are sent to the client once more:
+    those that follow the first `after`."""
+    members: Document = {
+        "status": "retold",
+        "of": of,
+        "leaves": [*leaves[:_LEAVES_KEPT]],
+        "after": after,
+        "count": count,
+    }
     return _record(LeafType.EXCHANGE_MESSAGE, call, members, {})
 
 

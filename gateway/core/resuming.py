@@ -84,7 +84,8 @@ def _retell(call: Call, mark: Mark) -> Script[Reply]:
     while True:
         found: Recalled = yield from recall(mark.exchange, mark.said, waits=not call.listens)
         if found.messages:
-            yield from append(records.retold(call, mark.exchange, found.leaves))
+            count = len(found.messages)
+            yield from append(records.retold(call, mark.exchange, found.leaves, after=mark.said, count=count))
             yield from relay(found.messages)
         if call.listens:
             return (yield from overhear(call))

@@ -38,18 +38,22 @@ def lost(transaction: Transaction, session: SessionId, exchange: ExchangeId) -> 
 
 def told(transaction: Transaction, session: SessionId, exchange: ExchangeId, said: int) -> Recalled:
     """What the exchange sent its client, after the first `said` messages. Raises EvidenceFault."""
-    found: list[tuple[LeafIndex, bytes]] = []
+    leaves: list[LeafIndex] = []
+    messages: list[bytes] = []
     ended = answered = False
     passed = 0
     for leaf in _leaves(transaction, session, exchange):
-        name = _told_in(leaf)
         ended = ended or leaf.type.closes_exchange
+        name = _told_in(leaf)
         answered = answered or name == "response"
-        if name:
-            passed += 1
-            if passed > said:
-                found.append((leaf.index, transaction.unseal(leaf.index, name)))
-    return Recalled(tuple(index for index, _ in found), tuple(data for _, data in found), ended, answered)
+        count = _count(leaf) if name == "messages" else int(bool(name))
+        if name and passed + count > said:
+            data = transaction.unseal(leaf.index, name)
+            lines = data.split(b"\n") if name == "messages" else [data]
+            leaves.append(leaf.index)
+            messages += lines[max(0, said - passed) :]
+        passed += count
+    return Recalled(tuple(leaves), tuple(messages), ended, answered)
 
 
 def length(connection: Connection, session: SessionId, exchange: ExchangeId) -> int:
@@ -67,5 +71,11 @@ def _leaves(transaction: Transaction, session: SessionId, exchange: ExchangeId) 
 
 def _told_in(leaf: Leaf) -> str:
     """The body of a leaf that was sent to the client; empty where there is none."""
-    name = {LeafType.EXCHANGE_MESSAGE: "message", LeafType.EXCHANGE_OUTCOME: "response"}.get(leaf.type, "")
-    return name if any(ref.name == name for ref in leaf.bodies) else ""
+    names = {LeafType.EXCHANGE_MESSAGE: ("message", "messages"), LeafType.EXCHANGE_OUTCOME: ("response",)}
+    return next((ref.name for ref in leaf.bodies if ref.name in names.get(leaf.type, ())), "")
+
+
+def _count(leaf: Leaf) -> int:
+    """How many messages a leaf of several tells of."""
+    count = leaf.members.get("count")
+    return count if isinstance(count, int) else 0

@@ -228,10 +228,16 @@ class _Exchange:
             self._seen.book.count(families.HELD, self._call.upstream.name, by=-1.0)
 
     def _masked(self, _: commands.Mask, masked: Masked, began: float, now: float) -> None:
-        counts = masked.manifest.get("counts")
-        for phi, number in counts.items() if isinstance(counts, dict) else ():
-            if isinstance(number, int):
-                self._seen.book.count(families.MASKED, phi, by=number)
+        self._masked_all(_, (masked,), began, now)
+
+    def _masked_all(
+        self, _: commands.Mask | commands.MaskAll, masked: tuple[Masked | None, ...], began: float, now: float
+    ) -> None:
+        for each in masked:
+            counts = None if each is None else each.manifest.get("counts")
+            for phi, number in counts.items() if isinstance(counts, dict) else ():
+                if isinstance(number, int):
+                    self._seen.book.count(families.MASKED, phi, by=number)
         self._step("mask", began, now)
 
     def _step(
@@ -251,6 +257,7 @@ _NOTED: dict[type[object], Callable[[_Exchange, Any, Any, float, float], None]] 
     commands.Hold: _Exchange._resolved,
     commands.Resume: _Exchange._resolved,
     commands.Mask: _Exchange._masked,
+    commands.MaskAll: _Exchange._masked_all,
 }
 """What is made of a command that was performed and its answer; of the others nothing."""
 

@@ -47,9 +47,9 @@ class Around:
         """See `Conversation`."""
         return self._inner.receive()
 
-    def at_hand(self) -> Notification | None:
+    def together(self, until: float) -> Coroutine[Any, Any, tuple[Notification, ...]]:
         """See `Conversation`."""
-        return self._inner.at_hand()
+        return self._inner.together(until)
 
     def respond(self, message: Message) -> Coroutine[Any, Any, None]:
         """See `Conversation`."""

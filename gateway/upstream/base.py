@@ -12,6 +12,11 @@ from gateway.core.protocol.jsonrpc import Limits, Message, Notification
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.credentials.settings import Settings
 
+TOGETHER_MOST = 256
+TOGETHER_BYTES = 64 * 1024
+"""Notifications that are handed over together: enough to share the cost of a commit among them, few enough that nobody
+else waits long while they are looked at, and that what is held of them in memory is no more than of one result."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -116,8 +121,10 @@ class Conversation(Protocol):
         On a standing stream (`listen`) None means that the upstream has ended it.
         """
 
-    def at_hand(self) -> Notification | None:
-        """The next message, if it is a notification that came together with the last one. Never waits nor raises."""
+    async def together(self, until: float) -> tuple[Notification, ...]:
+        """The notifications that follow the last message: those that have come, and those that come until `until` on
+        trio's clock, TOGETHER_MOST or about TOGETHER_BYTES of them. Anything else that comes ends it at once, and is
+        left for `receive`, also a fault."""
 
     async def respond(self, message: Message) -> None:
         """Answer a request that the upstream made in this conversation."""

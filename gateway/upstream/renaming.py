@@ -61,11 +61,10 @@ class _Conversation(Around):
         message = await self._inner.receive()
         return None if message is None else self._outward(message)
 
-    def at_hand(self) -> Notification | None:
+    async def together(self, until: float) -> tuple[Notification, ...]:
         """See `Conversation`."""
-        message = self._inner.at_hand()
-        told = None if message is None else self._outward(message)
-        return told if isinstance(told, Notification) else None
+        found = map(self._outward, await self._inner.together(until))
+        return tuple([message for message in found if isinstance(message, Notification)])
 
     def respond(self, message: Message) -> Coroutine[Any, Any, None]:
         """See `Conversation`."""

@@ -206,9 +206,9 @@ class _Conversation:
             return message
         raise UpstreamFault("it did not answer in time", kind="timeout")
 
-    def at_hand(self) -> Notification | None:
-        """See `Conversation`. Programs write a line at a time, and each is looked at as it comes."""
-        return None
+    async def together(self, until: float) -> tuple[Notification, ...]:
+        """See `Conversation`."""
+        return await self._talk.together(until)
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""

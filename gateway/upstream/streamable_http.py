@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections import deque
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import trio
 
 from gateway.core.errors import InternalFault, UpstreamFault
-from gateway.core.protocol import jsonrpc, mcp, sse, versions
+from gateway.core.protocol import jsonrpc, mcp, versions
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Era
-from gateway.upstream.base import Conversation, HttpSettings, Link
+from gateway.upstream.base import TOGETHER_BYTES, TOGETHER_MOST, Conversation, HttpSettings, Link
 from gateway.upstream.credentials import Source
+from gateway.upstream.events import Events
+from gateway.upstream.faults import same_origin, target, unexpected
 from gateway.upstream.http1 import Clock, Exchange, Origin, Pool
 
 _REDIRECTS = 3
@@ -52,7 +53,7 @@ class StreamableHttp:
         tls = ssl.create_default_context(cafile=settings.ca_file) if url.scheme == "https" else None
         port = url.port or (443 if tls else 80)
         self.pool = Pool(Origin(url.hostname, port, tls), settings.deadlines, settings.bounds)
-        self.target = _target(url)
+        self.target = target(url)
         own = [("Host", url.netloc.rpartition("@")[2]), *settings.headers.items()]
         self._own_headers = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in own)
 
@@ -74,7 +75,7 @@ class StreamableHttp:
             await exchange.send(head + b"\r\n")
             await exchange.begin()
             if exchange.status >= 400 and exchange.status not in (404, 405):
-                raise _unexpected(exchange.status)
+                raise unexpected(exchange.status)
         finally:
             exchange.release()
 
@@ -121,8 +122,7 @@ class _Post:
         self._idle_s = upstream.settings.deadlines.idle_s
         self._clock = Clock(self._idle_s)
         self._exchange: Exchange | None = None
-        self._events: sse.Decoder | None = None
-        self._waiting: deque[Message] = deque()
+        self._events: Events | None = None
         self._answered = False
         self._authorized = b""
 
@@ -143,15 +143,26 @@ class _Post:
             if exchange.status != 200 or kind != b"text/event-stream":
                 return await self._whole(exchange, kind)
             self._take_session(exchange)
-            self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
+            self._events = Events(self._upstream.settings.bounds.message)
         return await self._next()
 
-    def at_hand(self) -> Notification | None:
+    async def together(self, until: float) -> tuple[Notification, ...]:
         """See `Conversation`."""
-        if self._waiting and isinstance(message := self._waiting[0], Notification):
-            self._waiting.popleft()  # `_check` would have nothing to say about it.
-            return message
-        return None
+        events = self._events
+        found: list[Notification] = []
+        size = 0
+        with trio.CancelScope(deadline=until):
+            while events is not None and len(found) < TOGETHER_MOST:
+                message = events.notification()
+                if message is not None:
+                    found.append(message)  # `_check` would have nothing to say about it.
+                elif events or size >= TOGETHER_BYTES or trio.current_time() >= until:
+                    break
+                elif more := await self._fill(events):
+                    size += more
+                else:
+                    break
+        return tuple(found)
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`. The answer travels in a POST of its own (2025-11-25, Sending Messages)."""
@@ -196,7 +207,7 @@ class _Post:
                 self._upstream.rejected(self._authorized)
             if exchange.status not in (307, 308):
                 return exchange
-            target = _same_origin(self._upstream.settings.url, exchange.header(b"location").decode("latin-1"))
+            target = same_origin(self._upstream.settings.url, exchange.header(b"location").decode("latin-1"))
             self._exchange = None
             exchange.release()
             await self._request(target)
@@ -213,58 +224,59 @@ class _Post:
                 await self._body(exchange)  # To keep the connection; 202 has none.
                 self._answered = True
                 return None
-            raise _unexpected(status)
+            raise unexpected(status)
         if kind != b"application/json":
             neither = UpstreamFault("it answered with neither JSON nor an event stream", kind="malformed")
-            raise neither if status == 200 else _unexpected(status)
+            raise neither if status == 200 else unexpected(status)
         try:
             message = jsonrpc.parse_upstream(await self._body(exchange), self._upstream.settings.bounds.message)
         except UpstreamFault as fault:
-            raise fault if status == 200 else _unexpected(status) from None
+            raise fault if status == 200 else unexpected(status) from None
         return self._final(request, message, status, exchange)
 
     def _final(self, request: Request, message: Message, status: int, exchange: Exchange) -> Message:
         if status != 200:
             # A JSON-RPC error says it better than the status; its id may be missing (2025-11-25, Sending Messages).
             if not isinstance(message, Failure) or message.id not in (None, request.id):
-                raise _unexpected(status)
+                raise unexpected(status)
             message = Failure(request.id, message.code, message.message, message.data)
         self._take_session(exchange)
         return self._answer(request, message)
 
     async def _next(self) -> Message | None:
         """The next message of the event stream."""
-        while not self._waiting:
+        while True:
             exchange, events = self._exchange, self._events
             assert exchange is not None
             assert events is not None
-            data = await self._more(exchange)
-            if not data:
-                if self._resumable(events):
-                    await self._resume(exchange, events)
-                    continue
-                return self._at_end()
-            for event in events.feed(data):
-                if event.data and event.type == "message":
-                    limits = self._upstream.settings.bounds.message
-                    self._waiting.append(jsonrpc.parse_upstream(event.data, limits))
-        return self._check(self._waiting.popleft())
+            if events:
+                return self._check(events.take())
+            if not await self._fill(events):
+                if not self._resumable(events):
+                    return self._at_end()
+                await self._resume(exchange, events)
 
-    async def _more(self, exchange: Exchange) -> bytes:
-        """More of the stream; empty where it has ended, also by a connection that broke."""
+    async def _fill(self, events: Events) -> int:
+        """Take in what comes next of the stream; how many bytes, none where it has ended, also by a connection that
+        broke."""
+        exchange = self._exchange
+        assert exchange is not None
         try:
-            return await exchange.read()
+            data = await exchange.read()
         except UpstreamFault as fault:
-            if fault.kind != "closed":
-                raise
-            return b""
+            if fault.kind == "closed":
+                return 0
+            events.fail(fault)
+            return 1
+        events.feed(data)
+        return len(data)
 
-    def _resumable(self, events: sse.Decoder) -> bool:
+    def _resumable(self, events: Events) -> bool:
         """Whether the stream said where to go on, in what a header can hold. `initialize` has no session yet."""
         named = bool(events.last_id) and events.last_id.isascii() and events.last_id.isprintable()
         return named and self._link.era is Era.LEGACY and not _initializes(self._message)
 
-    async def _resume(self, exchange: Exchange, events: sse.Decoder) -> None:
+    async def _resume(self, exchange: Exchange, events: Events) -> None:
         """Go on with a stream that ended before its answer: the upstream may close it on purpose and have its client
         come back for the rest (2025-11-25, Resumability and Redelivery). A call's own deadline ends this."""
         self._exchange = None
@@ -273,8 +285,7 @@ class _Post:
             await trio.sleep(_RETRY_S if events.retry_s is None else max(events.retry_s, _RETRY_LEAST_S))
         if scope.cancelled_caught:
             raise UpstreamFault("it ended the stream, and its answer is late", kind="timeout")
-        again = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
-        again.last_id, again.retry_s = events.last_id, events.retry_s
+        again = Events(self._upstream.settings.bounds.message, after=events)
         await self._get(b"Last-Event-ID: %s\r\n" % events.last_id.encode())
         self._events = again
 
@@ -291,7 +302,7 @@ class _Post:
         if exchange.status == 404 and self._link.upstream_session is not None:
             raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
         if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":
-            raise _unexpected(exchange.status)
+            raise unexpected(exchange.status)
 
     def _at_end(self) -> Message | None:
         raise UpstreamFault("it ended the stream before its answer", kind="closed")
@@ -358,7 +369,7 @@ class _Get(_Post):
     async def _open(self) -> None:
         await self._get()
         self._idle_s = self._clock.idle_s = math.inf  # It may be silent for as long as it has nothing to say.
-        self._events = sse.Decoder(self._upstream.settings.bounds.message.max_bytes)
+        self._events = Events(self._upstream.settings.bounds.message)
 
     def _at_end(self) -> Message | None:
         return None
@@ -374,26 +385,3 @@ def _media_type(exchange: Exchange) -> bytes:
 
 def _same_id(one: jsonrpc.RequestId | None, other: jsonrpc.RequestId) -> bool:
     return type(one) is type(other) and one == other
-
-
-def _same_origin(url: str, location: str) -> bytes:
-    """The target that a redirect leads to. Raises UpstreamFault if it leads elsewhere: credentials would follow it."""
-    here, there = urlsplit(url), urlsplit(urljoin(url, location))
-    if not location or (here.scheme, here.netloc) != (there.scheme, there.netloc):
-        raise UpstreamFault("it redirects to another origin, where its credentials must not go", kind="status")
-    return _target(there)
-
-
-def _target(url: SplitResult) -> bytes:
-    return ((url.path or "/") + (f"?{url.query}" if url.query else "")).encode()
-
-
-def _unexpected(status: int) -> UpstreamFault:
-    hint = {
-        401: ": check the credentials configured for it",
-        403: ": check the credentials configured for it",
-        404: ": check the path of its URL",
-        405: ": it does not offer this",
-        429: ": it asks for fewer requests",
-    }
-    return UpstreamFault(f"it answered HTTP {status}{hint.get(status, '')}", kind="status")

@@ -8,6 +8,7 @@ Progress, Cancellation.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 
 import trio
@@ -31,6 +32,8 @@ class Talk:
 
     def __init__(self) -> None:
         self._put, self._got = trio.open_memory_channel[Message](_QUEUE)
+        self._ahead: Message | None = None
+        """What was found to be next, and is for `get`."""
         self.fault: UpstreamFault | None = None
         self.id: RequestId | None = None
         """The client's id of the request, and `token` its progress token; None where it has none."""
@@ -48,10 +51,28 @@ class Talk:
 
     async def get(self) -> Message:
         """The next message. Raises UpstreamFault once there will be no other."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return ahead
         try:
             return await self._got.receive()
         except trio.EndOfChannel:
             raise again(self.fault or UpstreamFault("it has nothing more to say", kind="closed")) from None
+
+    async def together(self, until: float) -> tuple[Notification, ...]:
+        """See `Conversation`. No more at once than may wait here."""
+        found: list[Notification] = []
+        with suppress(trio.EndOfChannel), trio.CancelScope(deadline=until):
+            while self._ahead is None and len(found) < _QUEUE:
+                try:
+                    message = self._got.receive_nowait()
+                except trio.WouldBlock:
+                    message = await self._got.receive()
+                if isinstance(message, Notification):
+                    found.append(message)
+                else:
+                    self._ahead = message
+        return tuple(found)
 
     def fail(self, fault: UpstreamFault) -> None:
         """End the talk: when what has come is read, the reader gets `fault`."""

@@ -5,8 +5,10 @@ import json
 
 import pytest
 import trio
+from rich.console import Console
+from rich.text import Text
 
-from gateway.cli import sessions
+from gateway.cli import replay, sessions
 from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
@@ -102,6 +104,29 @@ def test_without_a_purpose_only_what_is_free_of_phi_is_shown(store, tmp_path, ca
     assert SECRET not in said
     for words in ("run_sql tools/call replied", "masked 1 SSN", "deny ddl_forbidden", "after 3 exchanges", "✔ proven"):
         assert words in flat(said)
+
+
+def test_messages_that_share_a_leaf_are_shown_one_by_one(tmp_path, keys, capsys):
+    path = tmp_path / "burst.db"
+    data = json.dumps({"method": "notifications/progress", "params": {"message": SECRET}}).encode()
+    told = {"method": "notifications/progress", "status": "relayed", "effect": "allow", "count": 2}
+
+    async def fill_burst():
+        async with EvidenceLog.open(path, keys, now=now) as log:
+            session = await log.session("client", members={}, idle_s=60)
+            await log.append(intent(session, "x1"))
+            bodies = {"messages": data + b"\n" + data}
+            await log.append(Record(LeafType.EXCHANGE_MESSAGE, told, session, "x1", bodies=bodies))
+
+    trio.run(fill_burst)
+    with Reader.open(path, keys) as reader:
+        leaf = next(leaf for leaf in reader.leaves() if leaf.type is LeafType.EXCHANGE_MESSAGE)
+        assert sessions._leaf_document(leaf, reader.body, proven=True)["bodies"] == {"messages": [json.loads(data)] * 2}
+        shown = replay.session([leaf], badge=lambda _: Text("?"), opened=reader.body, full=False)
+    Console(width=200).print(shown)
+    said = capsys.readouterr().out
+    assert "relayed 2 messages" in flat(said)
+    assert said.count(SECRET) == 2
 
 
 def test_nothing_is_called_proven_without_a_key(store, tmp_path, capsys):

@@ -37,10 +37,10 @@ def begun(call, lost=ALLOWED, decided=None, said=0):
 def test_what_is_told_again_is_on_record_before_it_leaves_and_nothing_is_forwarded():
     play = begun(playbook.call(), said=1)
     assert play.expects(Recall, TOLD) == Recall(LOST, 1, waits=True)
-    play.records(LeafType.EXCHANGE_MESSAGE, status="retold", of=LOST, leaves=[4, 5], count=2)
+    play.records(LeafType.EXCHANGE_MESSAGE, status="retold", of=LOST, leaves=[4, 5], after=1, count=2)
     assert play.expects(Relay).messages == (b"one", b"two")
     assert play.expects(Recall, END) == Recall(LOST, 3, waits=True)
-    play.records(LeafType.EXCHANGE_MESSAGE, status="retold", leaves=[9])
+    play.records(LeafType.EXCHANGE_MESSAGE, status="retold", leaves=[9], after=3, count=1)
     assert play.expects(Relay).messages == (b"reply",)
     play.records(LeafType.EXCHANGE_OUTCOME, status="resumed")
     assert play.ends().data == b""

@@ -83,8 +83,9 @@ class FakeConversation:
     sent: list[Message] = field(default_factory=list)
     responded: list[Message] = field(default_factory=list)
     upstream_session: str | None = None
-    together: bool = False
-    """Whether notifications come together with those before them."""
+    together_most: int = 0
+    """How many notifications come together with the one before them."""
+    waited_until: list[float] = field(default_factory=list)
 
     async def send(self, message: Message) -> None:
         self.step("send")
@@ -101,11 +102,13 @@ class FakeConversation:
             raise message
         return message
 
-    def at_hand(self) -> Notification | None:
-        if self.together and self.script and isinstance(message := self.script[0], Notification):
+    async def together(self, until: float) -> tuple[Notification, ...]:
+        found: list[Notification] = []
+        self.waited_until.append(until)
+        while self.together_most > len(found) and self.script and isinstance(message := self.script[0], Notification):
+            found.append(message)
             del self.script[0]
-            return message
-        return None
+        return tuple(found)
 
     async def respond(self, message: Message) -> None:
         self.responded.append(message)

@@ -45,6 +45,7 @@ UPSTREAM_SAYS = st.sampled_from(
         Notification("made/up", {"x": SECRET}),
         Request("u", "sampling/createMessage", {"x": SECRET}),
         commands.Burst((Notification("notifications/progress", {"message": SECRET}), Notification("made/up"))),
+        commands.Burst((Notification("notifications/progress", {"message": SECRET}),) * 3),
         Success(7, {"content": [{"type": "text", "text": SECRET}]}),
         Success(7, {"tools": [{"name": "t", "description": SECRET}, {"name": SECRET}]}),
         Success(7, {"resultType": "input_required", "requestState": SECRET}),
@@ -143,6 +144,11 @@ class World:
                 )
             case commands.Inspect():
                 return self._or_fault(Profile(), InternalFault("bug"), rarely=True)
+            case commands.InspectAll(values):
+                return self._or_fault((Profile(),) * len(values), InternalFault("bug"), rarely=True)
+            case commands.MaskAll(values):
+                done = st.sampled_from([None, Masked({"masked": True}, {"counts": {"SSN": 1}}), Masked({"n": 1})])
+                return tuple(draw(done) for _ in values)
             case commands.Mask():
                 return self._or_fault(Masked({"masked": True}, {"counts": {"SSN": 1}}), MaskFault("no"))
             case commands.Present():
@@ -203,8 +209,7 @@ def test_no_byte_is_returned_that_is_not_durable_first(about: Call, data: st.Dat
         if isinstance(step, commands.Relay):
             previous = world.trace.steps[position - 1]
             assert isinstance(previous, commands.AppendAll)
-            recorded = [record.bodies["message"] for record in previous.records if "message" in record.bodies]
-            assert recorded == list(step.messages)
+            assert [data for record in previous.records for data in left(record)] == list(step.messages)
 
 
 @given(CALLS, st.data())
@@ -300,6 +305,13 @@ def test_what_is_about_the_gateways_own_tasks_or_is_not_believed_is_never_forwar
         assert not world.trace.of(commands.Forward)
         assert not world.trace.of(commands.Listen)
         assert not world.trace.of(commands.Spend)
+
+
+def left(record: Record) -> list[bytes]:
+    """The messages that a record says have left."""
+    if "messages" in record.bodies:
+        return record.bodies["messages"].split(b"\n")
+    return [record.bodies["message"]] if "message" in record.bodies else []
 
 
 def _alarms(step: Command) -> bool:

@@ -14,9 +14,11 @@ from gateway.core.commands import (
     Forward,
     Hold,
     Inspect,
+    InspectAll,
     Learn,
     Listen,
     Mask,
+    MaskAll,
     Present,
     Receive,
     Relay,
@@ -316,9 +318,10 @@ def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_i
     progress = Notification("notifications/progress", {"progressToken": 1, "progress": 1, "message": "Ada Doe"})
     play = forwarded(call())
     play.expects(Receive, progress)
-    play.expects(Inspect, Profile())
+    play.expects(InspectAll, (Profile(),))
     play.decides(Entrypoint.RESULT, allow(SSN))
-    play.expects(Mask, Masked({"progressToken": 1, "progress": 1, "message": "[NAME]"}, {"counts": {"NAME": 1}}))
+    done = Masked({"progressToken": 1, "progress": 1, "message": "[NAME]"}, {"counts": {"NAME": 1}})
+    assert play.expects(MaskAll, (done,)).plan == (SSN,)
     (recorded,) = play.records_all("relayed")
     (relayed,) = play.expects(Relay).messages
 
@@ -327,15 +330,23 @@ def test_a_notification_from_upstream_is_decided_masked_and_recorded_before_it_i
     assert b"Ada" not in relayed
 
 
+def burst(*said: Document) -> tuple[Notification, ...]:
+    return tuple(Notification("notifications/progress", each) for each in said)
+
+
+def profiles(*sizes: int) -> tuple[Profile, ...]:
+    return tuple(Profile({"bytes": size}) for size in sizes)
+
+
 def test_notifications_that_came_together_are_each_decided_and_leave_together_once_all_are_on_record() -> None:
-    burst = tuple(Notification("notifications/progress", {"progress": number}) for number in range(3))
     play = forwarded(call())
-    play.expects(Receive, Burst(burst))
+    play.expects(Receive, Burst(burst({"progress": 0}, {"progress": 1}, {"progress": 2})))
+    assert play.expects(InspectAll, profiles(1, 2, 3)).values == ({"progress": 0}, {"progress": 1}, {"progress": 2})
     for number, decision in enumerate((allow(), deny(), allow())):
-        assert play.expects(Inspect, Profile()).value == {"progress": number}
-        play.decides(Entrypoint.RESULT, decision)
+        asked = play.decides(Entrypoint.RESULT, decision).input
+        assert asked["profile"] == {"bytes": number + 1}
         if number != 1:
-            play.expects(Mask, Masked({"progress": number}))
+            play.expects(MaskAll, (Masked({"progress": number}),))
     recorded = play.records_all("relayed", "withheld", "relayed")
     relayed = play.expects(Relay).messages
 
@@ -343,13 +354,70 @@ def test_notifications_that_came_together_are_each_decided_and_leave_together_on
     assert [orjson.loads(data)["params"] for data in relayed] == [{"progress": 0}, {"progress": 2}]
 
 
+def test_of_a_burst_what_asks_the_same_is_asked_once_and_neighbours_share_a_record() -> None:
+    play = forwarded(call())
+    play.expects(Receive, Burst(burst({"progress": 0}, {"progress": 1}, {"of": 2}, {"progress": 3})))
+    play.expects(InspectAll, profiles(1, 1, 2, 1))
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(MaskAll, (Masked({"progress": 0}), Masked({"progress": 1})))
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(MaskAll, (Masked({"of": 2}),))
+    play.expects(MaskAll, (Masked({"progress": 3}),))
+    recorded = play.records_all("relayed", "relayed", "relayed")
+    relayed = play.expects(Relay).messages
+
+    assert [record.members.get("count", 1) for record in recorded] == [2, 1, 1]
+    assert [list(record.bodies) for record in recorded] == [
+        ["decision", "manifest", "messages"],
+        ["decision", "manifest", "message"],
+        ["decision", "manifest", "message"],
+    ]
+    assert b"\n".join(relayed) == b"\n".join(list(record.bodies.values())[-1] for record in recorded)
+    assert [orjson.loads(data)["params"] for data in relayed] == [
+        {"progress": 0},
+        {"progress": 1},
+        {"of": 2},
+        {"progress": 3},
+    ]
+
+
+def test_no_answer_of_policy_outlives_the_burst_that_it_was_given_for() -> None:
+    play = forwarded(call())
+    for decision in (allow(), deny()):
+        play.expects(Receive, Burst(burst({"progress": 0}, {"progress": 1})))
+        play.expects(InspectAll, profiles(1, 1))
+        play.decides(Entrypoint.RESULT, decision)
+        if decision.decision.effect is Effect.ALLOW:
+            play.expects(MaskAll, (Masked({"progress": 0}), Masked({"progress": 1})))
+            play.records_all("relayed")
+            play.expects(Relay)
+    (withheld,) = play.records_all("withheld")
+
+    assert withheld.members["count"] == 2
+    assert list(withheld.bodies) == ["decision", "manifest"]
+
+
+def test_messages_of_one_question_that_were_masked_otherwise_have_records_of_their_own() -> None:
+    play = forwarded(call())
+    play.expects(Receive, Burst(burst({"a": 0}, {"a": 1}, {"a": 2}, {"a": 3})))
+    play.expects(InspectAll, profiles(1, 1, 1, 1))
+    play.decides(Entrypoint.RESULT, allow(SSN))
+    found = Masked({"a": 1}, {"counts": {"SSN": 1}})
+    play.expects(MaskAll, (Masked({"a": 0}), found, found, None))
+    recorded = play.records_all("relayed", "relayed", "withheld")
+    relayed = play.expects(Relay).messages
+
+    assert len(relayed) == 3
+    assert recorded[1].bodies["messages"] == relayed[1] + b"\n" + relayed[2]
+    assert recorded[1].bodies["manifest"] == b'{"counts":{"SSN":1}}'
+
+
 def test_of_notifications_that_came_together_none_leaves_when_they_cannot_be_recorded() -> None:
     play = forwarded(call())
     play.expects(Receive, Burst((Notification("notifications/progress"), Notification("notifications/progress"))))
-    for _ in range(2):
-        play.expects(Inspect, Profile())
-        play.decides(Entrypoint.RESULT, allow())
-        play.expects(Mask, Masked({}))
+    play.expects(InspectAll, (Profile(), Profile()))
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(MaskAll, (Masked({}), Masked({})))
     play.faults(AppendAll, EvidenceFault("full"))
 
     with pytest.raises(EvidenceFault):
@@ -361,10 +429,10 @@ def test_a_request_from_upstream_that_may_not_reach_the_client_is_answered_in_it
     sampling = Request("s-1", "sampling/createMessage", {"messages": []})
     play = forwarded(call())
     play.expects(Receive, sampling)
-    play.expects(Inspect, Profile())
+    play.expects(InspectAll, (Profile(),))
     play.decides(Entrypoint.RESULT, deny() if how == "denied" else allow())
     if how == "unmaskable":
-        play.faults(Mask, MaskFault("no"))
+        play.expects(MaskAll, (None,))
     play.records_all("withheld")
     answer = play.expects(Respond).message
 
@@ -432,9 +500,9 @@ def test_the_stream_outside_any_call_is_decided_opened_and_ended_like_a_call() -
     play.records(LeafType.EXCHANGE_INTENT, method="(listen)")
     play.expects(Listen)
     play.expects(Receive, Notification("notifications/tools/list_changed"))
-    play.expects(Inspect, Profile())
+    play.expects(InspectAll, (Profile(),))
     play.decides(Entrypoint.RESULT, allow())
-    play.expects(Mask, Masked({}))
+    play.expects(MaskAll, (Masked({}),))
     play.records_all("relayed")
     play.expects(Relay)
     play.expects(Receive, None)

@@ -101,6 +101,27 @@ async def test_progress_comes_back_to_its_call_under_the_clients_own_token(tmp_p
     assert last.result["token"] != "mine"
 
 
+async def test_notifications_of_a_program_are_handed_over_together_until_its_answer_comes(tmp_path):
+    message = tool("progress", _meta={"progressToken": "mine"})
+
+    async with program(tmp_path) as upstream, upstream.converse(MODERN) as conversation:
+        await conversation.send(message)
+        first = await conversation.receive()
+        others = await conversation.together(trio.current_time() + 3600)
+        assert [each.params["progress"] for each in (first, *others)] == [1, 2]
+        assert await conversation.together(trio.current_time() + 3600) == ()
+        assert isinstance(await conversation.receive(), Success)
+
+
+async def test_a_program_that_dies_while_more_is_waited_for_is_a_fault_of_the_next_message(tmp_path):
+    async with program(tmp_path) as upstream, upstream.converse(MODERN) as conversation:
+        await conversation.send(tool("die"))
+        assert await conversation.together(trio.current_time() + 3600) == ()
+        with pytest.raises(UpstreamFault) as raised:
+            await conversation.receive()
+    assert raised.value.kind == "closed"
+
+
 async def test_what_is_said_during_the_only_call_belongs_to_it(tmp_path):
     async with program(tmp_path) as upstream:
         heard = await ask(upstream, tool("log"), MODERN)

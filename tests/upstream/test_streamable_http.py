@@ -4,6 +4,7 @@ import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import orjson
 import pytest
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era
-from gateway.upstream.base import Deadlines, HttpSettings, Upstream
+from gateway.upstream.base import TOGETHER_BYTES, TOGETHER_MOST, Deadlines, HttpSettings, Upstream
 from gateway.upstream.streamable_http import StreamableHttp
 from tests.upstream.wires import (
     ANSWER,
@@ -162,6 +163,94 @@ async def test_a_message_is_heard_as_soon_as_it_comes():
         assert isinstance(await conversation.receive(), Notification)
         heard.set()
         assert await conversation.receive() == ANSWER
+
+
+def progress(number):
+    return Notification(PROGRESS["method"], {"progressToken": 1, "progress": number})
+
+
+def saying(number):
+    return event({**PROGRESS, "params": {"progressToken": 1, "progress": number}})
+
+
+async def test_notifications_that_come_within_the_time_given_are_handed_over_together():
+    heard = trio.Event()
+
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1) + saying(2))
+        await heard.wait()
+        await wire.say(saying(3))
+        await wire.say(saying(4) + event(orjson.loads(ANSWER_JSON)) + b"0\r\n\r\n")
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        assert await conversation.together(-inf) == (progress(2),)
+        heard.set()
+        with trio.fail_after(5):  # The answer ends the wait.
+            assert await conversation.together(trio.current_time() + 3600) == (progress(3), progress(4))
+            assert await conversation.receive() == ANSWER
+
+
+async def test_the_wait_for_more_notifications_ends_in_time_and_loses_nothing():
+    heard = trio.Event()
+
+    async def script(wire):
+        await wire.request()
+        cut = len(saying(2)) // 2
+        await wire.say(STREAM + saying(1) + saying(2)[:cut])
+        await heard.wait()
+        await wire.say(saying(2)[cut:] + event(orjson.loads(ANSWER_JSON)) + b"0\r\n\r\n")
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        assert await conversation.together(trio.current_time() + 0.05) == ()
+        heard.set()
+        assert await conversation.receive() == progress(2)
+        assert await conversation.receive() == ANSWER
+
+
+@pytest.mark.parametrize("spoils", [b"", chunk(b"data: {\r\n\r\n")], ids=["breaks off", "malformed"])
+async def test_what_goes_wrong_comes_after_the_notifications_before_it(spoils):
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1), saying(2) + saying(3) + spoils)
+        if spoils:
+            await wire.closed()
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        with trio.fail_after(5):
+            assert await conversation.together(trio.current_time() + 3600) == (progress(2), progress(3))
+        for _ in range(2 if not spoils else 1):
+            with pytest.raises(UpstreamFault) as raised:
+                await conversation.receive()
+            assert raised.value.kind == ("malformed" if spoils else "closed")
+
+
+async def test_no_more_is_handed_over_together_than_is_good():
+    many = TOGETHER_MOST + 2
+
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + b"".join(map(saying, range(many))))
+        large = {**PROGRESS, "params": {"message": "x" * TOGETHER_BYTES}}
+        await wire.say(event(large), event(large), event(orjson.loads(ANSWER_JSON)) + b"0\r\n\r\n")
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        heard = [await conversation.receive()]
+        sizes = []
+        with trio.fail_after(5):
+            while not isinstance(heard[-1], Success):
+                found = await conversation.together(trio.current_time() + 3600)
+                sizes.append(len(found))
+                heard += [*found, await conversation.receive()]
+    assert [message.params.get("progress") for message in heard[:-1]] == [*range(many), None, None]
+    assert max(sizes) == TOGETHER_MOST
 
 
 async def test_sending_does_not_wait_for_anything_to_come_back():

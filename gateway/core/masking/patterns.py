@@ -197,7 +197,7 @@ PATTERNS = (
     Pattern(
         "city-state",
         Phi.GEO,
-        rf"\b((?:{_CAP} ){{0,2}}{_CAP}),? {_STATE}\b(?:[ ,]+\d{{5}}|[.,;)]|$)",
+        rf"\b((?:{_CAP} ){{0,2}}{_CAP}),? {_STATE}\b(?:[ ,]+\d{{5}}|[.,;)\x00]|$)",
         "Boston, MA 02139",
     ),
     Pattern("coordinates", Phi.GEO, r"-?\b\d{1,3}\.\d{3,}, ?-?\d{1,3}\.\d{3,}\b", "42.5363, -71.6485"),

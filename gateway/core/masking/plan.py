@@ -65,6 +65,26 @@ def apply(
         raise MaskFault("The result is nested too deeply to be masked.") from problem
 
 
+def apply_all(
+    values: Sequence[Json], surveys: Sequence[Survey | None], rules: tuple[MaskRule, ...], *, key: bytes
+) -> tuple[Masked | None, ...]:
+    """Carry out `rules` on each of `values` as `apply` does, with what was seen of each; None where they cannot be."""
+    try:
+        plan = _Plan.of(rules)
+    except MaskFault:
+        return tuple([None] * len(values))
+    done: list[Masked | None] = []
+    for value, survey in zip(values, surveys, strict=True):
+        if survey is not None and survey.empty and not plan.explicit.fields and not plan.explicit.paths:
+            done.append(Masked(value, _nothing_done()))
+            continue
+        try:
+            done.append(apply(value, rules, key=key, schema=None, survey=survey))
+        except MaskFault:
+            done.append(None)
+    return tuple(done)
+
+
 def _nothing_done() -> Document:
     return {"counts": {}, "items": [], "truncated": False}
 

@@ -102,7 +102,8 @@ class Walk:
         self._zone = ""
 
     def message(self, root: list[Json]) -> None:
-        """Walk `root[0]`, a result, an error or params."""
+        """Walk `root[0]`, a result, an error or params. What is met adds to what was met in those before."""
+        self._structured, self._zone = None, ""
         self._mark(root, self._explicit.paths)
         value = root[0]
         if not isinstance(value, dict):

@@ -7,7 +7,7 @@ times and to mask once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.masking import layers
@@ -74,6 +74,18 @@ def look(value: Json, explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> S
     root = [_copy(value)]
     walk = Walk(explicit)
     walk.message(root)
+    return Survey(root, walk, _scanned(walk, explicit, owned))
+
+
+def look_at_all(values: Sequence[Json]) -> Survey:
+    """Several messages looked at as one, which finds whatever is found in any of them; not to be masked."""
+    walk = Walk()
+    for value in values:
+        walk.message([value])
+    return Survey([], walk, _scanned(walk, Explicit(), lambda _: False))
+
+
+def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool]) -> Scanned:
     texts, blobs = _texts(walk, owned)
     views: list[tuple[str, str]] = []
     stuck: set[str] = set()
@@ -81,7 +93,7 @@ def look(value: Json, explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> S
         _blob(data, views, stuck)
     scanned = scan(texts, frozenset(explicit.fields), views)
     scanned.unreadable |= stuck
-    return Survey(root, walk, scanned)
+    return scanned
 
 
 def _texts(walk: Walk, owned: Callable[[Leaf], bool]) -> tuple[dict[str, None], set[str]]:

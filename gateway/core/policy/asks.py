@@ -18,6 +18,8 @@ from gateway.core.types import Document, Json
 ELICIT = "elicitation/create"
 MALFORMED = "(malformed)"
 """Stands for a method or an origin that cannot be told; no policy opens it by accident."""
+_TELLING = frozenset({"inputRequests", "code", "data", "result", "error", "task"})
+"""Members that are looked into: what has none of them wants nothing."""
 
 
 def methods(message: Message) -> list[Json]:
@@ -45,12 +47,13 @@ def _parts(message: Message) -> Iterator[Document]:
     """What may want something: a result, an error or a notification's params, and what a task in them ended with."""
     match message:
         case Success(result=dict(whole)) | Notification(params=whole):
-            yield whole
+            if whole.keys().isdisjoint(_TELLING):
+                return
         case Failure(code=code, data=data):
             whole = {"code": code, "data": data}
-            yield whole
         case _:
             return
+    yield whole
     # Legacy tasks stand in a member of their own, modern ones in the answer itself (2025-11-25, Tasks; SEP-2663).
     for holder in (whole, whole.get("task")):
         for name in ("result", "error", "task"):

@@ -7,6 +7,10 @@ own: the time and, where policy has budgets or an emergency is claimed, how the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import orjson
+
 from gateway.core.call import Call, Emergency
 from gateway.core.masking.profile import Profile
 from gateway.core.policy import asks
@@ -31,15 +35,21 @@ def for_call(call: Call, *, approval: Document | None = None) -> Document:
 
 def for_result(call: Call, message: Message, profile: Profile, *, approval: Document | None = None) -> Document:
     """Input of `gateway/result/decision` for anything that travels from upstream to client."""
-    document = _common(call, "result")
-    document["message"] = _about(call)
-    document["result"] = _result(message)
-    document["profile"] = profile.document
-    if call.emergency is Emergency.GRANTED:
-        document["emergency"] = {"granted": True}
+    document = {**_for_any_result(call), **_of_result(message, profile)}
     if approval is not None:
         document["approval"] = approval
     return document
+
+
+def for_results(
+    call: Call, messages: Sequence[Message], profiles: Sequence[Profile]
+) -> Iterator[tuple[bytes, Document]]:
+    """The inputs of `for_result` for several messages of one call, each under what is the same for two of them exactly
+    where their inputs are: what is asked twice at one time is one question."""
+    shared = _for_any_result(call)
+    for message, profile in zip(messages, profiles, strict=True):
+        own = _of_result(message, profile)
+        yield orjson.dumps(own, option=orjson.OPT_SORT_KEYS), {**shared, **own}
 
 
 def for_catalogue(call: Call, kind: str, items: list[Json]) -> Document:
@@ -123,6 +133,18 @@ def _tool(tool: Tool | None) -> Json:
         "annotations": tool.definition.get("annotations", {}),
         "changed": tool.changed,
     }
+
+
+def _for_any_result(call: Call) -> Document:
+    document = _common(call, "result")
+    document["message"] = _about(call)
+    if call.emergency is Emergency.GRANTED:
+        document["emergency"] = {"granted": True}
+    return document
+
+
+def _of_result(message: Message, profile: Profile) -> Document:
+    return {"result": _result(message), "profile": profile.document}
 
 
 def _result(message: Message) -> Document:

@@ -196,9 +196,9 @@ class _Conversation:
         """See `Conversation`."""
         return await self._talk().receive()
 
-    def at_hand(self) -> Notification | None:
+    async def together(self, until: float) -> tuple[Notification, ...]:
         """See `Conversation`."""
-        return self._talk().at_hand()
+        return await self._talk().together(until)
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`."""

@@ -12,14 +12,13 @@ from dataclasses import replace
 import trio
 
 from gateway.core.errors import UpstreamFault
-from gateway.core.protocol.jsonrpc import Failure, Message, Request, RequestId, Response, Success
+from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, RequestId, Response, Success
 from gateway.core.types import SessionId
 from gateway.upstream.base import Conversation
 from gateway.upstream.bridge.office import Office
-from gateway.upstream.bridge.translated import Translated
 
 
-class Straight(Translated):
+class Straight:
     """One legacy conversation with the session's program, `inner`, with the questions in it made findable."""
 
     def __init__(
@@ -66,6 +65,10 @@ class Straight(Translated):
             if not self._cancelled:
                 return self._renamed(await self._talking().receive())
         raise UpstreamFault("the client cancelled this call", kind="closed")
+
+    async def together(self, until: float) -> tuple[Notification, ...]:
+        """See `Conversation`."""
+        return await self._talking().together(until)
 
     async def respond(self, message: Message) -> None:
         """See `Conversation`. Policy kept a question from the client."""

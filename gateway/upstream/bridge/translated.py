@@ -8,6 +8,6 @@ from gateway.core.protocol.jsonrpc import Notification
 class Translated:
     """A `Conversation` whose messages are not the upstream's own."""
 
-    def at_hand(self) -> Notification | None:
+    async def together(self, _until: float) -> tuple[Notification, ...]:
         """See `Conversation`. What is translated is looked at one by one."""
-        return None
+        return ()

@@ -239,3 +239,47 @@ def test_masking_with_what_was_inspected_is_masking_anew(value: Json, chosen: li
     except MaskFault:
         return
     assert anew == plan.apply(value, tuple(chosen), key=KEY, schema=None, survey=survey)
+
+
+_HARMLESS = ["row 7 of 200 is in", "done", "", "2/3", "info", "id", "a\nb", "[1, 2]", "{", "x=1"]
+_HARMFUL = ["219-09-9999", "She lives in Boston, MA", "MRN: 4821937", '{"ssn": "219099999"}', "aged 93", "A;B\nC;D"]
+_VALUES = st.sampled_from([*_HARMLESS * 4, *_HARMFUL, 7, 93.5, None, True, ["2", "19"], {"name": "Ann Okafor"}])
+_NAMES = st.sampled_from(["progress", "total", "message", "data", "logger", "content", "note", "ssn", "dob", "_meta"])
+_PARAMS = st.dictionaries(_NAMES, _VALUES, max_size=4)
+_PLANS = st.sampled_from(
+    [
+        (),
+        (MaskRule(Selector("class", "PHI"), Operator("redact")),),
+        (MaskRule(Selector("field", "note"), Operator("null")), MaskRule(Selector("class", "SSN"), Operator("hmac"))),
+        (MaskRule(Selector("path", "$.message"), Operator("redact")),),
+        (MaskRule(Selector("class", "NO_SUCH"), Operator("redact")),),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_PARAMS, min_size=1, max_size=6), _PLANS)
+def test_what_is_looked_at_together_is_seen_and_masked_as_if_it_were_alone(
+    values: list[Json], rules: tuple[MaskRule, ...]
+) -> None:
+    together = profile.inspect_all(values)
+    assert [found.document for found in together] == [profile.inspect(value).document for value in values]
+
+    done = plan.apply_all(values, [found.survey for found in together], rules, key=KEY)
+    for value, masked in zip(values, done, strict=True):
+        try:
+            alone = plan.apply(value, rules, key=KEY, schema=None)
+        except MaskFault:
+            assert masked is None
+        else:
+            assert masked is not None
+            assert (masked.value, masked.manifest) == (alone.value, alone.manifest)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*_HARMLESS, *_HARMFUL]), unique=True, min_size=2))
+def test_what_is_found_in_a_text_does_not_depend_on_where_it_stands_among_others(texts: list[str]) -> None:
+    def found(order: list[str]) -> Any:
+        return profile.inspect({f"t{texts.index(text)}": text for text in order}).document["classes"]
+
+    assert found(texts) == found(texts[::-1])
