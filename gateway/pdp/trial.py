@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import orjson
@@ -84,8 +85,7 @@ class _Trial:
         allowed: list[Document] = []
         for base in bases.values():
             for document in self._around(entrypoint, base):
-                where = f"an input like the samples{_difference(base, document)}"
-                if self._ask(entrypoint, document, where).effect is Effect.ALLOW:
+                if self._ask(entrypoint, document, _Made(base, document)).effect is Effect.ALLOW:
                     allowed.append(document)
         for document in islice(allowed, 0, None, max(1, len(allowed) // STRIPPED)):
             self._strip(entrypoint, document)
@@ -112,8 +112,11 @@ class _Trial:
                         f"allows an input without its `{member}`: let what is allowed depend on `input.{member}`."
                     )
 
-    def _ask(self, entrypoint: Entrypoint, document: Document, where: str) -> Decision:
-        """The decision on one input. Raises _Wrong when there is none, or it comes late or cannot be carried out."""
+    def _ask(self, entrypoint: Entrypoint, document: Document, where: object) -> Decision:
+        """The decision on one input, called `where` in words.
+
+        Raises _Wrong when there is none, or it comes late or cannot be carried out.
+        """
         cost = float("inf")
         answer = ""
         for _ in range(3):  # The first pays for compilation; a busy machine may slow one, hardly three.
@@ -142,7 +145,7 @@ class _Trial:
         self._engine.set_input_json(orjson.dumps(document).decode())
         return self._engine.eval_rule_as_json("data." + entrypoint.value.replace("/", "."))
 
-    def _read(self, entrypoint: Entrypoint, answer: str, where: str) -> Decision:
+    def _read(self, entrypoint: Entrypoint, answer: str, where: object) -> Decision:
         key = (entrypoint, answer)
         if key not in self._decisions:
             decided = decision.decode(entrypoint, _json(answer))
@@ -164,10 +167,18 @@ def _json(answer: str) -> Json:
     return read
 
 
-def _difference(base: Document, document: Document) -> str:
-    """Where a made input differs from the sample it was made from, for whoever is to find the rule that minds."""
-    told = list(islice(_changes(base, document, "input"), 4))
-    return f", with {'; '.join(told[:3])}{' …' if len(told) > 3 else ''}" if told else ""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a made input is called by whoever is to find the rule that minds; put into words when somebody is."""
+
+    base: Document
+    """The sample that it was made from."""
+    document: Document
+
+    def __str__(self) -> str:
+        told = list(islice(_changes(self.base, self.document, "input"), 4))
+        with_ = f", with {'; '.join(told[:3])}{' …' if len(told) > 3 else ''}" if told else ""
+        return f"an input like the samples{with_}"
 
 
 def _changes(base: Json, other: Json, place: str) -> Iterator[str]:

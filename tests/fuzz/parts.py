@@ -237,4 +237,4 @@ def check(house: House) -> None:
     for secret in (SSN, MARK):
         assert not [row for row in rows if secret in row], f"the store holds {secret} in the clear"
         assert not [line for line in house.notes.said if secret in line]
-    assert house.place.verify()["passed"]
+    house.place.verify()
