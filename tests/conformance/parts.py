@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests import real_parts
 from tests.conformance import shim
-from tests.e2e import harness
+from tests.e2e import harness, issuer
 from tests.e2e.harness import Upstream
-from tests.e2e.issuer import Issuer
 
 WHO = "conformance"
 """Who the suite is, behind the gateway; its group and its role."""
@@ -45,23 +46,36 @@ def _everything(sdist: str, python: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
 
 
+@dataclass(frozen=True)
+class Through:
+    """A gateway with everything on, tokens, policy, masking and evidence, which the suite meets without a token."""
+
+    config: Path
+    """Its configuration file, which it looks at all the time."""
+    mcp: str
+    """The URL below which the suite meets its upstreams, by their names."""
+
+
 @contextmanager
-def behind_gateway(place: Path, issuer: Issuer, upstream: dict[str, Any]) -> Iterator[str]:
-    """The URL at which the suite meets `upstream` through the gateway with everything on: tokens, policy, masking and
-    evidence. What the gateway has on record is checked when the block is left."""
+def gateway(upstreams: Mapping[str, Mapping[str, Any]]) -> Iterator[Through]:
+    """A gateway in front of `upstreams`; what it has on record is checked when the block is left."""
     port = harness.free_port()
     settings = {
         "allowed_hosts": [f"{name}:{port}" for name in ("127.0.0.1", "localhost")],
         "allowed_origins": [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")],
+        "reload_s": 0.1,
     }
-    with harness.running(
-        place, issuer, [Upstream("everything", upstream)], settings={"gateway": settings}, policy=opened
-    ) as gateway:
-        command = [sys.executable, "-m", "tests.conformance.shim", str(port), str(gateway.port)]
-        environment = {**real_parts.environment(), shim.TOKEN: issuer.token(WHO, [WHO])}
+    behind = [Upstream(name, each) for name, each in upstreams.items()]
+    with (
+        issuer.running() as tokens,
+        tempfile.TemporaryDirectory() as place,
+        harness.running(Path(place), tokens, behind, settings={"gateway": settings}, policy=opened) as running,
+    ):
+        command = [sys.executable, "-m", "tests.conformance.shim", str(port), str(running.port)]
+        environment = {**real_parts.environment(), shim.TOKEN: tokens.token(WHO, [WHO])}
         with harness.child(*command, env=environment) as process:
             harness.wait_for_port(process, port)
-            yield f"http://127.0.0.1:{port}/mcp/everything"
+            yield Through(running.config, f"http://127.0.0.1:{port}/mcp")
 
 
 def opened(policies: Path) -> None:
