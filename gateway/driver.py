@@ -34,7 +34,7 @@ from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Json, LeafIndex
 from gateway.telemetry.watch import Arrival, Watch
-from gateway.upstream.base import Conversation, Link
+from gateway.upstream.base import Conversation, Link, Upstream
 from gateway.world import Client, World
 
 T = TypeVar("T")
@@ -56,6 +56,10 @@ async def _nothing_runs(_: ApprovalId) -> Json:
     raise InternalFault("nobody is here to run a call that waited as a task")
 
 
+def _itself(upstream: Upstream) -> Upstream:
+    return upstream
+
+
 @dataclass(slots=True)
 class Driver:
     """One exchange being performed."""
@@ -68,6 +72,8 @@ class Driver:
     """Begins the call that an approval was granted for, by itself, and answers its reply's document when it has ended.
     Safe to cancel: the call goes on."""
     arrival: Arrival | None = None
+    around: Callable[[Upstream], Upstream] = _itself
+    """What stands between the upstream and this exchange."""
     conversation: Conversation | None = None
     detached: bool = False
     _until: float = math.inf
@@ -163,11 +169,11 @@ class Driver:
 
     async def _forward(self, forward: commands.Forward) -> None:
         self.detached = forward.detached
-        conversation = await self._converse(self.world.upstream.converse(self.link))
+        conversation = await self._converse(self.around(self.world.upstream).converse(self.link))
         await conversation.send(self._watch.outgoing(forward.message))
 
     async def _listen(self, _: commands.Listen) -> None:
-        await self._converse(self.world.upstream.listen(self.link))
+        await self._converse(self.around(self.world.upstream).listen(self.link))
         await self.client.open_stream(self.call.exchange)
 
     async def _converse(self, closing: AbstractAsyncContextManager[Conversation]) -> Conversation:

@@ -72,6 +72,8 @@ class HttpClient:
         """Further response headers; asked for when the response starts, with the reply if that is what starts it."""
         self.dismiss: Callable[[], None] = _nothing
         """Ends a stream that would last for ever; called when the gateway begins to go down."""
+        self.attendant: Callable[[], None] | None = None
+        """Begins to look after this client, once: see `clients.py`."""
         self.answers: tuple[SessionId, RequestId] | None = None
         """The request that is answered here; its id is the client's, and unique in its session only."""
 
@@ -81,6 +83,12 @@ class HttpClient:
         if not self._gone and self.hung_up is not None and self.hung_up():
             self.leave()
         return self._gone
+
+    def waits(self) -> None:
+        """From here on it is looked after: it has waited for more than a moment, or is on a stream."""
+        begin, self.attendant = self.attendant, None
+        if begin is not None:
+            begin()
 
     async def watch(self, receive: Receive) -> None:
         """Notice when the client hangs up. Runs beside the exchange and is cancelled when it is over."""
@@ -186,6 +194,7 @@ class HttpClient:
         async with self._stream():
             if not self._streaming:
                 self._streaming = True
+                self.waits()
                 headers = _STREAM_HEADERS + self.headers(None)
                 await self._write({"type": "http.response.start", "status": 200, "headers": headers})
                 data = self._prime + data

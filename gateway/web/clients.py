@@ -1,7 +1,7 @@
 """Everybody who is being served, and who looks after those that wait.
 
 Most answers take a few milliseconds, and their requests are nobody's business but their own task's. A client that waits
-longer gets two more tasks: one notices when it hangs up, one breaks the silence.
+longer, or is on a stream, gets two more tasks: one notices when it hangs up, one breaks the silence.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Clients:
 
     def __init__(self) -> None:
         self._here: set[HttpClient] = set()
-        self._new: list[tuple[HttpClient, Callable[[], None]]] = []
-        """Who came since the last tick, and how it is looked after."""
+        self._new: list[HttpClient] = []
+        """Who came since the last tick."""
 
     def __iter__(self) -> Iterator[HttpClient]:
         return iter(list(self._here))
@@ -33,24 +33,25 @@ class Clients:
         after from the beginning."""
         async with trio.open_nursery() as nursery:
             self._here.add(client)
+            client.attendant = partial(_look_after, client, receive, nursery)
+            if client.hung_up is None:
+                client.waits()
+            else:
+                self._new.append(client)
             try:
-                if client.hung_up is None:
-                    _look_after(client, receive, nursery)
-                else:
-                    self._new.append((client, partial(_look_after, client, receive, nursery)))
                 await work()
             finally:
                 self._here.discard(client)
+                client.attendant = None
             nursery.cancel_scope.cancel()
 
     async def look_after(self) -> None:
         """Look after those who wait. Runs as long as the gateway serves."""
-        waiting: list[tuple[HttpClient, Callable[[], None]]] = []
+        waiting: list[HttpClient] = []
         while True:
             await trio.sleep(MOMENT_S)
-            for client, look_after in waiting:
-                if client in self._here:
-                    look_after()
+            for client in waiting:
+                client.waits()
             waiting, self._new = self._new, []
 
 

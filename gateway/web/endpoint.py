@@ -109,12 +109,17 @@ class Endpoint:
             certificate=request.peer.certificate,
         )
         actor = self.desk.actor(principal)
-        with self._turn(actor), caller.calling(token):
-            if isinstance(door, Aggregate):
-                several = Gathering(self.desk, door, principal, request, send, self.clients, actor)
-                await self._visit(several, receive)
-            else:
-                await self._visit(Visit(self.desk, door, principal, request, send, self.clients, actor), receive)
+        visit: Gathering | Visit
+        if isinstance(door, Aggregate):
+            visit = Gathering(self.desk, door, principal, request, send, self.clients, actor)
+        else:
+            visit = Visit(self.desk, door, principal, request, send, self.clients, actor)
+        self._take_turn(actor)
+        try:
+            with caller.calling(token):
+                await self._visit(visit, receive)
+        finally:
+            self._end_turn(actor)
 
     async def _visit(self, visit: Visit | Gathering, receive: Receive) -> None:
         match visit.request.method:
@@ -127,8 +132,7 @@ class Endpoint:
             case _:
                 raise ClientFault("Use POST, GET or DELETE here.", code=INVALID_REQUEST, status=405)
 
-    @contextmanager
-    def _turn(self, actor: str) -> Iterator[None]:
+    def _take_turn(self, actor: str) -> None:
         """One of the requests that a principal may have in flight: held calls and streams count while they last.
 
         Without a bound one principal could take every upstream connection and leave none to the others. Raises
@@ -142,12 +146,11 @@ class Endpoint:
             )
             raise ClientFault(detail, code=replies.REFUSED, status=429)
         self._in_flight[actor] += 1
-        try:
-            yield
-        finally:
-            self._in_flight[actor] -= 1
-            if not self._in_flight[actor]:
-                del self._in_flight[actor]  # A principal that has gone leaves nothing behind.
+
+    def _end_turn(self, actor: str) -> None:
+        self._in_flight[actor] -= 1
+        if not self._in_flight[actor]:
+            del self._in_flight[actor]  # A principal that has gone leaves nothing behind.
 
     def _door(self, request: Inbound) -> Door | Aggregate:
         door = self.desk.doors.get(request.path.removeprefix(PREFIX))

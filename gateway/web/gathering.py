@@ -288,7 +288,7 @@ class Gathering:
         send, hung_up = (self.send, self.request.hung_up) if within is None else (within.send, within.left)
         door = self._doors()[member]
         outward = partial(aggregate.renamed, names=self.door.names, member=member)
-        around = partial(Renaming, outward=outward, inward=_as_it_is)
+        renamed = partial(Renaming, outward=outward, inward=_as_it_is)
         headers = [(key, value) for key, value in self.request.headers if key not in _REWRITTEN]
         if message is not None and (name := mcp.name(message)) is not None:
             headers.append((b"mcp-name", versions.encode_header(name).encode()))
@@ -298,7 +298,7 @@ class Gathering:
         elif held is not None:
             raise SessionEnded("This session does not reach that upstream. Send `initialize`.")
         request = replace(self.request, headers=headers, hung_up=hung_up)
-        return Visit(desk, door, self.principal, request, send, self.clients, self.actor, around)
+        return Visit(desk, door, self.principal, request, send, self.clients, self.actor, renamed)
 
     def _doors(self) -> Mapping[str, Door]:
         """The doors behind this one, as they are now."""

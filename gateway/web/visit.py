@@ -41,7 +41,6 @@ from gateway.web.clients import Clients
 from gateway.web.desk import Desk, Door
 from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
-from gateway.world import World
 
 SESSION_HEADER = b"mcp-session-id"
 WITHDRAWN = "withdrawn"
@@ -51,10 +50,6 @@ FACTS_INLINE_BYTES = 2048
 """Facts of messages up to this size are found on the event loop; larger ones beside it: 64 KB of SQL take seconds."""
 
 logger = logging.getLogger(__name__)
-
-
-def _itself(upstream: Upstream) -> Upstream:
-    return upstream
 
 
 @dataclass(slots=True)
@@ -70,18 +65,14 @@ class Visit:
     """This visit's is among them while it lasts."""
     actor: str
     """The principal's pseudonym."""
-    around: Callable[[Upstream], Upstream] = _itself
-    """What stands between the upstream and this visit."""
+    renamed: Callable[[Upstream], Upstream] | None = None
+    """The upstream under other names, where those are not its own."""
     _exchange: ExchangeId = field(init=False)
-    _world: World = field(init=False)
     _arrival: Arrival = field(init=False)
 
     def __post_init__(self) -> None:
         self._exchange = self.desk.new_exchange()
         self._arrival = Arrival(time.perf_counter(), self.request.header(b"traceparent"))
-        outward, inward = partial(tasks.outward, rename=self._tagged), partial(tasks.inward, rename=self._untagged)
-        upstream = Renaming(self.door.world.upstream, outward=outward, inward=inward)
-        self._world = replace(self.door.world, upstream=self.around(upstream))
 
     async def post(self, receive: Receive) -> None:
         """A client's message (MCP 2025-11-25 and 2026-07-28, Transports: Sending Messages to the Server)."""
@@ -96,7 +87,8 @@ class Visit:
             opened = held.opened(era, message, self.principal, self.door.ref.name, self.desk.sealer.unseal)
             message = opened.message
             tool = await self._tool(message)
-            link = replace(link, mirrored=self._mirrored(message, tool, link))
+            if mirrored := self._mirrored(message, tool, link):
+                link = replace(link, mirrored=mirrored)
             facts = await self._facts(message, len(data))
         except ClientFault as fault:
             reply = replies.client_fault(fault, _ident(message))
@@ -144,7 +136,7 @@ class Visit:
         ticket = self._ticket()
         await self.desk.sessions.close_session(ticket.session, why="client")
         try:
-            await self._world.upstream.end(self._link_of(ticket))
+            await self.door.world.upstream.end(self._link_of(ticket))
         except UpstreamFault as fault:
             # The client's session has ended all the same, on record. The upstream's own is nobody's now and falls idle.
             logger.warning("upstream %s was not told that a session ended: %s", self.door.ref.name, fault.kind)
@@ -232,6 +224,17 @@ class Visit:
         detail = "There is no such task for you here. Make the call again."
         raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
 
+    def _around(self, upstream: Upstream) -> Upstream:
+        """The upstream as this principal knows it."""
+        own = Renaming(upstream, outward=self._outward, inward=self._inward)
+        return own if self.renamed is None else self.renamed(own)
+
+    def _outward(self, message: Message) -> Message:
+        return tasks.outward(message, self._tagged)
+
+    def _inward(self, message: Message) -> Message:
+        return tasks.inward(message, self._untagged)
+
     def _tagged(self, ident: str) -> str:
         return tasks.tagged(ident, self.desk.sealer.key, self._whose_tasks())
 
@@ -285,13 +288,14 @@ class Visit:
 
         It is decided anew, for who asks for it now; it is joined to that approval and spends it, or does not run.
         """
-        message = await self._world.approvals.asked(approval)
+        message = await self.door.world.approvals.asked(approval)
         tool = await self._tool(message)
         link = replace(link, mirrored=mirrored.needed(message, _schema(tool)))
         facts = await self._facts(message, len(jsonrpc.format(message)))
         again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
         call = replace(again, exchange=self.desk.new_exchange())
-        reply = await _driven(Driver(call, self._world, link, Away()), call, exchange(call))
+        driver = Driver(call, self.door.world, link, Away(), around=self._around)
+        reply = await _driven(driver, call, exchange(call))
         return cast(Json, orjson.loads(reply.data))
 
     async def _perform(
@@ -299,10 +303,11 @@ class Visit:
     ) -> None:
         mark = Mark(call.exchange) if resumes is None else resumes[0]
         client = self._client(call, mark)
-        driver = Driver(call, self._world, link, client, self._errand(link), self._arrival)
+        driver = Driver(call, self.door.world, link, client, self._errand(link), self._arrival, self._around)
         script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
-        client.headers = self._greeting_headers(call, link, driver)
         client.dismiss = driver.end_stream
+        if link.era is Era.LEGACY and _greets(call.message):
+            client.headers = self._greeting_headers(link, driver)
         client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
 
         async def work() -> None:
@@ -326,11 +331,11 @@ class Visit:
             hung_up=self.request.hung_up,
         )
 
-    def _greeting_headers(self, call: Call, link: Link, driver: Driver) -> Callable[[Reply | None], Headers]:
+    def _greeting_headers(self, link: Link, driver: Driver) -> Callable[[Reply | None], Headers]:
         """The session id, made when the response starts: only then is it known what the upstream answered."""
 
         def headers(reply: Reply | None) -> Headers:
-            if not (_greets(call.message) and link.era is Era.LEGACY) or driver.conversation is None:
+            if driver.conversation is None:
                 return []
             version = _negotiated(reply)
             if reply is not None and version is None:

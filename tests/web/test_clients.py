@@ -106,6 +106,21 @@ async def test_a_hang_up_that_can_be_seen_is_known_before_anybody_looks_after_th
         await waits(client)
 
 
+async def test_who_is_on_a_stream_is_watched_from_its_beginning(autojump_clock: object) -> None:
+    clients, line = Clients(), Line()
+    client = HttpClient(line.send, hung_up=line.hung_up)
+
+    async def work() -> None:
+        await client.relay([b"{}"])
+        line.hang_up()
+        await waits(client)
+
+    began = trio.current_time()
+    await clients.serve(client, line.receive, work)
+
+    assert trio.current_time() == began
+
+
 @pytest.mark.parametrize("after_s", [0, 3 * MOMENT_S])
 async def test_a_request_that_is_cut_short_takes_what_looks_after_it_along(
     autojump_clock: object, nursery: trio.Nursery, after_s: float
