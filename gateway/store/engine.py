@@ -115,6 +115,9 @@ class Engine(Protocol):
     def sweep(self, writer: str) -> None:
         """Forget writers that are dead and have nothing open; this one lives. Called when their burial is durable."""
 
+    def settle(self) -> None:
+        """Put what was committed where it stays, as far as that goes without holding up those who write."""
+
     def leave(self) -> None:
         """This process writes no more."""
 

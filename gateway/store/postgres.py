@@ -207,6 +207,9 @@ class Postgres:
     def sweep(self, writer: str) -> None:
         """Whoever is buried is off the list."""
 
+    def settle(self) -> None:
+        """The server does that by itself."""
+
     def leave(self) -> None:
         """The writer's last transaction has taken it off the list."""
 

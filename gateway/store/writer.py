@@ -40,6 +40,8 @@ CHECKPOINT_S = 1.0
 """A log that grew is signed within this time."""
 QUICK_S = 0.002
 """A disk that commits within this time, as of late, may be waited for on the event loop."""
+SETTLED_LEAVES = 256
+"""Written since the last time, they are put where they stay; about 4 to 8 MB."""
 _NEVER = float("-inf")
 
 
@@ -71,6 +73,8 @@ class Writer:
         self._memory = Memory()
         self._checked = False
         self._size = 0
+        self._unsettled = 0
+        """Leaves that were written since the engine last put them where they stay."""
         self._signed_at = _NEVER
         self._unsigned = False
         self._turn = threading.Lock()
@@ -93,7 +97,7 @@ class Writer:
             self._turn.release()
 
     def _at_once(self, connection: Connection, jobs: list[Job]) -> bool:
-        unsigned = self._unsigned
+        unsigned, unsettled = self._unsigned, self._unsettled
         try:
             ready = [job for job in jobs if self._prepare(job)]
             if self.failed is not None:
@@ -103,8 +107,8 @@ class Writer:
             self._group(connection, ready)
         except Exception as error:  # As in `_work`: what was kept is unknown, so all of it counts as not durable.
             self._fail(jobs, error)
-        if self._unsigned and not unsigned:
-            self.nudge()  # The thread sleeps, and has to see to it that this is signed.
+        if (self._unsigned and not unsigned) or self._unsettled >= SETTLED_LEAVES > unsettled:
+            self.nudge()  # The thread sleeps, and has to see to it that this is signed, or put away.
         return True
 
     def nudge(self) -> None:
@@ -123,8 +127,20 @@ class Writer:
             self.busy_since = None
             if jobs:
                 self._deliver(jobs)
+            if self._unsettled >= SETTLED_LEAVES:
+                self._settle()
         self._disconnect()
         self._engine.leave()
+
+    def _settle(self) -> None:
+        """Have the engine put away what was committed: first beside those who write on the event loop, which is most of
+        it; then what they have added, in our turn, so that nothing is left and its log can begin anew."""
+        self.busy_since = time.monotonic()
+        self._engine.settle()
+        with self._turn:
+            self._engine.settle()
+            self._unsettled = 0
+        self.busy_since = None
 
     def _gather(self) -> tuple[list[Job], bool]:
         """Wait for a job, or until a checkpoint is due; take all that have gathered. True: no more will come."""
@@ -274,6 +290,7 @@ class Writer:
 
     def _committed(self, kept: Kept) -> None:
         self._checked = True
+        self._unsettled += kept.size - self._size
         self._size = kept.size
         self._unsigned = not kept.signed
         self.orphans -= kept.ended

@@ -463,6 +463,28 @@ async def test_an_append_on_the_loop_asks_the_store_for_nothing_but_the_head(fil
     assert ["SELECT", "kek,"] not in heard
 
 
+async def test_what_was_committed_is_put_away_beside_the_appends_and_the_wal_begins_anew(file, keys, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.QUICK_S", 3600.0)
+    monkeypatch.setattr("gateway.store.writer.SETTLED_LEAVES", 8)
+    wal = file.with_name(f"{file.name}-wal")
+    sizes = []
+
+    async with EvidenceLog.open(file, keys, now=now) as log:
+        for _ in range(12):
+            for _ in range(8):
+                await log.append(HEARTBEAT)
+            for _ in range(2):  # The thread takes up the second one when it is done with what it was called for.
+                await log.read(lambda connection: connection.execute("SELECT 1").fetchone())
+            sizes.append(wal.stat().st_size)
+
+    assert sizes[-1] <= max(sizes[:3])
+    assert report(file, keys).passed
+
+
+async def test_a_store_that_cannot_be_put_away_at_the_moment_is_no_fault(tmp_path):
+    sqlite.Sqlite(tmp_path / "nowhere" / "evidence.db").settle()
+
+
 async def test_an_append_waits_for_another_process_in_the_thread(log, store):
     await log.append(HEARTBEAT)
     async with trio.open_nursery() as nursery:

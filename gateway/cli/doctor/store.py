@@ -27,10 +27,10 @@ from gateway.store import schema, sqlite, startup
 from gateway.store.reader import Reader
 
 FULL_BYTES = 64 << 20
-"""Less is as good as nothing: a WAL alone grows to 4 MB and more between two checkpoints."""
+"""Less is as good as nothing: a WAL alone grows to 10 MB and more before it begins anew."""
 LOW_BYTES = 1 << 30
 WAL_BYTES = 64 << 20
-"""SQLite moves the WAL into the database every 4 MB, unless a reader that does not end keeps it from that."""
+"""The WAL is moved into the database every 10 MB or so, unless a reader that does not end keeps it from that."""
 AHEAD_S = 2.0
 _WEEKS = timedelta(days=21)
 
