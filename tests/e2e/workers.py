@@ -27,6 +27,8 @@ class Worker:
     closing: ExitStack = field(default_factory=ExitStack)
     response: http.client.HTTPResponse | None = None
     """The newest."""
+    pid: int = 0
+    """The worker process; 0 for a connection that any may have taken."""
 
     def post(self, upstream: str, message: Mapping[str, Any], **headers: str) -> http.client.HTTPResponse:
         """The response to one message, which is to be read before the next is sent."""
@@ -69,7 +71,8 @@ def each(gateway: Gateway, who: str, groups: list[str] | None = None) -> Iterato
             stack.callback(worker.hang_up)
             connection.request("GET", "/healthz")
             connection.getresponse().read()
-            found.setdefault(_accepted_by(gateway, connection), worker)
+            worker.pid = _accepted_by(gateway, connection)
+            found.setdefault(worker.pid, worker)
             if len(found) == len(gateway.workers()):
                 break
         assert len(found) == len(gateway.workers()), "the kernel gives connections to some workers only"

@@ -12,6 +12,8 @@ from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Succes
 from gateway.core.types import Era, SessionId
 from gateway.upstream.base import Link
 from gateway.upstream.bridge import far
+from gateway.upstream.bridge.office import Office
+from tests.fakes.mail import FakeMail, Post
 from tests.upstream.scripted import (
     LEGACY,
     MODERN,
@@ -93,6 +95,49 @@ async def test_a_call_whose_process_has_gone_is_unknown_within_seconds(autojump_
         assert (await answer_to(bridge, request, MODERN)).code == -32602
 
     assert trio.current_time() - began <= far.TAKEN_S
+
+
+async def test_a_call_whose_process_dies_while_it_goes_on_ends_within_seconds(autojump_clock):
+    began, post = trio.current_time(), Post()
+    here, there = FakeMail("here", post), FakeMail("there", post)
+    office = Office(here, "clinic")
+    async with trio.open_nursery() as nursery:
+
+        def taken(document):
+            if document["kind"] == far.RESUME:
+                nursery.start_soon(carry, document)
+
+        async def carry(document):
+            for said in ({"taken": True}, *[{"alive": True}] * 10):
+                await there.send("here/clinic", {"kind": document["thread"], **said})
+                await trio.sleep(far.ALIVE_S)
+
+        with office.open(), there.listen("there/clinic", taken):
+            retry = far.Far(office, "there")
+            assert await retry.open(MODERN, modern())
+            with pytest.raises(UpstreamFault, match="what became of the call is not known"):
+                await retry.receive()
+            await retry.aclose()
+    assert trio.current_time() - began == 10 * far.ALIVE_S + far.SILENT_S
+
+
+async def test_a_process_that_goes_on_with_a_call_says_that_it_still_does(autojump_clock):
+    answers = []
+
+    async def play(talk, message):
+        talk.say(Request("q", "elicitation/create", {}))
+
+    async def answered(talk, response):
+        answers.append(talk)
+
+    async with processes(legacy_server(play, answered=answered), legacy_server()) as (one, other):
+        asked = await answer_to(one, modern(), MODERN)
+        async with other.converse(MODERN) as conversation:
+            await conversation.send(retry(modern(), asked, {"action": "accept"}))
+            with trio.move_on_after(10 * far.SILENT_S):
+                await conversation.receive()
+            answers[0].result(content=["late"])
+            assert (await conversation.receive()).result["content"] == ["late"]
 
 
 async def test_a_fault_of_the_upstream_comes_to_the_process_that_has_the_client():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -12,7 +13,7 @@ from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Link
-from gateway.upstream.bridge.far import LEAVE, RESUME
+from gateway.upstream.bridge.far import ALIVE_S, LEAVE, RESUME
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.upward import Upward
 
@@ -46,6 +47,8 @@ class Carrier:
             scope.cancel()
 
     async def _carry(self, scope: trio.CancelScope, to: str, thread: str, link: Link, request: Request) -> None:
+        alive = trio.CancelScope()
+        self._nursery.start_soon(self._still_here, alive, to, thread)
         try:
             with scope:
                 await self._office.tell(to, thread, taken=True)
@@ -56,6 +59,7 @@ class Carrier:
         except EvidenceFault:
             logger.error("a call could not be brought to the process that has its client")
         finally:
+            alive.cancel()
             del self._scopes[thread]
 
     async def _relay(self, to: str, thread: str, link: Link, request: Request) -> None:
@@ -65,3 +69,10 @@ class Carrier:
                 await self._office.tell(to, thread, message=jsonrpc.format(message).decode())
                 if isinstance(message, Success | Failure):
                     return
+
+    async def _still_here(self, scope: trio.CancelScope, to: str, thread: str) -> None:
+        """Say so as long as the call goes on: silence means that this process is gone."""
+        with scope, suppress(EvidenceFault):  # The call itself ends by that, too.
+            while True:
+                await trio.sleep(ALIVE_S)
+                await self._office.tell(to, thread, alive=True)

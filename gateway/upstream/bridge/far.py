@@ -20,8 +20,10 @@ from gateway.upstream.bridge.office import Office
 
 TAKEN_S = 5.0
 """How long the process that holds a call may take to say that it has heard of its retry."""
-FAR_S = 330.0
-"""How long it may then be silent: longer than any call of its own may last."""
+ALIVE_S = 5.0
+"""How often it says then that it still has the call."""
+SILENT_S = 20.0
+"""How long it may say nothing: a process that is so late is gone, and nobody knows what became of its call."""
 RESUME = "resume"
 LEAVE = "leave"
 
@@ -52,8 +54,11 @@ class Far:
 
     async def receive(self) -> Message:
         """The next message of the call. Raises UpstreamFault."""
-        with trio.move_on_after(FAR_S):
-            match await self._next():
+        while True:
+            said: Document = {}
+            with trio.move_on_after(SILENT_S):
+                said = await self._next()
+            match said:
                 case {"message": str(text)}:
                     message = jsonrpc.parse_upstream(text.encode())
                     self._over = isinstance(message, Success | Failure)
@@ -61,7 +66,10 @@ class Far:
                 case {"detail": str(detail), "fault": str(kind)}:
                     self._over = True
                     raise UpstreamFault(detail, kind=kind)
-        raise UpstreamFault("the process that has this call has fallen silent", kind="timeout")
+                case {"alive": True}:
+                    continue
+            detail = "the process that had this call has ended, and what became of the call is not known"
+            raise UpstreamFault(detail, kind="closed")
 
     async def aclose(self) -> None:
         """Let go of it; a call that has not ended is cancelled."""

@@ -19,6 +19,11 @@ from gateway.upstream.bridge.sessions import Session, Sessions
 from gateway.upstream.bridge.translated import Translated
 from gateway.upstream.bridge.undertakings import KEPT_MS, UNKNOWN, Undertakings
 
+LOST = (
+    "The process that had this call has ended, and the answer came too late for it: what the call had done by then is "
+    "not known. Find that out, and send the request without requestState to make it anew."
+)
+
 
 class Upward(Translated):
     """One modern message to a legacy upstream, and what comes back for it."""
@@ -106,16 +111,17 @@ class Upward(Translated):
         """Take up the call that waits for this answer, here or where it is."""
         answer = bridge.answer(message)
         holder = self._parked.holder(message.params["requestState"])
+        detail = "This requestState is unknown here, has expired, or lacks its answer. Send the request without it."
         if answer is not None and holder is not None:
             self._far = Far(self._office, holder)
             if await self._far.open(self._link, message):
                 return
+            detail = LOST
         elif answer is not None and (run := self._parked.take(self._link, message)) is not None:
             assert run.question is not None
             self._run = run
             await run.respond(Success(run.question.id, answer))
             return
-        detail = "This requestState is unknown here, has expired, or lacks its answer. Send the request without it."
         self._local = Failure(message.id, jsonrpc.INVALID_PARAMS, detail)
 
     async def _by_task(self, session: Session, request: Request) -> Request:
