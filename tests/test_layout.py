@@ -24,6 +24,7 @@ TESTED_THROUGH = {
     "gateway/core/masking/hints.py": "tests/core/masking/test_bypasses.py",
     "gateway/core/masking/known_values.py": "tests/core/masking/test_bypasses.py",
     "gateway/core/masking/layers.py": "tests/core/masking/test_bypasses.py",
+    "gateway/core/masking/manifest.py": "tests/core/masking/test_plan.py",
     "gateway/core/masking/operators.py": "tests/core/masking/test_plan.py",
     "gateway/core/masking/paths.py": "tests/core/masking/test_plan.py",
     "gateway/core/masking/scan.py": "tests/core/masking/test_bypasses.py",

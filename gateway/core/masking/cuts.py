@@ -26,11 +26,14 @@ class Cut(NamedTuple):
 T = TypeVar("T", Span, Cut)
 
 
-def merge(spans: Iterable[Span]) -> Iterator[Span]:
+def merge(spans: list[Span]) -> list[Span]:
     """The spans with overlapping ones as one, under the class that says most."""
-    for cluster in _clusters(spans):
-        best = _best(cluster)
-        yield best._replace(start=cluster[0].start, end=max(one.end for one in cluster))
+    if len(spans) == 1:
+        return spans
+    return [
+        _best(cluster)._replace(start=cluster[0].start, end=max([one.end for one in cluster]))
+        for cluster in _clusters(spans)
+    ]
 
 
 def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
@@ -40,9 +43,9 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
     at = 0
     for cluster in _clusters(cuts):
         best = _best(cluster)
-        start, end = cluster[0].start, max(one.end for one in cluster)
+        start, end = cluster[0].start, max([one.end for one in cluster])
         # Rules that disagree on one place: the place is redacted, which satisfies each of them.
-        agreed = all(one.operator == best.operator for one in cluster)
+        agreed = len(cluster) == 1 or all(one.operator == best.operator for one in cluster)
         operator = best.operator if agreed else _REDACT
         masked = mask_text(operator, best.phi, text[start:end], key)
         if masked != text[start:end]:
@@ -56,7 +59,7 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
 def _clusters(cuts: Iterable[T]) -> Iterator[list[T]]:
     cluster: list[T] = []
     end = -1
-    for one in sorted(cuts, key=lambda one: (one.start, -one.end)):
+    for one in sorted(cuts, key=_order):
         if cluster and one.start >= end:
             yield cluster
             cluster = []
@@ -64,6 +67,10 @@ def _clusters(cuts: Iterable[T]) -> Iterator[list[T]]:
         end = max(end, one.end) if len(cluster) > 1 else one.end
     if cluster:
         yield cluster
+
+
+def _order(one: Span | Cut) -> tuple[int, int]:
+    return one.start, -one.end
 
 
 def _best(cluster: list[T]) -> T:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 
 OPAQUE = "\x1a"
 """Stands for a character without an ASCII reading; ends words, matches no pattern."""
@@ -75,6 +77,33 @@ def fold(text: str) -> Folded:
     if text.isascii() and "\0" not in text:
         return Folded(text.encode())
     return _fold_foreign(text)
+
+
+class Joined:
+    """Texts folded into one buffer, with NUL between them, so that what looks at all of them looks once."""
+
+    __slots__ = ("_folded", "_starts", "data", "plain", "texts")
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        joined = "\0".join(texts)
+        self.plain = joined.isascii() and joined.count("\0") == max(0, len(texts) - 1)
+        """Whether every text is its own folding."""
+        self._folded = [] if self.plain else [fold(text) for text in texts]
+        self.data = joined.encode() if self.plain else b"\0".join([one.data for one in self._folded])
+        self._starts: list[int] = []
+
+    @property
+    def starts(self) -> list[int]:
+        """Where the folding of each text begins."""
+        if not self._starts:
+            sizes = map(len, self.texts) if self.plain else [len(one.data) for one in self._folded]
+            self._starts = list(accumulate(sizes, lambda start, size: start + size + 1, initial=0))[:-1]
+        return self._starts
+
+    def original(self, number: int, start: int, end: int) -> tuple[int, int]:
+        """The characters of a text that these bytes of its folding were read from."""
+        return (start, end) if self.plain else self._folded[number].original(start, end)
 
 
 def _fold_foreign(text: str) -> Folded:

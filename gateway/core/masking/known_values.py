@@ -8,8 +8,8 @@ booleans, short numbers and our own masks are never known values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
 
 from gateway.core.masking import fold
 from gateway.core.masking.phi import Phi
@@ -29,36 +29,49 @@ _ORDINARY = frozenset(
     "inactive final mrs miss prof self spouse north south east west new saint united states america".split()
 )
 _WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL, Phi.PHI})
-_DIGITS = re.compile(r"[0-9]+")
+_DIGITS = re.compile(rb"[0-9]+")
 _SKIPPED = frozenset({Phi.DATE, Phi.BIRTH_DATE, Phi.AGE, Phi.BLOB, Phi.PHOTO})
 """Dates are found by their patterns wherever they are; a blob is nowhere else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A value to be taken out wherever it is said, as what and how."""
 
-    folded: bytes = field(repr=False)
+    folded: bytes
     phi: Phi
     operator: Operator
     capital: bool
     """Taken only where it is written with a capital: a part of a name may be an ordinary word."""
 
+    def __repr__(self) -> str:
+        return f"Known({self.phi.value})"
 
-@dataclass(frozen=True, slots=True)
-class Found:
+
+class Found(NamedTuple):
+    """Where a known value is said in a text."""
+
     start: int
     end: int
     known: Known
 
 
-class KnownValues:
-    """The known values of one message, by their first word."""
+def words(data: bytes) -> list[bytes]:
+    """The words of folded text, in lower case."""
+    return _WORD.findall(data.lower())
 
-    def __init__(self) -> None:
+
+class KnownValues:
+    """The known values of one message, by their first word. `said`: words that the rest of the message has, and whole
+    names of its members; a value that none of these begins is nowhere else and is not kept."""
+
+    def __init__(self, said: Container[bytes]) -> None:
+        self._said = said
         self._by_word: dict[bytes, list[Known]] = {}
         self._seen: set[bytes] = set()
         self._foreign: dict[str, Known] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_word or self._foreign)
 
     def add(self, value: str, phi: Phi, operator: Operator) -> None:
         """Harvest one value that a rule selects."""
@@ -71,40 +84,39 @@ class KnownValues:
                 if len(value) >= 2 and len(self._foreign) < _MOST_FOREIGN:
                     self._foreign.setdefault(value, Known(b"", phi, operator, capital=False))
                 return
-        if _counts(plain, phi):
-            self._put(plain, phi, operator, capital=False)
-            if phi not in _WORDY and not plain.isalnum():
-                digits = "".join(_DIGITS.findall(plain))
-                if len(digits) >= 7:
-                    self._put(digits, phi, operator, capital=False)
+        lowered = plain.lower().encode()
+        first = _WORD.match(lowered)
+        if first is not None and (first.group() in self._said or lowered in self._said) and _counts(plain, phi):
+            self._put(lowered, first.group(), phi, operator, capital=False)
+        if phi not in _WORDY and not plain.isalnum():
+            digits = b"".join(_DIGITS.findall(lowered))
+            if len(digits) >= 7 and digits in self._said and _counts(plain, phi):
+                self._put(digits, digits, phi, operator, capital=False)
         if phi is Phi.NAME and not plain.isalpha():
             for part in _NOT_WORD.split(plain):
-                if len(part) >= 3 and part[0].isupper() and part.lower() not in _ORDINARY:
-                    self._put(part, phi, operator, capital=True)
+                word = part.lower()
+                if len(part) >= 3 and part[0].isupper() and word.encode() in self._said and word not in _ORDINARY:
+                    self._put(word.encode(), word.encode(), phi, operator, capital=True)
 
-    def _put(self, plain: str, phi: Phi, operator: Operator, *, capital: bool) -> None:
-        lowered = plain.lower().encode()
-        if lowered in self._seen:
-            return
-        first = _WORD.search(lowered)
-        if first is not None and first.start() == 0:
+    def _put(self, lowered: bytes, first: bytes, phi: Phi, operator: Operator, *, capital: bool) -> None:
+        if lowered not in self._seen:
             self._seen.add(lowered)
-            entries = self._by_word.setdefault(first.group(), [])
+            entries = self._by_word.setdefault(first, [])
             entries.append(Known(lowered, phi, operator, capital))
             if len(entries) > 1:
                 entries.sort(key=lambda known: -len(known.folded))  # The longest first: it covers more.
 
-    def find(self, datas: Iterable[bytes]) -> Iterator[tuple[int, Found]]:
-        """Every place where a known value is said: the number of the text, and the span in its folded bytes."""
-        if not self._by_word:
+    def find(self, data: bytes) -> Iterator[tuple[int, Found]]:
+        """Every place where a known value is said in folded texts with NUL between them: the number of the text, and
+        the span in its folded bytes."""
+        if not self._by_word or self._by_word.keys().isdisjoint(words(data)):
             return
-        words = self._by_word
-        for number, data in enumerate(datas):
-            lowered = data.lower()
-            if words.keys().isdisjoint(_WORD.findall(lowered)):
+        for number, each in enumerate(data.split(b"\0")):
+            lowered = each.lower()
+            if self._by_word.keys().isdisjoint(_WORD.findall(lowered)):
                 continue
             for match in _WORD.finditer(lowered):
-                known = self._said_at(data, lowered, match.start(), words.get(match.group(), ()))
+                known = self._said_at(each, lowered, match.start(), self._by_word.get(match.group(), ()))
                 if known is not None:
                     yield number, Found(match.start(), match.start() + len(known.folded), known)
 
@@ -143,7 +155,8 @@ def _counts(plain: str, phi: Phi) -> bool:
         return False
     if plain.isalpha():
         return phi in (Phi.NAME, Phi.GEO) or not plain.islower()
+    digits = sum(map(str.isdigit, plain))
     if not _LETTER.search(plain):
-        return sum(map(len, _DIGITS.findall(plain))) >= 5
+        return digits >= 5
     # A lone lower-case word is only a value where it names somebody: `ann`, but not the unit or code beside it.
-    return phi in (Phi.NAME, Phi.GEO) or _DIGITS.search(plain) is not None or not plain.islower()
+    return phi in (Phi.NAME, Phi.GEO) or digits > 0 or not plain.islower()

@@ -13,11 +13,13 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 import orjson
 
-from gateway.core.types import Json
+from gateway.core import written
+from gateway.core.types import Document, Json
 
 DEPTH = 5
 """How many layers are opened: JSON in JSON, base64 of URL-encoding and so on."""
@@ -26,7 +28,6 @@ EXPANSION = 10
 LARGEST = 8 << 20
 """Bytes; a decoded layer beyond this is not looked at, hence unreadable."""
 
-_MEMBER = re.compile(r"\"[ \t\r\n]*:")
 _LONG_INTEGER = re.compile(r"\d{17}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{15,}={0,2}")
 """15 characters are the shortest that an SSN or a phone number takes."""
@@ -71,18 +72,19 @@ def open_json(text: str) -> Opened | None:
     if not first or first not in '{["':
         return None
     try:
-        value = json.loads(text) if _LONG_INTEGER.search(text) else orjson.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, str):
-        # A quoted string is a layer only where it quotes JSON again (JSON in JSON in JSON).
-        return Opened(value, Style(indented=False)) if open_json(value) is not None else None
-    if not isinstance(value, dict | list):
-        return None
-    # Every member is written with a quote and a colon, so as many of these as members means that none is repeated.
-    if len(_MEMBER.findall(text)) != _members(value) and _repeats(text):
-        return None
-    return Opened(value, Style("\n" in text))
+        value: Json = orjson.loads(text)
+    except ValueError:
+        if not _LONG_INTEGER.search(text):
+            return None
+        value = None
+    if value is None or not (isinstance(value, str) or written.holds_all(value, len(written.MEMBER.findall(text)))):
+        try:
+            value = json.loads(text, object_pairs_hook=_unrepeated)
+        except (_Repeated, ValueError, RecursionError):
+            return None
+    if isinstance(value, str) and open_json(value) is None:
+        return None  # A quoted string is a layer only where it quotes JSON again (JSON in JSON in JSON).
+    return Opened(value, Style("\n" in text and not isinstance(value, str)))
 
 
 def close_json(value: Json, style: Style) -> str:
@@ -93,28 +95,31 @@ def close_json(value: Json, style: Style) -> str:
         return json.dumps(value, indent=2 if style.indented else None)
 
 
-def _members(value: Json) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum([_members(item) for item in value.values() if isinstance(item, dict | list)])
-    if isinstance(value, list):
-        return sum([_members(item) for item in value if isinstance(item, dict | list)])
-    return 0
-
-
 class _Repeated(Exception):
     pass
 
 
-def _repeats(text: str) -> bool:
-    def check(pairs: list[tuple[str, Json]]) -> None:
-        if len({key for key, _ in pairs}) < len(pairs):
-            raise _Repeated
+def _unrepeated(pairs: list[tuple[str, Json]]) -> Document:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        raise _Repeated
+    return read
 
-    try:
-        json.loads(text, object_pairs_hook=check)
-    except _Repeated:
-        return True
-    return False
+
+@lru_cache(maxsize=128)
+def signs(gates: frozenset[str]) -> re.Pattern[str]:
+    """What a text has at least one of, if it can be read in another way that these gates stand for."""
+    return re.compile("|".join([_SIGNS[gate] for gate in sorted(gates)]), re.DOTALL)
+
+
+_SIGNS = {
+    "percent": "%",
+    "entity": "&",
+    "escape": r"\\",
+    "markup": "[<`~_*]",
+    "spaced": " ",
+    "base64": ".{15}",
+}
 
 
 def readings(text: str, gates: frozenset[str]) -> Iterator[str]:

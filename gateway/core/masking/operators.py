@@ -79,32 +79,33 @@ def as_of_year(options: Document) -> int | None:
 
 def label(operator: Operator, phi: Phi) -> str:
     """`[SSN]`, or what the rule wants written instead."""
-    word = operator.options.get("label")
-    return f"[{word}]" if isinstance(word, str) else f"[{'REDACTED' if phi is Phi.PHI else phi.value}]"
+    word = operator.options.get("label") if operator.options else None
+    return f"[{word}]" if isinstance(word, str) else _LABEL_OF[phi]
 
 
 def is_masked(text: str, key: bytes) -> bool:
     """Whether `text` as a whole is a label of ours or a token made with this key, and not merely looks like one."""
-    if text in _LABELS:
-        return True
-    found = _TOKEN.fullmatch(text)
+    if text[:1] == "[":
+        return text in _LABELS
+    found = None if text[:4] != "tok_" else _TOKEN.fullmatch(text)
     return found is not None and hmac.compare_digest(found[3], _seal(key, found[1], found[2]))
 
 
+_LABEL_OF = {phi: "[REDACTED]" if phi is Phi.PHI else f"[{phi.value}]" for phi in Phi}
 _LABELS = frozenset({f"[{phi.value}]" for phi in Phi} | {"[REDACTED]"})
 
 
 def mask_text(operator: Operator, phi: Phi, text: str, key: bytes) -> str:
     """What stands in running text instead of `text`."""
-    if operator.name == "keep" or is_masked(text, key):
+    name = operator.name
+    if name == "keep" or is_masked(text, key):
         return text
-    match operator.name:
-        case "partial":
-            return _partial(text, operator.options)
-        case "token":
-            return _token(phi, text, key)
-        case "generalise":
-            return _generalise(phi, text, operator)
+    if name == "generalise":
+        return _generalise(phi, text, operator)
+    if name == "token":
+        return _token(phi, text, key)
+    if name == "partial":
+        return _partial(text, operator.options)
     return label(operator, phi)
 
 

@@ -8,23 +8,24 @@ out to the letter is a MaskFault, and nothing leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.core.errors import MaskFault
-from gateway.core.masking import conform, layers, operators, paths, structure
+from gateway.core.masking import conform, layers, operators, structure
 from gateway.core.masking.cuts import Cut, cut
-from gateway.core.masking.known_values import KnownValues
+from gateway.core.masking.fold import Joined
+from gateway.core.masking.known_values import KnownValues, words
+from gateway.core.masking.manifest import Done, manifest
 from gateway.core.masking.names import named
-from gateway.core.masking.phi import NARROWER, Phi
-from gateway.core.masking.scan import Span
-from gateway.core.masking.structure import Embedded, Explicit, Leaf
-from gateway.core.masking.survey import Survey, look
+from gateway.core.masking.phi import Phi
+from gateway.core.masking.rules import Plan, compiled
+from gateway.core.masking.structure import Leaf, Node
+from gateway.core.masking.survey import Survey, look, to_scan
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Document, Json
 
-ITEMS_MOST = 200
-"""Items of a manifest; counts are of all."""
 _STRUCTURED = "structuredContent"
 _REDACT = Operator("redact")
 
@@ -52,15 +53,17 @@ def apply(
 
     `key`: HMAC key of tokens. `schema`: what `structuredContent` promised; a result that kept it still does afterwards
     (one that broke it before is the upstream's fault and is only masked). `survey`: what `profile.inspect` saw of this
-    very value, which is used up. Raises MaskFault, and nothing else.
+    very value. Raises MaskFault, and nothing else.
     """
     if not rules:
-        return Masked(value, _nothing_done())
-    plan = _Plan.of(rules)
+        return Masked(value, manifest([], {}))
+    plan = compiled(rules)
     try:
-        if survey is not None and not plan.explicit.fields and not plan.explicit.paths and survey.empty:
-            return Masked(value, _nothing_done())
-        return _Masking(plan, plan.survey(value, survey), key).run(value, schema)
+        if plan.explicit or survey is None:
+            survey = look(value, plan.explicit, owned=plan.owns)
+        elif survey.empty:
+            return Masked(value, manifest([], {}))
+        return _Masking(plan, survey, key).run(value, schema)
     except RecursionError as problem:
         raise MaskFault("The result is nested too deeply to be masked.") from problem
 
@@ -70,13 +73,13 @@ def apply_all(
 ) -> tuple[Masked | None, ...]:
     """Carry out `rules` on each of `values` as `apply` does, with what was seen of each; None where they cannot be."""
     try:
-        plan = _Plan.of(rules)
+        plan = compiled(rules)
     except MaskFault:
         return tuple([None] * len(values))
     done: list[Masked | None] = []
     for value, survey in zip(values, surveys, strict=True):
-        if survey is not None and survey.empty and not plan.explicit.fields and not plan.explicit.paths:
-            done.append(Masked(value, _nothing_done()))
+        if survey is not None and survey.empty and not plan.explicit:
+            done.append(Masked(value, manifest([], {})))
             continue
         try:
             done.append(apply(value, rules, key=key, schema=None, survey=survey))
@@ -85,157 +88,139 @@ def apply_all(
     return tuple(done)
 
 
-def _nothing_done() -> Document:
-    return {"counts": {}, "items": [], "truncated": False}
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    explicit: Explicit
-    classes: dict[Phi, MaskRule]
-
-    @staticmethod
-    def of(rules: tuple[MaskRule, ...]) -> _Plan:
-        """The rules sorted by what they select. Raises MaskFault for one that is not well formed."""
-        fields: dict[str, MaskRule] = {}
-        places: list[tuple[tuple[paths.Step, ...], MaskRule]] = []
-        given: dict[Phi, MaskRule] = {}
-        for rule in rules:
-            operators.check(rule.operator)
-            match rule.select.by:
-                case "path":
-                    places.append((paths.parse(rule.select.value), rule))
-                case "field" if structure.field_name(rule.select.value):
-                    fields.setdefault(structure.field_name(rule.select.value), rule)
-                case "class" if rule.select.value in _CLASSES:
-                    given.setdefault(_CLASSES[rule.select.value], rule)
-                case _:
-                    raise MaskFault("A mask rule selects by path, by field name or by one of our PHI classes.")
-        classes = dict(given)
-        for phi in sorted(given, key=lambda one: len(NARROWER[one])):
-            for narrower in NARROWER[phi]:
-                classes.setdefault(narrower, given[phi])
-        return _Plan(Explicit(fields, tuple(places)), classes)
-
-    def survey(self, value: Json, seen: Survey | None) -> Survey:
-        """All that this plan may have to do with, from what was seen already where the plan names no places."""
-        if seen is not None and not self.explicit.fields and not self.explicit.paths:
-            return seen.less(self._owns)
-        return look(value, self.explicit, owned=self._owns)
-
-    def _owns(self, leaf: Leaf) -> bool:
-        return self.whole(leaf) is not None
-
-    def whole(self, leaf: Leaf) -> MaskRule | None:
-        """The rule that takes a leaf as a whole, because of its place, name or kind."""
-        return leaf.rule or (self.classes.get(leaf.phi) if leaf.phi is not None else None)
-
-    def of_span(self, span: Span) -> MaskRule | None:
-        """The rule that takes a place in a text."""
-        return self.explicit.fields.get(span.field) or self.classes.get(span.phi)
-
-
-_CLASSES = {phi.value: phi for phi in Phi}
+_NO_VALUES = frozenset({"split", "unreadable"})
+"""Detectors of what is not a value as a whole."""
 _BY_VALUE = Selector("class", "PHI")
 """A rule made for a number that is a known value; only its operator matters."""
 
 
-@dataclass(slots=True, eq=False)
-class _Change:
+class _Change(NamedTuple):
     """A leaf's masked value, and what may stand there instead if a schema forbids it."""
 
     leaf: Leaf
     options: list[Json]
 
 
+class _Whole(NamedTuple):
+    """A leaf that goes as a whole."""
+
+    leaf: Leaf
+    rule: MaskRule
+    phi: Phi
+    detector: str
+
+
 class _Masking:
     """One plan on one value; lives for one call of `apply`."""
 
-    def __init__(self, plan: _Plan, survey: Survey, key: bytes) -> None:
-        self._plan, self._survey, self._root, self._key = plan, survey, survey.root, key
-        self._known = KnownValues()
+    def __init__(self, plan: Plan, survey: Survey, key: bytes) -> None:
+        self._plan, self._survey, self._key = plan, survey, key
+        self._copies: dict[Node, list[Json] | dict[str, Json]] = {}
+        """Containers that were changed, as they are now; what was not changed is shared with the message."""
+        self._wholes: list[_Whole] = []
+        self._taken: set[Leaf] = set()
+        """Those of them that no rule takes because of what they are."""
+        self._known = KnownValues(())
         self._cuts: dict[str, list[Cut]] = {}
         self._changes: list[_Change] = []
-        self._done: list[tuple[Leaf | str, Phi, str, str]] = []
+        self._done: list[Done] = []
         self._safe: dict[str, str] = {}
 
     def run(self, value: Json, schema: Document | None) -> Masked:
-        wholes = self._wholes()
-        self._take_spans()
-        self._harvest(wholes)
-        self._propagate()
-        for leaf, rule, phi, detector in wholes:
-            self._replace(leaf, rule, phi, detector)
-        self._mask_texts({id(leaf) for leaf, *_ in wholes})
+        free = self._sort()
+        texts, blobs = to_scan(self._survey.walk, free)
+        scanned = texts.keys() | blobs
+        self._split()
+        self._take_spans(scanned)
+        rest = [leaf for leaf in free if leaf not in self._taken] if self._taken else free
+        self._propagate(rest, list(texts), scanned)
+        for whole in self._wholes:
+            self._replace(*whole)
+        self._mask_rest(rest)
         names = self._names()
         if not self._done:
-            return Masked(value, self._manifest())
+            return Masked(value, manifest([], {}))
         self._keep(value, schema)
-        self._finish(names)
-        if schema is not None and self._breaks(value, schema):
+        if self._finish(names) and schema is not None and self._breaks(value, schema):
             raise MaskFault("What had to be masked in a member's name or in JSON in a string breaks the outputSchema.")
-        return Masked(self._root[0], self._manifest())
+        return Masked(self._after(), manifest(self._done, self._safe))
 
-    def _wholes(self) -> list[tuple[Leaf, MaskRule, Phi, str]]:
-        found: dict[int, tuple[Leaf, MaskRule, Phi, str]] = {}
-        stuck = self._survey.scanned.unreadable
-        unreadable = {id(leaf) for leaf in self._survey.walk.unreadable}
-        for leaf in self._survey.walk.leaves:
-            rule = self._plan.whole(leaf)
+    def _sort(self) -> list[Leaf]:
+        """Tell the leaves that go as a whole from those that no rule takes because of what they are; the latter."""
+        free: list[Leaf] = []
+        classes, walk, texts = self._plan.classes, self._survey.walk, self._survey.scanned.unreadable
+        stuck = set(walk.unreadable)
+        for leaf in walk.leaves:
+            rule = leaf.rule or (None if leaf.phi is None else classes.get(leaf.phi))
             if rule is not None:
                 detector = rule.select.by if leaf.rule else leaf.detector
-                found[id(leaf)] = (leaf, rule, leaf.phi or Phi.PHI, detector)
-            elif id(leaf) in unreadable or (isinstance(leaf.value, str) and leaf.value in stuck):
-                blob = self._plan.classes.get(Phi.BLOB)
-                if blob is None:
+                self._wholes.append(_Whole(leaf, rule, leaf.phi or Phi.PHI, detector))
+                continue
+            free.append(leaf)
+            if leaf in stuck or (texts and type(leaf.value) is str and leaf.value in texts):
+                if Phi.BLOB not in classes:
                     raise MaskFault("Part of the result is packed or nested beyond what can be looked into.")
-                found[id(leaf)] = (leaf, blob, Phi.BLOB, "unreadable")
+                self._wholes.append(_Whole(leaf, classes[Phi.BLOB], Phi.BLOB, "unreadable"))
+                self._taken.add(leaf)
+        return free
+
+    def _split(self) -> None:
         for leaf, span in self._survey.split():
             rule = self._plan.of_span(span)
-            if rule is not None:
-                found.setdefault(id(leaf), (leaf, rule, span.phi, "split"))
-        return list(found.values())
+            if rule is not None and leaf not in self._taken and not self._plan.owns(leaf):
+                self._wholes.append(_Whole(leaf, rule, span.phi, "split"))
+                self._taken.add(leaf)
 
-    def _take_spans(self) -> None:
+    def _take_spans(self, scanned: Collection[str]) -> None:
         for text, spans in self._survey.scanned.spans.items():
-            cuts = [
-                Cut(span.start, span.end, span.phi, span.detector, _operator(span.detector, rule))
-                for span in spans
-                if (rule := self._plan.of_span(span)) is not None
-            ]
-            if cuts:
-                self._cuts[text] = cuts
+            if text in scanned:
+                cuts = [
+                    Cut(span.start, span.end, span.phi, span.detector, _operator(span.detector, rule))
+                    for span in spans
+                    if (rule := self._plan.of_span(span)) is not None
+                ]
+                if cuts:
+                    self._cuts[text] = cuts
 
-    def _harvest(self, wholes: Iterable[tuple[Leaf, MaskRule, Phi, str]]) -> None:
-        for leaf, rule, phi, detector in wholes:
-            if detector in ("split", "unreadable") or isinstance(leaf.value, bool) or rule.operator.name == "keep":
+    def _harvest(self) -> None:
+        """Remember what is taken out of one place, to take it out of all others."""
+        add, key = self._known.add, self._key
+        for leaf, rule, phi, detector in self._wholes:
+            if detector in _NO_VALUES or isinstance(leaf.value, bool) or rule.operator.name == "keep":
                 continue
-            if isinstance(leaf.value, str | int) and not operators.is_masked(str(leaf.value), self._key):
-                self._known.add(str(leaf.value), phi, rule.operator)
+            if isinstance(leaf.value, str | int) and not operators.is_masked(str(leaf.value), key):
+                add(str(leaf.value), phi, rule.operator)
         for text, cuts in self._cuts.items():
             for one in cuts:
                 said = text[one.start : one.end]
                 # "Patient/Encounter" in prose: the id is masked there, but a word is no value to look for elsewhere.
                 word = one.detector == "fhir-reference" and said.isalpha()
                 kept = one.operator.name == "keep" or one.detector.startswith("decoded")
-                if not word and not kept and not operators.is_masked(said, self._key):
-                    self._known.add(said, one.phi, one.operator)
+                if not word and not kept and not operators.is_masked(said, key):
+                    add(said, one.phi, one.operator)
 
-    def _propagate(self) -> None:
-        scanned = self._survey.scanned
-        texts = list(scanned.folded.items())
-        for number, found in self._known.find(folded.data for _, folded in texts):
-            text, folded = texts[number]
-            start, end = folded.original(found.start, found.end)
-            self._cuts.setdefault(text, []).append(Cut(start, end, found.known.phi, "known", found.known.operator))
-        for text, _ in texts:
+    def _propagate(self, rest: list[Leaf], texts: list[str], scanned: Collection[str]) -> None:
+        """Take known values out of what no rule takes as a whole."""
+        if not self._wholes and not self._cuts:
+            return
+        joined = Joined(texts)
+        readings = [(text, read) for text, read in self._survey.scanned.readings if text in scanned]
+        views = Joined([read for _, read in readings])
+        numbers = [str(leaf.value).encode() for leaf in rest if _may_be_known(leaf.value)]
+        said = set(words(b"\0".join([joined.data, views.data, *numbers])))
+        self._known = KnownValues(said.union(*[members.folded for members in self._survey.walk.objects]))
+        self._harvest()
+        for number, found in self._known.find(joined.data):
+            start, end = joined.original(number, found.start, found.end)
+            known = found.known
+            self._cuts.setdefault(texts[number], []).append(Cut(start, end, known.phi, "known", known.operator))
+        for text in texts:
             for found in () if text.isascii() else self._known.find_foreign(text):
                 cuts = self._cuts.setdefault(text, [])
                 cuts.append(Cut(found.start, found.end, found.known.phi, "known", found.known.operator))
-        for number, found in self._known.find(folded.data for _, folded in scanned.readings):
-            text, folded = scanned.readings[number]
-            said = folded.data[found.start : found.end].decode("ascii").lower()
-            if said not in text.lower():
+        for number, found in self._known.find(views.data):
+            text, _ = readings[number]
+            if found.known.folded.decode("ascii") not in text.lower():
                 whole = Cut(0, len(text), found.known.phi, "decoded-known", _REDACT)
                 self._cuts.setdefault(text, []).append(whole)
 
@@ -246,19 +231,30 @@ class _Masking:
             self._put(leaf, options[0])
             self._done.append((leaf, phi, detector, rule.operator.name))
 
-    @staticmethod
-    def _put(leaf: Leaf, value: Json) -> None:
-        leaf.holder[leaf.key] = value  # type: ignore[index]  # The key came out of this holder.
+    def _put(self, leaf: Leaf, value: Json) -> None:
+        self._own(leaf.node)[leaf.key] = value  # type: ignore[index]  # The key came out of this container.
 
-    def _mask_texts(self, whole: set[int]) -> None:
+    def _own(self, node: Node) -> list[Json] | dict[str, Json]:
+        """A node's container as a copy that may be changed, in copies of all around it."""
+        own = self._copies.get(node)
+        if own is None:
+            own = self._copies[node] = node.value.copy()
+            if node.above is not None and node.style is None:
+                self._own(node.above)[node.key] = own  # type: ignore[index]  # Its own key.
+        return own
+
+    def _after(self) -> Json:
+        root = self._survey.root
+        after = self._copies.get(root, root.value)
+        return after if isinstance(after, dict) else after[0]
+
+    def _mask_rest(self, rest: list[Leaf]) -> None:
         masked: dict[str, tuple[str, list[Cut]]] = {}
-        for leaf in self._survey.walk.leaves:
-            if id(leaf) in whole:
-                continue
-            if isinstance(leaf.value, str):
+        for leaf in rest:
+            if type(leaf.value) is str:
                 if leaf.value in self._cuts:
                     self._mask_text(leaf, masked)
-            elif isinstance(leaf.value, int | float) and abs(leaf.value) >= 10_000:
+            elif self._known and _may_be_known(leaf.value):
                 known = self._known.is_known(str(leaf.value))
                 if known is not None:
                     rule = MaskRule(_BY_VALUE, known.operator)
@@ -278,19 +274,23 @@ class _Masking:
 
     def _keep(self, before: Json, schema: Document | None) -> None:
         """Give way where the schema demands it: null, then an empty value; else the plan cannot be carried out."""
-        if schema is None:
-            return
-        changed = {place: change for change in self._changes if (place := _inside(change.leaf.place)) is not None}
-        if not changed or not isinstance(before, dict) or _STRUCTURED not in before:
+        if schema is None or not isinstance(before, dict) or _STRUCTURED not in before:
             return
         compiled = conform.validator(schema)
-        after = self._root[0]
-        assert isinstance(after, dict)
-        while not compiled.is_valid(after[_STRUCTURED]):
-            if not compiled.is_valid(before[_STRUCTURED]):
-                return
-            if not self._give_way(conform.faults(compiled, after[_STRUCTURED]), changed):
+        if compiled.is_valid(self._structured()):
+            return
+        places = [(structure.place(change.leaf.node, change.leaf.key), change) for change in self._changes]
+        changed = {tuple(place[1:]): change for place, change in places if place[0] == _STRUCTURED}
+        if not changed or not compiled.is_valid(before[_STRUCTURED]):
+            return
+        while not compiled.is_valid(self._structured()):
+            if not self._give_way(conform.faults(compiled, self._structured()), changed):
                 raise MaskFault("No masked value keeps the tool's outputSchema: it allows neither a label nor null.")
+
+    def _structured(self) -> Json:
+        after = self._after()
+        assert isinstance(after, dict)
+        return after[_STRUCTURED]
 
     def _give_way(self, broken: list[Sequence[str | int]], changed: dict[tuple[str | int, ...], _Change]) -> bool:
         moved = False
@@ -307,37 +307,41 @@ class _Masking:
         return moved
 
     def _breaks(self, before: Json, schema: Document) -> bool:
-        after = self._root[0]
+        after = self._after()
         if not isinstance(before, dict) or not isinstance(after, dict) or _STRUCTURED not in before:
             return False
         compiled = conform.validator(schema)
-        if not compiled.is_valid(before[_STRUCTURED]):
-            return False
-        return not compiled.is_valid(after.get(_STRUCTURED))
+        return not compiled.is_valid(after.get(_STRUCTURED)) and compiled.is_valid(before[_STRUCTURED])
 
-    def _finish(self, names: dict[str, str]) -> None:
-        """Rename members whose names are PHI and write opened JSON back, inner before outer."""
-        for one in reversed(self._survey.walk.inner):
-            if isinstance(one, Embedded):
-                one.holder[one.key] = self._written(one)  # type: ignore[index]  # Its own key.
-            elif names and not names.keys().isdisjoint(one):
-                _rename(one, names)
-        after = self._root[0]
-        for mirror, wrapped in self._survey.walk.mirrors:
-            assert isinstance(after, dict)
-            whole = after[_STRUCTURED]
-            shown = whole["result"] if wrapped and isinstance(whole, dict) else whole
-            mirror.root[0] = shown
-            mirror.holder[mirror.key] = self._written(mirror)  # type: ignore[index]  # Its own key.
+    def _finish(self, names: dict[str, str]) -> bool:
+        """Rename members whose names are PHI and write opened JSON back, inner before outer; whether that may have
+        changed `structuredContent`."""
+        walk = self._survey.walk
+        changed = bool(names)
+        for mirror, _ in walk.mirrors:
+            self._own(mirror.above or mirror)
+        for one in reversed(walk.inner):
+            if one.style is not None:
+                changed = changed or structure.place(one, 0)[0] == _STRUCTURED
+                self._write(one, self._copies.get(one, one.value)[0])  # type: ignore[index]  # A list of one.
+            elif names and not names.keys().isdisjoint(one.value):
+                _rename(self._own(one), names)
+        for mirror, wrapped in walk.mirrors:
+            whole = self._structured()
+            self._write(mirror, whole["result"] if wrapped and isinstance(whole, dict) else whole)
+        return changed
 
-    @staticmethod
-    def _written(one: Embedded) -> str:
-        return layers.close_json(one.root[0], one.style)
+    def _write(self, opened: Node, value: Json) -> None:
+        """Write JSON back into the string that it was opened from."""
+        assert opened.above is not None
+        assert opened.style is not None
+        self._own(opened.above)[opened.key] = layers.close_json(value, opened.style)  # type: ignore[index]
 
     def _names(self) -> dict[str, str]:
         """New spellings of object keys that are PHI or known values."""
         names: dict[str, str] = {}
-        for key in self._survey.walk.names():
+        met = self._survey.walk.names()
+        for key in met if self._known else met & self._cuts.keys():
             if key in self._cuts:
                 new, made = cut(key, self._cuts[key], self._key)
             else:
@@ -352,19 +356,10 @@ class _Masking:
                 self._done.extend(("$..*", one.phi, one.detector, one.operator.name) for one in made)
         return names
 
-    def _manifest(self) -> Document:
-        counts: dict[str, Json] = {}
-        for _, phi, _, _ in self._done:
-            was = counts.get(phi.value, 0)
-            counts[phi.value] = (was if isinstance(was, int) else 0) + 1
-        items: list[Json] = [
-            {"path": self._shown(leaf), "class": phi.value, "detector": detector, "operator": operator}
-            for leaf, phi, detector, operator in self._done[:ITEMS_MOST]
-        ]
-        return {"counts": counts, "items": items, "truncated": len(self._done) > ITEMS_MOST}
 
-    def _shown(self, leaf: Leaf | str) -> str:
-        return leaf if isinstance(leaf, str) else structure.path(leaf.place, self._safe)
+def _may_be_known(value: Json) -> bool:
+    """Whether a number is long enough to be a value that is known."""
+    return isinstance(value, int | float) and abs(value) >= 10_000
 
 
 def _operator(detector: str, rule: MaskRule) -> Operator:
@@ -372,16 +367,8 @@ def _operator(detector: str, rule: MaskRule) -> Operator:
     return _REDACT if detector.startswith("decoded") else rule.operator
 
 
-def _inside(place: structure.Place | None) -> tuple[str | int, ...] | None:
-    """A place as keys below `structuredContent`, or None elsewhere and inside strings."""
-    keys: list[str | int] = []
-    while place is not None:
-        place, key = place
-        keys.append(key)
-    return tuple(reversed(keys[:-1])) if keys and keys[-1] == _STRUCTURED else None
-
-
-def _rename(node: dict[str, Json], names: dict[str, str]) -> None:
+def _rename(node: list[Json] | dict[str, Json], names: dict[str, str]) -> None:
+    assert isinstance(node, dict)
     members = list(node.items())
     node.clear()
     for key, value in members:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 
 import orjson
@@ -15,7 +14,7 @@ import orjson
 from gateway.core.masking.cuts import merge
 from gateway.core.masking.names import LONGEST_NAME, named
 from gateway.core.masking.phi import Phi
-from gateway.core.masking.structure import Explicit, Leaf
+from gateway.core.masking.spots import Spot
 from gateway.core.masking.survey import Survey, look, look_at_all, related
 from gateway.core.types import Document, Json
 
@@ -27,8 +26,7 @@ TOO_LARGE = 2**53 - 1
 """`bytes` of a value nested too deeply to be measured: more than any policy allows."""
 _SAFE_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$-]{0,40}\d{0,3}[A-Za-z_$]{0,20}")
 _STEP = re.compile(r"(?=[.\[])")
-_LONGEST_REMEMBERED = 200
-"""Characters; a longer path is read each time rather than kept."""
+_PERSONAL = frozenset({Phi.MRN, Phi.SSN, Phi.NAME})
 _STAFF = ("provider", "practitioner", "physician", "doctor", "attending", "referring", "user", "performer", "employer")
 
 
@@ -54,25 +52,18 @@ def inspect(value: Json, *, patient_key: bytes | None = None) -> Profile:
     With `patient_key` their digests come along, by which they are known again in other results.
     """
     try:
-        found = look(value, Explicit(), owned=_nothing)
+        found = look(value)
     except RecursionError:  # Nested beyond what this process can follow, so nothing is known of it.
         return Profile({"classes": {"BLOB": 1}, "paths": ["$"], "rows": 0, "patients": 0, "bytes": TOO_LARGE})
-    classes: dict[str, int] = {}
-    places: set[str] = set()
-    people: dict[tuple[Phi, str], set[Json]] = {}
-    for leaf, phi, content, name in _findings(found):
-        classes[phi.value] = classes.get(phi.value, 0) + 1
-        if len(places) < PATHS_MOST:
-            places.add(leaf)
-        if phi in (Phi.MRN, Phi.SSN, Phi.NAME) and not name.startswith(_STAFF):
-            people.setdefault((phi, name), set()).add(content)
+    tally = _Tally()
+    tally.take(found)
     rows = max([*found.walk.rows.values(), found.scanned.rows], default=0)
-    kind, patients = _patients(people)
+    kind, patients = _patients(tally.people)
     digests = frozenset[bytes]() if patient_key is None else _digests(kind, patients, patient_key)
     return Profile(
         {
-            "classes": dict[str, Json](classes),
-            "paths": list[Json](sorted(places)),
+            "classes": {phi._value_: count for phi, count in tally.classes.items()},
+            "paths": list[Json](sorted(tally.places)),
             "rows": rows,
             "patients": len(patients),
             "bytes": _size(value),
@@ -95,42 +86,50 @@ def inspect_all(values: Sequence[Json]) -> tuple[Profile, ...]:
     return tuple([Profile({**nothing, "bytes": _size(value)}, survey=found) for value in values])
 
 
-def _nothing(_leaf: Leaf) -> bool:
-    return False
+class _Tally:
+    """What was found, counted."""
+
+    def __init__(self) -> None:
+        self.classes: dict[Phi, int] = {}
+        self.places: set[str] = set()
+        self.people: dict[tuple[Phi, str], set[Json]] = {}
+        """The contents, to count distinct ones, by class and name."""
+
+    def take(self, found: Survey) -> None:
+        """Count all of it, leaf by leaf."""
+        spans = found.scanned.spans
+        for leaf in found.walk.leaves:
+            value, phi = leaf.value, leaf.phi
+            if phi is not None:
+                content = value if isinstance(value, str | int | float) else None
+                self._add(_shown(leaf.spot), phi, content, leaf.spot.said)
+            if type(value) is str and value in spans:
+                for span in merge(spans[value]):
+                    if phi is None or not related(phi, span.phi):
+                        said = span.field or span.detector
+                        self._add(_shown(leaf.spot), span.phi, value[span.start : span.end], said)
+        for leaf, span in found.split():
+            self._add(_shown(leaf.spot), span.phi, None, "")
+        for key in found.walk.names() & spans.keys():
+            for span in spans[key]:
+                self._add("$..*", span.phi, key[span.start : span.end], "key")
+        for _ in found.scanned.unreadable:
+            self._add("$", Phi.BLOB, None, "")
+
+    def _add(self, place: str, phi: Phi, content: Json, name: str) -> None:
+        self.classes[phi] = self.classes.get(phi, 0) + 1
+        if len(self.places) < PATHS_MOST:
+            self.places.add(place)
+        if phi in _PERSONAL and not name.startswith(_STAFF):
+            self.people.setdefault((phi, name), set()).add(content)
 
 
-def _findings(found: Survey) -> list[tuple[str, Phi, Json, str]]:
-    """Every value found: its place, class, content (to count distinct ones) and name."""
-    findings: list[tuple[str, Phi, Json, str]] = []
-    for leaf in found.walk.leaves:
-        phi = leaf.phi
-        if phi is None and not (isinstance(leaf.value, str) and leaf.value in found.scanned.spans):
-            continue
-        place = _shown(leaf)
-        if phi is not None:
-            content = leaf.value if isinstance(leaf.value, str | int | float) else None
-            findings.append((place, phi, content, leaf.name))
-        text = leaf.value if isinstance(leaf.value, str) else ""
-        for span in merge(found.spans(leaf)):
-            if phi is None or not related(phi, span.phi):
-                findings.append((place, span.phi, text[span.start : span.end], span.field or span.detector))
-    for leaf, span in found.split():
-        findings.append((_shown(leaf), span.phi, None, ""))
-    for key in found.walk.names() & found.scanned.spans.keys():
-        findings.extend(("$..*", span.phi, key[span.start : span.end], "key") for span in found.scanned.spans[key])
-    findings.extend(("$", Phi.BLOB, None, "") for _ in found.scanned.unreadable)
-    return findings
-
-
-def _shown(leaf: Leaf) -> str:
+def _shown(spot: Spot) -> str:
     """A path as policy may see it: a member name that could itself be a value is a `*`."""
-    return _safe(leaf.template) if len(leaf.template) <= _LONGEST_REMEMBERED else _safe.__wrapped__(leaf.template)
-
-
-@lru_cache(maxsize=2048)
-def _safe(template: str) -> str:
-    head, *keys = _STEP.split(template)
-    return head + "".join([key if _is_safe(key) else ".*" for key in keys])
+    if not spot.shown:
+        head, *keys = _STEP.split(spot.template)
+        spot.shown = head + "".join([key if _is_safe(key) else ".*" for key in keys])
+    return spot.shown
 
 
 def _is_safe(key: str) -> bool:

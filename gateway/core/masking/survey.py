@@ -1,7 +1,6 @@
 """What there is to know about a message before anything is done to it: its leaves, and the finds in its texts.
 
-A survey is made of a copy of the message, which masking then changes in place: it serves to inspect any number of
-times and to mask once.
+A survey leaves the message as it is: it serves to inspect and to mask any number of times.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from gateway.core.masking import layers
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Scanned, Span, scan
-from gateway.core.masking.structure import Explicit, Leaf, Walk
+from gateway.core.masking.structure import NO_PLACES, Explicit, Leaf, Node, Walk
 from gateway.core.types import Json
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
@@ -22,8 +21,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    root: list[Json] = field(repr=False)
-    """The copy, as the only item, so that it can be replaced as a whole."""
+    root: Node = field(repr=False)
     walk: Walk = field(repr=False)
     scanned: Scanned = field(repr=False)
 
@@ -33,10 +31,6 @@ class Survey:
         member's name, nothing that could not be looked into."""
         found = self.scanned.spans or self.scanned.unreadable or self.walk.unreadable
         return not found and all(leaf.phi is None for leaf in self.walk.leaves)
-
-    def spans(self, leaf: Leaf) -> list[Span]:
-        """What was found in a leaf's text."""
-        return self.scanned.spans.get(leaf.value, []) if isinstance(leaf.value, str) else []
 
     def split(self) -> Iterator[tuple[Leaf, Span]]:
         """Leaves that hold a piece of a value split over several strings of one list; each goes as a whole."""
@@ -52,74 +46,54 @@ class Survey:
                 if len(touched) > 1:
                     yield from ((leaf, span) for leaf in touched)
 
-    def less(self, owned: Callable[[Leaf], bool]) -> Survey:
-        """The same without what is found only in leaves that are `owned`: those go whole, whatever is in them."""
-        texts, blobs = _texts(self.walk, owned)
-        kept = texts.keys() | blobs
-        scanned = self.scanned
-        return Survey(
-            self.root,
-            self.walk,
-            Scanned(
-                {text: scanned.folded[text] for text in texts},
-                {text: spans for text, spans in scanned.spans.items() if text in kept},
-                [(text, reading) for text, reading in scanned.readings if text in kept],
-                scanned.unreadable & kept,
-            ),
-        )
 
-
-def look(value: Json, explicit: Explicit, *, owned: Callable[[Leaf], bool]) -> Survey:
-    """Walk a copy of `value` and scan its texts, but for those that stand only in leaves that are `owned`."""
-    root = [_copy(value)]
+def look(value: Json, explicit: Explicit = NO_PLACES, *, owned: Callable[[Leaf], bool] | None = None) -> Survey:
+    """Walk `value` and scan its texts, but for those that stand only in leaves that are `owned`: those go whole,
+    whatever is in them."""
     walk = Walk(explicit)
-    walk.message(root)
-    return Survey(root, walk, _scanned(walk, explicit, owned))
+    return Survey(walk.message(value), walk, _scanned(walk, explicit, owned))
 
 
 def look_at_all(values: Sequence[Json]) -> Survey:
     """Several messages looked at as one, which finds whatever is found in any of them; not to be masked."""
     walk = Walk()
     for value in values:
-        walk.message([value])
-    return Survey([], walk, _scanned(walk, Explicit(), lambda _: False))
+        walk.message(value)
+    return Survey(Node([]), walk, _scanned(walk, NO_PLACES, None))
 
 
-def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool]) -> Scanned:
-    texts, blobs = _texts(walk, owned)
+def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool] | None) -> Scanned:
+    leaves = walk.leaves if owned is None else [leaf for leaf in walk.leaves if not owned(leaf)]
+    texts, blobs = to_scan(walk, leaves)
     views: list[tuple[str, str]] = []
     stuck: set[str] = set()
     for data in blobs:
         _blob(data, views, stuck)
-    scanned = scan(texts, frozenset(explicit.fields), views)
+    scanned = scan(list(texts), frozenset(explicit.fields), views)
     scanned.unreadable |= stuck
     return scanned
 
 
-def _texts(walk: Walk, owned: Callable[[Leaf], bool]) -> tuple[dict[str, None], set[str]]:
-    """The distinct texts that are to be scanned, in order, and the blobs that are to be opened."""
+def to_scan(walk: Walk, leaves: list[Leaf]) -> tuple[dict[str, None], set[str]]:
+    """The distinct texts that are to be scanned for these leaves, in order, and the blobs that are to be opened."""
     texts: dict[str, None] = {}
     blobs: set[str] = set()
-    for leaf in walk.leaves:
-        if isinstance(leaf.value, str) and not owned(leaf):
-            if leaf.detector == "blob" and _BASE64.fullmatch(leaf.value):
-                blobs.add(leaf.value)
+    for leaf in leaves:
+        value = leaf.value
+        if type(value) is str:
+            if leaf.detector == "blob" and _BASE64.fullmatch(value):
+                blobs.add(value)
             else:
-                texts[leaf.value] = None
-    for key in walk.odd_keys:
-        texts[key] = None
-    for leaves, text in walk.joins:
-        if not all(owned(leaf) for leaf in leaves):
-            texts[text] = None
+                texts[value] = None
+    for members in walk.objects:
+        for key in members.shape.odd:
+            texts[key] = None
+    if walk.joins:
+        met = set(leaves)
+        for parts, text in walk.joins:
+            if not met.isdisjoint(parts):
+                texts[text] = None
     return texts, blobs
-
-
-def _copy(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
 
 
 def _blob(data: str, views: list[tuple[str, str]], stuck: set[str]) -> None:

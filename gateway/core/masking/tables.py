@@ -47,20 +47,14 @@ class Cell:
     table: bool = False
 
 
-def find(data: bytes, fields: frozenset[str]) -> list[Cell]:
-    """The named values in one text; `fields` are further normalised names that count although no class has them."""
-    cells: list[Cell] = []
-    if b"\n" in data:
-        cells.extend(_table_cells(data, fields))
+def find(data: bytes, fields: frozenset[str]) -> tuple[list[Cell], int]:
+    """The named values in one text and how many data rows its table has, if it has one; `fields` are further
+    normalised names that count although no class has them."""
+    table = _table(data) if b"\n" in data else None
+    cells = [] if table is None else list(_table_cells(data, table, fields))
     if b":" in data or b"=" in data:
         cells.extend(_pairs(data, fields))
-    return cells
-
-
-def rows(data: bytes) -> int:
-    """How many data rows the tables in a text have."""
-    found = _table(data)
-    return 0 if found is None else len(found[1])
+    return cells, 0 if table is None else len(table[1])
 
 
 def meaning(name: str, fields: frozenset[str]) -> Named | None:
@@ -159,11 +153,8 @@ def _strip(data: bytes, start: int, end: int) -> tuple[int, int] | None:
 _Row = list[tuple[int, int]]
 
 
-def _table_cells(data: bytes, fields: frozenset[str]) -> Iterator[Cell]:
-    found = _table(data)
-    if found is None:
-        return
-    header, body = found
+def _table_cells(data: bytes, table: tuple[list[str], list[_Row]], fields: frozenset[str]) -> Iterator[Cell]:
+    header, body = table
     known = [_column(one, fields) for one in shape(tuple(header), "").members]
     for row in body:
         for one, span in zip(known, row, strict=False):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from gateway.core.masking.names import Named
 from gateway.core.masking.operators import OLDEST
 from gateway.core.masking.phi import Phi
-from gateway.core.types import Json
 
 _DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(r"\d{1,3}")
+_URL_SIGN = re.compile(r"[.:/]")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 _IDENTIFIER = re.compile(r"[a-z0-9_./:-]+")
 _PUBLIC = re.compile(
@@ -19,14 +21,8 @@ _PUBLIC = re.compile(
 """Names of public vocabularies, which are URLs in form only; with a query they might carry anything."""
 
 
-def belongs(phi: Phi | None, value: Json, one: Named) -> Phi | None:
-    """The class that `value` is of, given that its field's name says `phi`; None when it is of none."""
-    if phi is None or value is None or value == "" or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return _text(phi, value, one)
-    if not isinstance(value, int | float):
-        return phi
+def number(phi: Phi, value: int | float, one: Named) -> Phi | None:
+    """The class that a number is of, given that its field's name says `phi`; None when it is of none."""
     match phi:
         case Phi.DATE:
             # Milliseconds, seconds or YYYYMMDD; what is smaller is a count, an offset or a year.
@@ -40,27 +36,33 @@ def belongs(phi: Phi | None, value: Json, one: Named) -> Phi | None:
     return phi
 
 
-def _text(phi: Phi, value: str, one: Named) -> Phi | None:
-    digits = _DIGIT.search(value) is not None
-    match phi:
-        case Phi.NAME:
-            return _name(value, digits, one)
-        case Phi.DATE:
-            return phi if digits and not _YEAR.fullmatch(value.strip()) else None
-        case Phi.AGE:
-            found = re.search(r"\d{1,3}", value)
-            return phi if found is None or int(found.group()) > OLDEST else None
-        case Phi.PHONE if "@" in value:
+Judge = Callable[[str, Named], Phi | None]
+
+
+def _date(value: str, _: Named) -> Phi | None:
+    return Phi.DATE if _DIGIT.search(value) is not None and not _YEAR.fullmatch(value.strip()) else None
+
+
+def _age(value: str, _: Named) -> Phi | None:
+    found = _NUMBER.search(value)
+    return Phi.AGE if found is None or int(found.group()) > OLDEST else None
+
+
+def _numbered(phi: Phi) -> Judge:
+    def judge(value: str, _: Named) -> Phi | None:
+        if phi is Phi.PHONE and "@" in value:
             return Phi.EMAIL
-        case Phi.PHONE | Phi.FAX | Phi.ZIP:
-            return phi if digits else None
-        case Phi.URL:
-            return None if is_public(value) or not re.search(r"[.:/]", value) else phi
-    return phi
+        return phi if _DIGIT.search(value) is not None else None
+
+    return judge
 
 
-def _name(value: str, digits: bool, one: Named) -> Phi | None:
-    if digits and " " not in value.strip() and not one.deep:
+def _url(value: str, _: Named) -> Phi | None:
+    return None if is_public(value) or not _URL_SIGN.search(value) else Phi.URL
+
+
+def _name(value: str, one: Named) -> Phi | None:
+    if not one.deep and " " not in value.strip() and _DIGIT.search(value) is not None:
         return Phi.MRN  # A `patient` column holds a name or a key.
     if not value.isalpha() and not any(char.isalpha() for char in value):
         return None
@@ -70,3 +72,16 @@ def _name(value: str, digits: bool, one: Named) -> Phi | None:
 def is_public(url: str) -> bool:
     """Whether a URL names a public vocabulary (LOINC, SNOMED CT, HL7…) and nothing else."""
     return _PUBLIC.fullmatch(url) is not None
+
+
+JUDGES: dict[Phi, Judge] = {
+    Phi.NAME: _name,
+    Phi.DATE: _date,
+    Phi.AGE: _age,
+    Phi.PHONE: _numbered(Phi.PHONE),
+    Phi.FAX: _numbered(Phi.FAX),
+    Phi.ZIP: _numbered(Phi.ZIP),
+    Phi.URL: _url,
+}
+"""The class that a text is of, given that its field's name says the key, or None; whatever text else is of the class
+that the name says, unless it is empty."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import overload
 
 import orjson
 
+from gateway.core import written
 from gateway.core.errors import ClientFault, InternalFault, UpstreamFault
 from gateway.core.types import Digest, Document, Json
 
@@ -208,9 +207,6 @@ def _document(message: Message) -> Document:
             return {"jsonrpc": "2.0", "id": ident, "error": body(message)}
 
 
-_WRITTEN_MEMBER = re.compile(rb'"[ \t\r\n]*:')
-
-
 def _decode(data: bytes, max_depth: int) -> Document:
     """The JSON object that `data` is, exactly: nothing in it was dropped, rounded or merged."""
     try:
@@ -220,7 +216,7 @@ def _decode(data: bytes, max_depth: int) -> Document:
         raise _Unfit(*_why(data, str(error))) from None
     if _deeper(value, data, max_depth):
         raise _Unfit(INVALID_REQUEST, f"The message is nested deeper than {max_depth} levels.")
-    if orjson.dumps(value) != data and not _holds_all(value, data):
+    if orjson.dumps(value) != data and not written.holds_all(value, len(written.MEMBER_BYTES.findall(data))):
         # Most senders write compact JSON, which the round trip has then proven free of duplicate keys and of numbers
         # that do not fit; of most others counting proves it. What is left is read again, slowly, to find out.
         json.loads(data, object_pairs_hook=_no_duplicates, parse_int=_fits, parse_float=len)
@@ -263,29 +259,6 @@ def _deeper(value: Json, data: bytes, limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _holds_all(value: Json, data: bytes) -> bool:
-    """Whether `value` plainly has all that is written in `data`; False where that takes another look.
-
-    Every member is written with a quote and a colon, also one that is repeated, so as many of these as members means
-    that none is; a string may hold more of them. An integer beyond 64 bits was read as a float of that size.
-    """
-    members = 0
-    containers: list[Json] = [value]
-    for each in containers:  # Grows on the way.
-        if type(each) is dict:
-            members += len(each)
-            items: Iterable[Json] = each.values()
-        else:
-            items = each if type(each) is list else (each,)
-        for item in items:
-            kind = type(item)
-            if kind is dict or kind is list:
-                containers.append(item)
-            elif kind is float and abs(item) >= 2**63:  # type: ignore[arg-type] # its type was just asked
-                return False
-    return members == len(_WRITTEN_MEMBER.findall(data))
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> None:
