@@ -99,6 +99,11 @@ class HttpClient:
             # Cancelled while the exchange still runs: the server is going down, and its clients with it.
             self.leave()
 
+    def over(self) -> None:
+        """It has been served. Who was asked here holds it in turn: what a call was about goes with the call, and is
+        not left for the garbage collector to find."""
+        self.headers, self.dismiss, self.attendant = _no_headers, _nothing, None
+
     def leave(self) -> None:
         """The client is gone: interrupt what waits for its sake."""
         self._gone = True

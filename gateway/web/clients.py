@@ -42,7 +42,7 @@ class Clients:
                 await work()
             finally:
                 self._here.discard(client)
-                client.attendant = None
+                client.over()
             nursery.cancel_scope.cancel()
 
     async def look_after(self) -> None:

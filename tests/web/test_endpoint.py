@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass, field
 
@@ -11,17 +12,20 @@ import trio.testing
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.policy.decision import Entrypoint
-from gateway.core.protocol.jsonrpc import Limits
+from gateway.core.protocol.jsonrpc import Limits, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.types import ExchangeId, Principal, SessionId, UpstreamRef
+from gateway.driver import Driver
 from gateway.upstream.base import Link
+from gateway.web.client import HttpClient
 from gateway.web.desk import Desk, Door
 from gateway.web.endpoint import Endpoint
 from gateway.web.errands import Errands
 from gateway.web.sealer import Sealer
+from gateway.web.visit import Visit
 from tests.fakes.mail import FakeMail
 from tests.fakes.world import MOMENT, FakeUpstream, Scene
-from tests.playbooks.playbook import deny
+from tests.playbooks.playbook import allow, deny
 
 SEALER = Sealer(b"k" * 32, lambda: MOMENT)
 HEADERS = [
@@ -237,3 +241,19 @@ async def test_what_for_and_why_a_client_calls_is_told_as_it_says_it(meta, purpo
 
     ((_, asked),) = scene.pdp.asked
     assert (asked["purpose"], asked.get("justification")) == (purpose, why)
+
+
+async def test_what_a_call_was_about_is_gone_from_memory_when_it_is_over():
+    """A ring of references would keep it, and whatever PHI it holds, until the garbage collector comes by."""
+    scene = Scene({Entrypoint.CALL: [allow()], Entrypoint.RESULT: [allow()]}, [Success(1, {"content": []})])
+    endpoint, _ = serving(scene=scene, sessions=Served())
+    answer = Answer(endpoint, headers=MODERN, said=claimed())
+    answer.released.set()
+    gc.collect()
+    gc.disable()
+    try:
+        await answer()
+        left = [each for each in gc.get_objects() if type(each) in (Visit, Driver, HttpClient)]
+    finally:
+        gc.enable()
+    assert (answer.status, left) == (200, [])
