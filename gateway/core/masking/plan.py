@@ -72,15 +72,8 @@ def apply_all(
     values: Sequence[Json], surveys: Sequence[Survey | None], rules: tuple[MaskRule, ...], *, key: bytes
 ) -> tuple[Masked | None, ...]:
     """Carry out `rules` on each of `values` as `apply` does, with what was seen of each; None where they cannot be."""
-    try:
-        plan = compiled(rules)
-    except MaskFault:
-        return tuple([None] * len(values))
     done: list[Masked | None] = []
     for value, survey in zip(values, surveys, strict=True):
-        if survey is not None and survey.empty and not plan.explicit:
-            done.append(Masked(value, manifest([], {})))
-            continue
         try:
             done.append(apply(value, rules, key=key, schema=None, survey=survey))
         except MaskFault:

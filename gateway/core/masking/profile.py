@@ -15,7 +15,7 @@ from gateway.core.masking.cuts import merge
 from gateway.core.masking.names import LONGEST_NAME, named
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.spots import Spot
-from gateway.core.masking.survey import Survey, look, look_at_all, related
+from gateway.core.masking.survey import NOTHING, Survey, look, look_at_all, related
 from gateway.core.types import Document, Json
 
 PATHS_MOST = 100
@@ -83,7 +83,7 @@ def inspect_all(values: Sequence[Json]) -> tuple[Profile, ...]:
     if not found.empty or found.walk.rows or found.scanned.rows:
         return tuple([inspect(value) for value in values])
     nothing: Document = {"classes": {}, "paths": [], "rows": 0, "patients": 0}
-    return tuple([Profile({**nothing, "bytes": _size(value)}, survey=found) for value in values])
+    return tuple([Profile({**nothing, "bytes": _size(value)}, survey=NOTHING) for value in values])
 
 
 class _Tally:

@@ -47,6 +47,10 @@ class Survey:
                     yield from ((leaf, span) for leaf in touched)
 
 
+NOTHING = Survey(Node([]), Walk(), Scanned({}, {}))
+"""Of a value in which nothing was found."""
+
+
 def look(value: Json, explicit: Explicit = NO_PLACES, *, owned: Callable[[Leaf], bool] | None = None) -> Survey:
     """Walk `value` and scan its texts, but for those that stand only in leaves that are `owned`: those go whole,
     whatever is in them."""

@@ -22,23 +22,25 @@ _TELLING = frozenset({"inputRequests", "code", "data", "result", "error", "task"
 """Members that are looked into: what has none of them wants nothing."""
 
 
-def methods(message: Message) -> list[Json]:
-    """The methods that a result, an error or a notification wants the client to answer first, sorted."""
+def of(message: Message) -> Document:
+    """What a message wants: `{"asks": methods, "opens": origins}`, both sorted. `asks`: the methods that a result, an
+    error or a notification wants the client to answer first; a request asks by itself, and has none. `opens`: the
+    origins of the pages that the user is to open (`https://host`)."""
+    if isinstance(message, Request):
+        return {"opens": _origins([message.params] if message.method == ELICIT else [])}
+    parts = list(_parts(message))
+    if not parts:
+        return {"asks": [], "opens": []}
     told: set[str] = set()
-    for part in _parts(message):
+    for part in parts:
         named = (item.get("method") if isinstance(item, dict) else None for item in _inputs(part))
         told |= {method if isinstance(method, str) else MALFORMED for method in named}
         if part.get("code") == mcp.URL_ELICITATION_REQUIRED or _pages(part) is not None:
             told.add(ELICIT)
-    return [*sorted(told)]
+    return {"asks": [*sorted(told)], "opens": _origins([asking for part in parts for asking in _asking(part)])}
 
 
-def origins(message: Message) -> list[Json]:
-    """The origins of the pages that the user is to open (`https://host`), sorted."""
-    if isinstance(message, Request):
-        asked: list[Json] = [message.params] if message.method == ELICIT else []
-    else:
-        asked = [asking for part in _parts(message) for asking in _asking(part)]
+def _origins(asked: list[Json]) -> list[Json]:
     urls = (item["url"] if isinstance(item, dict) else None for item in asked if _opens(item))
     return [*sorted({_origin(url) for url in urls})]
 

@@ -157,7 +157,7 @@ def _result(message: Message) -> Document:
         case Failure(code=code):
             found = {"kind": "error", "method": "", "is_error": True, "code": code}
         case Request(method=method):
-            return {"kind": "request", "method": method, "is_error": False, "opens": asks.origins(message)}
+            found = {"kind": "request", "method": method, "is_error": False}
         case Notification(method=method):
             found = {"kind": "notification", "method": method, "is_error": False}
-    return {**found, "asks": asks.methods(message), "opens": asks.origins(message)}
+    return {**found, **asks.of(message)}

@@ -23,13 +23,13 @@ def wanting(*params):
     ],
 )
 def test_a_page_to_open_is_told_by_its_origin_alone(message):
-    assert asks.origins(message) == ["https://login.example"]
+    assert asks.of(message)["opens"] == ["https://login.example"]
 
 
 def test_pages_are_told_once_each_and_sorted():
     message = wanting({"url": "https://b.example/1"}, {"url": "https://b.example/2"}, {"url": "https://a.example"})
 
-    assert asks.origins(message) == ["https://a.example", "https://b.example"]
+    assert asks.of(message)["opens"] == ["https://a.example", "https://b.example"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_pages_are_told_once_each_and_sorted():
     ],
 )
 def test_an_origin_is_plain_or_it_is_malformed(url, origin):
-    assert asks.origins(wanting({"url": url})) == [origin]
+    assert asks.of(wanting({"url": url}))["opens"] == [origin]
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_an_origin_is_plain_or_it_is_malformed(url, origin):
     ],
 )
 def test_where_no_page_is_to_be_opened_there_is_no_origin(message):
-    assert asks.origins(message) == []
+    assert asks.of(message)["opens"] == []
 
 
 def test_an_error_that_hides_its_pages_in_another_shape_is_malformed():
-    assert asks.origins(Failure(1, -32042, "open", {"elicitations": {"url": URL}})) == ["(malformed)"]
+    assert asks.of(Failure(1, -32042, "open", {"elicitations": {"url": URL}}))["opens"] == ["(malformed)"]
 
 
 def test_an_error_that_names_pages_elicits():
-    assert asks.methods(Failure(1, -32042, "open", None)) == ["elicitation/create"]
-    assert asks.methods(Failure(1, -1, "other", {"elicitations": []})) == ["elicitation/create"]
-    assert asks.methods(Failure(1, -1, "other", {"a": 1})) == []
+    assert asks.of(Failure(1, -32042, "open", None))["asks"] == ["elicitation/create"]
+    assert asks.of(Failure(1, -1, "other", {"elicitations": []}))["asks"] == ["elicitation/create"]
+    assert asks.of(Failure(1, -1, "other", {"a": 1}))["asks"] == []
 
 
 def test_a_message_that_is_no_answer_asks_nothing_beside_itself():
-    assert asks.methods(Request(1, "roots/list", {})) == []
-    assert asks.methods(Notification("a/b", {})) == []
+    assert asks.of(Request(1, "roots/list", {})) == {"opens": []}
+    assert asks.of(Notification("a/b", {}))["asks"] == []
 
 
 OPENS = {"method": "elicitation/create", "params": {"mode": "url", "url": URL}}
@@ -99,8 +99,8 @@ FAILED = {"code": -32042, "message": "open", "data": {"elicitations": [{"url": U
 def test_a_task_that_wants_input_asks_wherever_it_carries_it(task, around):
     message = around({"taskId": "t", "status": "input_required", **task})
 
-    assert asks.methods(message) == ["elicitation/create", "sampling/createMessage"]
-    assert asks.origins(message) == ["https://login.example"]
+    assert asks.of(message)["asks"] == ["elicitation/create", "sampling/createMessage"]
+    assert asks.of(message)["opens"] == ["https://login.example"]
 
 
 @pytest.mark.parametrize("task", [{"error": FAILED}, {"task": {"error": FAILED}}])
@@ -110,4 +110,4 @@ def test_a_task_that_wants_input_asks_wherever_it_carries_it(task, around):
 def test_a_task_that_failed_for_want_of_a_page_asks_for_it(task, around):
     message = around({"taskId": "t", "status": "failed", **task})
 
-    assert (asks.methods(message), asks.origins(message)) == (["elicitation/create"], ["https://login.example"])
+    assert asks.of(message) == {"asks": ["elicitation/create"], "opens": ["https://login.example"]}
