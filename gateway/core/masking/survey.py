@@ -47,7 +47,7 @@ class Survey:
                     yield from ((leaf, span) for leaf in touched)
 
 
-NOTHING = Survey(Node([]), Walk(), Scanned({}, {}))
+NOTHING = Survey(Node([]), Walk(), Scanned())
 """Of a value in which nothing was found."""
 
 
