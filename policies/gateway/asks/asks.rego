@@ -10,8 +10,7 @@ package gateway.asks
 default verdict := "deny"
 
 verdict := "allow" if {
-	input.result.kind == "success"
-	input.result.asks == []
+	asks_nothing(input.result)
 } else := "allow" if {
 	input.result.kind in ["success", "error"]
 	every method in input.result.asks {
@@ -42,6 +41,18 @@ verdict := "allow" if {
 	input.phase == "call"
 	some method in ["elicitation/create", "roots/list", "sampling/createMessage"]
 	open(method)
+}
+
+# The same: most results ask nothing.
+permits(result) if {
+	asks_nothing(result)
+} else if {
+	verdict == "allow"
+}
+
+asks_nothing(result) if {
+	result.kind == "success"
+	result.asks == []
 }
 
 # Whether this upstream may ask this of a client with this role; and so whether that client's answer may go to it.

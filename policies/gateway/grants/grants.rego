@@ -7,32 +7,36 @@ package gateway.grants
 
 default verdict := "deny"
 
-verdict := "allow" if {
-	role := data.gateway.roles.terms
+verdict := "allow" if permits(data.gateway.roles.terms, kind)
+
+# Whether the role may send a message that is `about` a tool, a resource and so on.
+permits(role, about) if {
 	phi_permitted(role)
-	named(granted(role)[kind], input.message.name)
-} else := "allow" if {
-	kind == "protocol"
-	data.gateway.roles.terms
-} else := "allow" if {
+	named(granted(role)[about], input.message.name)
+} else if {
+	role
+	about == "protocol"
+} else if {
 	# What ran as a task comes back under an id that names no tool.
-	kind == "task"
-	role := data.gateway.roles.terms
+	about == "task"
 	phi_permitted(role)
 	count(granted(role).tool) > 0
 }
 
-kind := method if {
+kind := kind_under(data.gateway.settings)
+
+# What the message is about: "tool", "resource", "prompt", "task" or "protocol".
+kind_under(settings) := method if {
 	# Facts, and with them the other guards, know requests only.
 	input.message.kind == "request"
-	method := data.gateway.settings.methods[input.message.method]
+	method := settings.methods[input.message.method]
 	method != "completion"
 } else := completed[input.message.params.ref.type] if {
 	input.message.kind == "request"
-	data.gateway.settings.methods[input.message.method] == "completion"
+	settings.methods[input.message.method] == "completion"
 } else := "protocol" if {
 	input.message.kind == "notification"
-	data.gateway.settings.methods[input.message.method] == "protocol"
+	settings.methods[input.message.method] == "protocol"
 } else := "protocol" if {
 	# An answer to what the upstream asked has that request's method; it may pass where the question may.
 	input.message.kind == "response"

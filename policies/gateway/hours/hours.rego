@@ -8,13 +8,14 @@ package gateway.hours
 default verdict := "deny"
 
 verdict := "allow" if {
-	hours := settings.hours
-	open(hours, hours.roles[data.gateway.roles.name])
+	settings := data.gateway.settings
+	hours := settings.guards.hours
+	open(hours, hours.roles[data.gateway.roles.acting(settings)])
 } else := "allow" if {
 	some group in input.principal.groups
-	group in settings.hours.unbound
+	group in guards.hours.unbound
 } else := "allow" if {
-	is_object(settings.hours.roles)
+	is_object(guards.hours.roles)
 	not times
 } else := "allow" if {
 	data.gateway.grants.kind == "protocol"
@@ -22,10 +23,10 @@ verdict := "allow" if {
 	times.outside == "require_approval"
 }
 
-settings := data.gateway.settings.guards
+guards := data.gateway.settings.guards
 
 # Undefined for a role that no hours bind.
-times := roles[data.gateway.roles.name] if roles := settings.hours.roles
+times := roles[data.gateway.roles.name] if roles := guards.hours.roles
 
 # Hours that end before they begin go through midnight, and belong to the day on which they begin. Text compares as
 # the clock does, once it is known to be a time of day.

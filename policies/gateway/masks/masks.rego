@@ -6,8 +6,19 @@
 #   `settings.identifiers`. A role whose profile is missing gets no plan, and then nothing.
 package gateway.masks
 
+# The plan, the short way: most results are of no SQL, or of columns that keep their names.
+plan_under(settings, role) := whole if {
+	not descriptive(settings)
+	not input.facts.sql
+	whole := base_under(settings, role)
+} else := whole if {
+	not descriptive(settings)
+	input.facts.sql.outputs == []
+	whole := base_under(settings, role)
+} else := plan
+
 plan := identifying if {
-	descriptive
+	descriptive(data.gateway.settings)
 	is_array(base)
 	is_array(data.gateway.settings.identifiers)
 } else := base if {
@@ -27,23 +38,21 @@ identifying := [{"select": {"class": class}, "operator": operator} |
 
 # Whether a year of birth gives away an age over 89 depends on the year it is now; the engine has no clock. Only the
 # year: an answer that stays the same from call to call is read once.
-base := array.concat(
-	[{
-		"select": {"class": "BIRTH_DATE"},
-		"operator": {"name": "generalise", "as_of": substring(input.time, 0, 4)},
-	}],
-	profile.rules,
-) if {
+base := base_under(data.gateway.settings, data.gateway.roles.terms)
+
+base_under(settings, role) := rules(settings.masks[chosen(settings, role)])
+
+rules(profile) := array.concat([birth_year], profile.rules) if {
 	profile.birth_years == true
+	this_year := substring(input.time, 0, 4)
+	birth_year := {"select": {"class": "BIRTH_DATE"}, "operator": {"name": "generalise", "as_of": this_year}}
 } else := profile.rules
 
-profile := settings.masks[chosen(settings)] if settings := data.gateway.settings
-
 # The purpose of use may choose another profile than the role's.
-chosen(settings) := mask if {
+chosen(settings, role) := mask if {
 	settings.guards.purpose
 	mask := data.gateway.purpose.mask
-} else := data.gateway.roles.terms.mask
+} else := role.mask
 
 redact := {"name": "redact"}
 
@@ -122,10 +131,8 @@ hidden(output) if {
 	not regex.match(`[a-z0-9]`, field)
 }
 
-default descriptive := false
-
 # What describes the upstream itself is not about a patient; masking names and dates in a tool's schema would break it.
-descriptive if {
+descriptive(settings) if {
 	input.result.kind == "success"
-	input.message.method in data.gateway.settings.descriptive
+	input.message.method in settings.descriptive
 }

@@ -16,9 +16,8 @@ verdict := "allow" if {
 
 # The purpose that holds; undefined where the role may not act for what was declared, or nothing was.
 claim := {"purpose": name, "masks": object.get(of_role, "masks", {})} if {
-	guards := data.gateway.settings.guards
-	roles := guards.purpose.roles
-	of_role := roles[data.gateway.roles.name]
+	settings := data.gateway.settings
+	of_role := settings.guards.purpose.roles[data.gateway.roles.acting(settings)]
 	name := declared(of_role)
 	name in of_role.may
 }

@@ -7,14 +7,15 @@ package gateway.receipt
 
 default verdict := "deny"
 
-verdict := "allow" if {
-	role := data.gateway.roles.terms
+verdict := "allow" if permits(data.gateway.settings, data.gateway.roles.terms)
+
+permits(settings, role) if {
 	phi_permitted(role)
 	few_rows(role)
 	readable
-} else := "allow" if {
-	data.gateway.masks.descriptive
-	data.gateway.roles.terms
+} else if {
+	role
+	data.gateway.masks.descriptive(settings)
 }
 
 phi_permitted(role) if {

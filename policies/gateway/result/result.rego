@@ -25,14 +25,16 @@ default decision := {
 	"reasons": [{"code": "no_rule_allows", "message": "No rule allows this.", "rule": "gateway.result"}],
 }
 
-decision := {"effect": "allow", "mask": data.gateway.masks.plan} if {
+decision := {"effect": "allow", "mask": plan} if {
 	# Most results end here, so nothing is collected for them.
-	data.gateway.asks.verdict == "allow"
-	data.gateway.receipt.verdict == "allow"
-	on := data.gateway.settings.guards
+	settings := data.gateway.settings
+	role := settings.roles[data.gateway.roles.acting(settings)]
+	data.gateway.asks.permits(input.result)
+	data.gateway.receipt.permits(settings, role)
 	every guard in switchable {
-		passes(guard, on)
+		passes(guard, settings.guards)
 	}
+	plan := data.gateway.masks.plan_under(settings, role)
 } else := ruling
 
 ruling := {"effect": "allow", "mask": data.gateway.masks.plan} if {

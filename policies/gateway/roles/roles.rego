@@ -11,9 +11,8 @@ terms := settings.roles[acting(settings)] if settings := data.gateway.settings
 
 name := acting(data.gateway.settings)
 
-acting(settings) := held[0] if {
-	held := [settings.groups[group] | some group in input.principal.groups]
-	count(held) == 1
+acting(settings) := role if {
+	[role] := [settings.groups[group] | some group in input.principal.groups]
 } else := [role |
 	some role in settings.precedence
 	some group in input.principal.groups

@@ -9,16 +9,11 @@ package gateway.sql
 default verdict := "deny"
 
 verdict := "allow" if {
-	is_object(input.facts)
-	not input.facts.sql
-} else := "allow" if {
-	# Nothing comes back under another name, so nothing is hidden.
-	input.facts.sql.outputs == []
-	all_bounded
+	settled(data.gateway.settings, input.facts)
 } else := "deny" if {
 	data.gateway.masks.hides
 } else := "allow" if {
-	all_bounded
+	all_bounded(data.gateway.settings.sql)
 } else := "require_approval" if {
 	understood
 	kinds := data.gateway.settings.sql
@@ -27,11 +22,25 @@ verdict := "allow" if {
 	}
 }
 
-default all_bounded := false
+# The same: most calls are settled.
+permits(settings, facts) if {
+	settled(settings, facts)
+} else if {
+	verdict == "allow"
+}
 
-all_bounded if {
+# Whether it may run whatever the masks are. Facts that are missing settle nothing.
+settled(settings, facts) if {
+	is_object(facts)
+	not facts.sql
+} else if {
+	# Nothing comes back under another name, so nothing is hidden.
+	facts.sql.outputs == []
+	all_bounded(settings.sql)
+}
+
+all_bounded(kinds) if {
 	understood
-	kinds := data.gateway.settings.sql
 	every statement in input.facts.sql.statements {
 		bounded(statement, kinds)
 	}
@@ -45,11 +54,10 @@ understood if {
 }
 
 # Undefined where there is no SQL.
-access := "read" if {
+access_under(settings) := "read" if {
 	understood
-	reads := data.gateway.settings.sql.reads
 	every statement in input.facts.sql.statements {
-		statement.kind in reads
+		statement.kind in settings.sql.reads
 	}
 } else := "write" if {
 	input.facts.sql

@@ -15,19 +15,28 @@ verdict := "allow" if {
 	access == "write"
 }
 
+# The same, short of who may write.
+permits(settings, about) if {
+	about != "tool"
+} else if {
+	access_under(settings) == "read"
+}
+
 default access := "write"
 
-access := "write" if {
+access := access_under(data.gateway.settings)
+
+access_under(settings) := "write" if {
 	input.facts.sql
-	data.gateway.sql.access == "write"
+	data.gateway.sql.access_under(settings) == "write"
 } else := "write" if {
 	input.facts.fhir
 	data.gateway.fhir.access == "write"
 } else := said if {
-	said := data.gateway.settings.tools[input.upstream.name][input.message.name]
+	said := settings.tools[input.upstream.name][input.message.name]
 } else := "read" if {
 	input.facts.sql
-	data.gateway.sql.access == "read"
+	data.gateway.sql.access_under(settings) == "read"
 } else := "read" if {
 	input.facts.fhir
 	data.gateway.fhir.access == "read"
