@@ -37,12 +37,13 @@ from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.clients import Clients
 from gateway.web.desk import Aggregate, Desk, Door
+from gateway.web.gathered import Gathered, places
 from gateway.web.inbound import Inbound, read_body
 from gateway.web.parts import Asked, Early, attending, leave, until_done, whose
 from gateway.web.visit import SESSION_HEADER, Visit
 from gateway.web.within import Within
 
-_REWRITTEN = frozenset({b"content-length", b"mcp-name", SESSION_HEADER})
+_REWRITTEN = frozenset({b"content-length", b"last-event-id", b"mcp-name", SESSION_HEADER})
 
 logger = logging.getLogger(__name__)
 
@@ -85,19 +86,16 @@ class Gathering:
     async def get(self, receive: Receive) -> None:
         """A legacy client listens for what the upstreams say outside any call."""
         held = await self._pass()
+        tickets = {name: held.members[name] for name in self._members(held)}
         last = self.request.header(b"last-event-id")
-        if last:
-            member = await whose(last, {name: held.members[name] for name in self._members(held)}, self.desk.sessions)
-            await self._visit(self.desk, member, None, held).get(receive)
+        found = await places(last, tickets, self.desk.sessions) if last else {}
+        if last and found is None:
+            member = await whose(last, tickets, self.desk.sessions)
+            await self._visit(self.desk, member, None, held, last=last).get(receive)
             return
-        client = HttpClient(self.send, keepalive_s=self.desk.keepalive_s)
-        opened = trio.Event()
-
-        async def relay(messages: Sequence[bytes]) -> None:
-            await opened.wait()
-            await client.relay(messages)
-
-        asked = [self._ask(member, None, held, relay) for member in self._members(held)]
+        client = Gathered(self.send, keepalive_s=self.desk.keepalive_s, version=held.own.version)
+        back = found or {}
+        asked = [self._ask(each, None, held, partial(client.tell, each), last=back.get(each, "")) for each in tickets]
         async with attending(client, receive) as nursery:
             nursery.start_soon(client.keep_alive)
             with trio.move_on_after(self.door.wait_s):
@@ -105,13 +103,11 @@ class Gathering:
                     await each.within.begun.wait()
             heard = any(each.within.status == 200 for each in asked)
             if heard:
-                await client.open_stream(self._exchange)
-                opened.set()
-                await until_done(asked, client)
+                await client.stand(asked, back)
             else:
                 leave(asked)
             nursery.cancel_scope.cancel()
-        opened.set()
+        client.leave_off()
         await client.finish(Reply.nothing() if heard else Reply(b"", 405))
 
     async def delete(self) -> None:
@@ -255,6 +251,7 @@ class Gathering:
         relay: Callable[[Sequence[bytes]], Awaitable[None]],
         *,
         method: str = "GET",
+        last: str = "",
     ) -> Asked:
         """Begin one upstream's part. It comes to its end, on record, whether or not anybody waits for it."""
         within = Within(jsonrpc.format(message) if message is not None else b"", relay)
@@ -263,7 +260,7 @@ class Gathering:
 
         async def run() -> None:
             try:
-                visit = self._visit(desk, member, message, held, within)
+                visit = self._visit(desk, member, message, held, within, last=last)
                 if message is not None:
                     await visit.post(within.receive)
                 elif method == "GET":
@@ -282,9 +279,16 @@ class Gathering:
         return asked
 
     def _visit(
-        self, desk: Desk, member: str, message: Message | None, held: Pass | None, within: Within | None = None
+        self,
+        desk: Desk,
+        member: str,
+        message: Message | None,
+        held: Pass | None,
+        within: Within | None = None,
+        *,
+        last: str = "",
     ) -> Visit:
-        """The request as it would have come to the upstream's own door."""
+        """The request as it would have come to the upstream's own door. `last`: the event id that it came back with."""
         send, hung_up = (self.send, self.request.hung_up) if within is None else (within.send, within.left)
         door = self._doors()[member]
         outward = partial(aggregate.renamed, names=self.door.names, member=member)
@@ -292,6 +296,8 @@ class Gathering:
         headers = [(key, value) for key, value in self.request.headers if key not in _REWRITTEN]
         if message is not None and (name := mcp.name(message)) is not None:
             headers.append((b"mcp-name", versions.encode_header(name).encode()))
+        if last:
+            headers.append((b"last-event-id", last.encode()))
         ticket = held.members.get(member) if held is not None else None
         if ticket is not None:
             headers.append((SESSION_HEADER, self.desk.sealer.session_id(ticket).encode()))

@@ -30,6 +30,8 @@ class Within:
         self.spoken = trio.Event()
         """The first message has been taken, or none will come."""
         self.done = trio.Event()
+        self.places: list[str] = []
+        """The ids of the messages that `relay` is being given; "" for one without."""
         self._body: bytes | None = body
         self._relay = relay
         self._left = trio.Event()
@@ -68,23 +70,24 @@ class Within:
             return
         if self._events is not None:
             told = self._events.feed(event["body"])
-            await self._take([each.data for each in told if each.data])  # Without data it only says an id.
+            await self._take([(each.data, each.id) for each in told if each.data])  # Without data it only says an id.
         else:
             self._whole.append(event["body"])
         if not event.get("more_body", False):
             if self._events is None and (data := b"".join(self._whole)):
-                await self._take([data])
+                await self._take([(data, "")])
             self.done.set()
 
-    async def _take(self, messages: Sequence[bytes]) -> None:
-        ahead: list[bytes] = []
-        for data in messages:
+    async def _take(self, messages: Sequence[tuple[bytes, str]]) -> None:
+        ahead: list[tuple[bytes, str]] = []
+        for data, ident in messages:
             message = jsonrpc.parse_upstream(data, _LIMITS)
             if isinstance(message, Success | Failure):
                 self.answer = message
             else:
-                ahead.append(data)
+                ahead.append((data, ident))
         if ahead:
-            await self._relay(ahead)
+            self.places = [ident for _, ident in ahead]
+            await self._relay([data for data, _ in ahead])
         if messages:
             self.spoken.set()

@@ -17,6 +17,7 @@ import trio
 
 from tests import real_parts
 from tests.e2e import harness, sdk_server, workers
+from tests.e2e.harness import Upstream
 from tests.e2e.ledger import APPROVAL, opened
 from tests.e2e.workers import call, greeted
 
@@ -33,12 +34,13 @@ def relay_port():
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, people, ward_upstream, relay_port):
     place = tmp_path_factory.mktemp("resumption")
-    aggregates = [{"name": "all", "upstreams": ["ward"]}]
+    twin = Upstream("twin", ward_upstream.settings)
+    aggregates = [{"name": "all", "upstreams": ["ward"]}, {"name": "two", "upstreams": ["ward", "twin"]}]
     settings = {"gateway": {"allowed_hosts": [f"127.0.0.1:{relay_port}"]}}
     more = {"workers": 2, "aggregates": aggregates, "settings": settings}
-    with harness.running(place, people, [ward_upstream], **more) as running:
+    with harness.running(place, people, [ward_upstream, twin], **more) as running:
         running.phi |= {sdk_server.SSN}
-        trio.run(harness.list_tools, running, ROLE, "ward")
+        trio.run(harness.list_tools, running, ROLE, "ward", "twin")
         yield running
 
 
@@ -202,6 +204,39 @@ def test_the_standing_stream_goes_on_after_what_was_missed(both):
     (_,) = workers.messages(third.post("ward", call("changes"), **headers))
     assert place(next(heard)[0]) == (place(fresh[0])[0], 1)
     other.hang_up()
+
+
+def test_an_aggregates_standing_stream_goes_on_after_what_was_missed_of_each_upstream(both):
+    one, other = both
+    headers = greeted(one, "two")
+    third = other.again()
+
+    def changes(*upstreams):
+        for upstream in upstreams:
+            (_,) = workers.messages(third.post("two", call(f"{upstream}__changes"), **headers))
+
+    heard = events(one.get("two", **headers))
+    primed = next(heard)
+    assert (primed[1], primed[0].count(",")) == ("", 1)
+    changes("ward")
+    first = next(heard)
+    assert json.loads(first[1])["method"] == "notifications/tools/list_changed"
+    changes("twin", "ward")
+    missed = [next(heard), next(heard)]
+    one.hang_up()
+
+    heard = events(other.get("two", **headers, **{"last-event-id": first[0]}))
+    assert next(heard) == (first[0], "")
+    again = [next(heard), next(heard)]
+    assert [json.loads(data)["method"] for _, data in again] == ["notifications/tools/list_changed"] * 2
+    assert again[-1][0] == missed[-1][0]  # Where the client is by then, whichever came first.
+    changes("twin")
+    assert next(heard)[0] != missed[-1][0]
+    other.hang_up()
+
+    for foreign in ("all:x_1", f"{first[0]},{first[0]},{first[0]}", "all:"):
+        refused = third.get("two", **headers, **{"last-event-id": foreign})
+        assert (refused.status, b"Open the stream" in refused.read()) == (400, True)
 
 
 def test_an_aggregate_brings_the_client_back_to_the_stream_of_its_one_upstream(both):

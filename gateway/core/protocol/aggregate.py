@@ -8,6 +8,7 @@ things keep their names. Sources: MCP 2025-11-25 and 2026-07-28, Tools: Tool Nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -36,6 +37,9 @@ _SUBJECT = {
 }  # fmt: skip
 """Method that is about one thing -> the param that names it."""
 _URIS = frozenset({"uri", "uriTemplate"})
+_UI = "ui://"
+_OLDER_PAGE = "ui/resourceUri"
+_NUMBER = re.compile(r"n-?[0-9]{1,20}")
 EVERYBODY = frozenset({
     mcp.CANCELLED, mcp.INITIALIZE, mcp.INITIALIZED, mcp.LISTEN, "logging/setLevel", "notifications/roots/list_changed",
     "server/discover", *LISTED,
@@ -55,13 +59,17 @@ class Names:
         """What clients call a thing that `member` names by its `key`."""
         if member == self.plain:
             return name
-        return f"{member}+{name}" if key in _URIS else f"{member}__{name}"
+        if key not in _URIS:
+            return f"{member}__{name}"
+        # A client takes what stands under `ui://` for an app, so that scheme stays (MCP Apps, UI Resource Format).
+        return f"{_UI}{member}+{name.removeprefix(_UI)}" if name.startswith(_UI) else f"{member}+{name}"
 
     def inward(self, key: str, name: str) -> tuple[str, str] | None:
         """Whose it is and what it is called there; None when it is nobody's."""
-        member, mark, rest = name.partition("+" if key in _URIS else "__")
+        scheme = _UI if key in _URIS and name.startswith(_UI) else ""
+        member, mark, rest = name.removeprefix(scheme).partition("+" if key in _URIS else "__")
         if mark and member in self.members and member != self.plain:
-            return member, rest
+            return member, scheme + rest
         return (self.plain, name) if self.plain else None
 
     def reachable(self, member: str, key: str, name: str) -> bool:
@@ -76,6 +84,8 @@ def routed(message: Message, names: Names) -> tuple[str, Message] | None:
         return None
     if message.method == mcp.COMPLETE:
         return _completion(message, names)
+    if message.method == mcp.PROGRESS:
+        return _progress(message, names)
     key = _SUBJECT.get(message.method, "")
     value = message.params.get(key)
     found = names.inward(key, value) if isinstance(value, str) else None
@@ -96,6 +106,26 @@ def _completion(message: Request | Notification, names: Names) -> tuple[str, Mes
     return found[0], with_body(message, {**message.params, "ref": {**held, key: found[1]}})
 
 
+def _progress(message: Request | Notification, names: Names) -> tuple[str, Message] | None:
+    """Progress on what an upstream asked of the client, under the token that it gave: see `_asked`."""
+    told = message.params.get(mcp.PROGRESS_TOKEN)
+    member, mark, rest = told.partition("__") if isinstance(told, str) else ("", "", "")
+    if not mark or member not in names.members:
+        return None
+    token: Json = int(rest[1:]) if _NUMBER.fullmatch(rest) else rest[1:]
+    return member, with_body(message, {**message.params, mcp.PROGRESS_TOKEN: token})
+
+
+def _asked(message: Request, member: str) -> Message:
+    """An upstream's request, with a progress token that says whose it is, and whether it was a number."""
+    meta = message.params.get(mcp.META)
+    token = mcp.progress_token(message)
+    if token is None or not isinstance(meta, dict):
+        return message
+    told = f"{member}__{'n' if isinstance(token, int) else 's'}{token}"
+    return with_body(message, {**message.params, mcp.META: {**meta, mcp.PROGRESS_TOKEN: told}})
+
+
 def for_member(message: Message, names: Names, member: str) -> Message:
     """A message to every upstream as `member` is told it: a subscription names the member's own resources alone."""
     if not isinstance(message, Request) or message.method != mcp.LISTEN:
@@ -112,6 +142,8 @@ def for_member(message: Message, names: Names, member: str) -> Message:
 
 def renamed(message: Message, names: Names, member: str) -> Message:
     """What `member` says, with the names under which clients know its things. Listings keep theirs: see `merged`."""
+    if isinstance(message, Request):
+        message = _asked(message, member)
     if member == names.plain:
         return message
 
@@ -195,10 +227,24 @@ def items(request: Request, names: Names, member: str, result: Document) -> tupl
         if not isinstance(item, dict) or not isinstance(name, str):
             continue
         if names.reachable(member, key, name):
-            found.append({**item, key: names.outward(member, key, name)})
+            found.append({**_with_page(item, names, member), key: names.outward(member, key, name)})
         else:
             unreachable.append(name)
     return found, unreachable
+
+
+def _with_page(item: Document, names: Names, member: str) -> Document:
+    """A tool whose page, if it has one, clients can read (MCP Apps, Tool Metadata: `_meta.ui.resourceUri`, and the
+    older member beside `ui`)."""
+    meta = item.get(mcp.META)
+    if not isinstance(meta, dict):
+        return item
+    told = dict(meta)
+    if isinstance(ui := meta.get("ui"), dict) and isinstance(uri := ui.get("resourceUri"), str):
+        told["ui"] = {**ui, "resourceUri": names.outward(member, "uri", uri)}
+    if isinstance(uri := meta.get(_OLDER_PAGE), str):
+        told[_OLDER_PAGE] = names.outward(member, "uri", uri)
+    return {**item, mcp.META: told}
 
 
 def result_of(response: Response | None) -> Document | None:

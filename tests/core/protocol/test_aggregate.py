@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.protocol import aggregate, tasks
+from gateway.core.protocol import aggregate, mcp, tasks
 from gateway.core.protocol.aggregate import Names
 from gateway.core.protocol.jsonrpc import Notification, Request, Success
 
@@ -15,7 +15,7 @@ NAMES = Names(MEMBERS)
 PLAIN = Names(MEMBERS, "clinic")
 KEYS = st.sampled_from(["name", "uri", "uriTemplate", "taskId"])
 THINGS = st.text(max_size=20) | st.builds(
-    "".join, st.lists(st.sampled_from(["__", "+", "_", "clinic", "files", "a", ":"]))
+    "".join, st.lists(st.sampled_from(["__", "+", "_", "clinic", "files", "a", ":", "ui://"]))
 )
 
 
@@ -134,3 +134,32 @@ def test_capabilities_are_what_any_of_them_can_do():
     one = {"tools": {"listChanged": False}, "x": [1]}
     other = {"tools": {"listChanged": True}, "prompts": {}, "x": [1, 2]}
     assert aggregate.union(one, other) == {"tools": {"listChanged": True}, "prompts": {}, "x": [1, 2]}
+
+
+@given(st.sampled_from(MEMBERS), st.integers(-(2**53), 2**53) | st.text(max_size=20), st.sampled_from([NAMES, PLAIN]))
+def test_progress_on_what_an_upstream_asked_goes_to_that_upstream_under_its_own_token(member, token, names):
+    asked = Request(1, "sampling/createMessage", {"_meta": {"progressToken": token, "other": 1}})
+    told = aggregate.renamed(asked, names, member)
+    assert told.params["_meta"]["other"] == 1
+    progress = Notification(mcp.PROGRESS, {"progressToken": told.params["_meta"]["progressToken"], "progress": 2})
+    wanted = Notification(mcp.PROGRESS, {"progressToken": token, "progress": 2})
+    assert aggregate.routed(progress, names) == (member, wanted)
+
+
+@pytest.mark.parametrize("token", [7, "x", "nobody__n7", None, True, "files"])
+def test_progress_under_a_token_that_was_not_given_here_goes_nowhere(token):
+    assert aggregate.routed(Notification(mcp.PROGRESS, {"progressToken": token}), NAMES) is None
+
+
+def test_an_apps_page_keeps_its_scheme_and_its_tool_names_it_as_clients_must():
+    assert NAMES.outward("files", "uri", "ui://view/main") == "ui://files+view/main"
+    assert NAMES.inward("uri", "ui://files+view/main") == ("files", "ui://view/main")
+    tool = {"name": "t", "_meta": {"ui": {"resourceUri": "ui://v", "visibility": []}, "ui/resourceUri": "ui://v"}}
+    others = [{"name": "u", "_meta": {"ui": 1}}, {"name": "v", "_meta": 2}]
+    listed = {"tools": [tool, *others]}
+    (found, *rest), _ = aggregate.items(Request(1, "tools/list", {}), NAMES, "files", listed)
+    assert found["_meta"] == {
+        "ui": {"resourceUri": "ui://files+v", "visibility": []},
+        "ui/resourceUri": "ui://files+v",
+    }
+    assert [each["_meta"] for each in rest] == [{"ui": 1}, 2]
