@@ -38,9 +38,10 @@ from gateway.identity.callers import Callers
 from gateway.identity.issuers import Issuers
 from gateway.identity.peer import Peers
 from gateway.identity.revoked import Revoked
-from gateway.pdp import replay, server
+from gateway.pdp import admission, replay, server
 from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
+from gateway.pdp.verdicts import Admit
 from gateway.process import now
 from gateway.sampling import Sampler
 from gateway.store import keys as keystore
@@ -95,11 +96,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Gateway]:
+async def open_gateway(config: Config, place: Place = ALONE, admit: Admit = admission.admit) -> AsyncIterator[Gateway]:
     """A gateway with its evidence log open, its policy active and its tasks running.
 
-    `place`: which of its supervisor's workers this is. Raises the GatewayError that says why it cannot start. On
-    leaving, every upstream connection and process is gone and the log is signed.
+    `place`: which of its supervisor's workers this is; `admit`: whether a bundle may decide. Raises the GatewayError
+    that says why it cannot start. On leaving, all upstream connections and processes are gone and the log is signed.
     """
     keys = keystore.load(config.evidence.keys)
     async with AsyncExitStack() as stack:
@@ -107,13 +108,13 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
         opened = EvidenceLog.open(config.evidence.store, keys, now=now, committed=telemetry.committed)
         log = await stack.enter_async_context(opened)
         await _configured(log, _digest(config.file.read_bytes()))
-        policy = await _policy(config.policy, log, stack, telemetry)
+        policy = await _policy(config.policy, log, admit, stack, telemetry)
         own = authority.signer(config, keys)
         issuers = await stack.enter_async_context(Issuers.open(config.issuers, own=own))
         revocations = await _revocations(log, keys, issuers)
         standing = Standing(log, lambda: policy.current.windows)
         approvals = Approvals(log, partial(_decide, policy), url=partial(_review_url, config), stamp=standing.stamp)
-        beside = _shadow(config.policy, log)
+        beside = _shadow(config.policy, log, admit)
         if beside is not None:
             telemetry.note = beside.note
         mail = Mail(log)
@@ -156,14 +157,15 @@ async def open_gateway(config: Config, place: Place = ALONE) -> AsyncIterator[Ga
             nursery.cancel_scope.cancel()
 
 
-async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack, telemetry: Telemetry) -> ActivePolicy:
+async def _policy(
+    config: PolicyConfig, log: EvidenceLog, admit: Admit, stack: AsyncExitStack, telemetry: Telemetry
+) -> ActivePolicy:
     """The policy in force, from its source or, while that is away, from the archive. Raises PolicyFault."""
     url = ""
-    source: Source
     if config.server is not None:
         url = config.server.url
         http = await stack.enter_async_context(server.client())
-        source = server.BundleServer(config.server, http, config.verification)
+        source: Source = server.BundleServer(config.server, http, config.verification)
     elif config.bundle is not None:
         source = Local(config.bundle, verification=config.verification, every_s=config.reload_s)
     else:
@@ -172,6 +174,7 @@ async def _policy(config: PolicyConfig, log: EvidenceLog, stack: AsyncExitStack,
         source,
         on_activate=partial(_activated, log, url, telemetry),
         archived=partial(_archived, log, url) if url else None,
+        admit=admit,
         deadline_s=config.deadline_s,
         now=now,
     )
@@ -208,7 +211,7 @@ def _counter(
     )
 
 
-def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
+def _shadow(config: PolicyConfig, log: EvidenceLog, admit: Admit) -> Shadow | None:
     """The candidate that runs beside the policy in force, if there is one."""
     if config.shadow is None:
         return None
@@ -217,7 +220,7 @@ def _shadow(config: PolicyConfig, log: EvidenceLog) -> Shadow | None:
     async def record(members: Document) -> None:
         await log.append(Record(LeafType.POLICY_SHADOW, members))
 
-    return Shadow(source, record)
+    return Shadow(source, record, admit=admit)
 
 
 def _key_months(config: EvidenceConfig) -> Callable[[], int] | None:

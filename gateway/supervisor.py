@@ -155,16 +155,20 @@ def supervise(
     drain_s: float,
     on_worker_death: Callable[[], None],
     lives: Lives = UNSEEN,
+    inherited: Sequence[int] = (),
 ) -> int:
     """Keep `workers` processes serving `sockets`, which listen, until SIGTERM or SIGINT; then drain them.
 
     Runs in the main thread of a process that starts no others, and closes the sockets. What a worker leaves behind is
-    ended with it. A worker that dies is replaced, with backoff; one silent for
-    `heartbeat_s` is killed first. `on_worker_death()` is called after each unexpected death, before the replacement
-    starts. A second signal ends the drain at once. Returns the exit code: 0 all workers stopped by themselves; 1 some
-    had to be killed; or a worker's own code when it ended before any had served: later ones would end the same way.
+    ended with it. A worker that dies is replaced, with backoff; one silent for `heartbeat_s` is killed first.
+    `on_worker_death()` is called after each unexpected death, before the replacement starts. `inherited` are
+    descriptors that workers get beside those of `WorkerFds`. A second signal ends the drain at once. Returns the exit
+    code: 0 all workers stopped by themselves; 1 some had to be killed; or a worker's own code when it ended before any
+    had served: later ones would end the same way.
     """
-    supervisor = _Supervisor(argv_for_worker, tuple(sockets), workers, heartbeat_s, drain_s, on_worker_death, lives)
+    supervisor = _Supervisor(
+        argv_for_worker, tuple(sockets), tuple(inherited), workers, heartbeat_s, drain_s, on_worker_death, lives
+    )
     orphans.adopt()
     with _signals(supervisor.signalled, supervisor.pass_on), supervisor.selector:
         try:
@@ -177,6 +181,7 @@ def supervise(
 class _Supervisor:
     argv_for_worker: Callable[[WorkerFds], list[str]]
     sockets: tuple[socket.socket, ...]
+    inherited: tuple[int, ...]
     count: int
     heartbeat_s: float
     drain_s: float
@@ -244,7 +249,10 @@ class _Supervisor:
         fds = WorkerFds(tuple(sock.fileno() for sock in self.sockets), theirs.fileno(), place.number)
         # A process group of its own: Ctrl-C in a terminal reaches the supervisor alone, which then drains its workers.
         place.process = subprocess.Popen(
-            self.argv_for_worker(fds), stdin=subprocess.DEVNULL, pass_fds=(*fds.sockets, fds.lifeline), process_group=0
+            self.argv_for_worker(fds),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(*fds.sockets, fds.lifeline, *self.inherited),
+            process_group=0,
         )
         theirs.close()
         ours.setblocking(False)

@@ -19,6 +19,7 @@ from hypercorn.typing import ASGIFramework
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.core.errors import GatewayError
+from gateway.pdp.verdicts import Verdicts
 from gateway.process import allow_descriptors, log_to_stderr, report_uncaught, tell
 from gateway.service import Gateway, open_gateway
 from gateway.supervisor import adopt, supervised
@@ -39,6 +40,7 @@ def main() -> int:
     arguments.add_argument("--sockets", type=int, nargs="+", required=True)
     arguments.add_argument("--place", type=int, default=0)
     arguments.add_argument("--numbers", type=Path)
+    arguments.add_argument("--verdicts", type=int, required=True)
     options = arguments.parse_args()
     log_to_stderr()
     report_uncaught()
@@ -47,7 +49,7 @@ def main() -> int:
         config = configuration.load(options.config)
         place = Place(options.place, options.numbers)
         log_to_stderr(config.gateway.log_format, worker=place.number)
-        trio.run(_run, config, place, options.sockets, options.lifeline)
+        trio.run(_run, config, place, Verdicts(options.verdicts), options.sockets, options.lifeline)
     except GatewayError as fault:
         return _failed([fault])
     except BaseExceptionGroup as group:
@@ -64,10 +66,10 @@ def _failed(faults: list[GatewayError]) -> int:
     return FAILED_START
 
 
-async def _run(config: Config, place: Place, sockets: list[int], lifeline: int) -> None:
+async def _run(config: Config, place: Place, verdicts: Verdicts, sockets: list[int], lifeline: int) -> None:
     # The first beat says that a worker serves. One that cannot start must not have beaten, or it is restarted for ever.
     async with (
-        open_gateway(config, place) as gateway,
+        open_gateway(config, place, verdicts.admit) as gateway,
         supervised(lifeline) as shutdown,
         trio.open_nursery() as nursery,
     ):

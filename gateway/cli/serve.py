@@ -6,6 +6,7 @@ import argparse
 import logging
 import socket
 import sys
+import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -48,11 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
             from gateway.telemetry.exposition import Office  # Of no use to a supervisor whose metrics nobody wants.
 
             office = stack.enter_context(Office.open(_listen(config, *config.telemetry.metrics)))
+        verdicts = stack.enter_context(tempfile.TemporaryFile())
         trio.run(_recover, config)
         tell(f"listens on {config.gateway.public_url}; stop it with Ctrl-C", logging.INFO)
         return supervise(
-            partial(_worker, config.file, None if office is None else office.directory),
+            partial(_worker, config.file, None if office is None else office.directory, verdicts.fileno()),
             sockets=[listening],
+            inherited=[verdicts.fileno()],
             workers=config.gateway.workers,
             heartbeat_s=HEARTBEAT_S,
             drain_s=config.gateway.drain_delay_s + config.gateway.drain_s,
@@ -61,12 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
         )
 
 
-def _worker(config: Path, numbers: Path | None, fds: WorkerFds) -> list[str]:
+def _worker(config: Path, numbers: Path | None, verdicts: int, fds: WorkerFds) -> list[str]:
     """The command line of a worker. It is not imported here: the supervisor has no use for all that a worker needs."""
     sockets = [str(descriptor) for descriptor in fds.sockets]
     return [
         *(sys.executable, "-m", "gateway.worker", "-c", str(config)),
         *("--lifeline", str(fds.lifeline), "--sockets", *sockets, "--place", str(fds.place)),
+        *("--verdicts", str(verdicts)),
         *(() if numbers is None else ("--numbers", str(numbers))),
     ]
 

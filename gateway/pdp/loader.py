@@ -170,16 +170,19 @@ class ActivePolicy:
         *,
         on_activate: Callable[[Bundle], Awaitable[None]],
         archived: Callable[[], Awaitable[bytes | None]] | None = None,
+        admit: Callable[[Bundle], None] = admission.admit,
         deadline_s: float = DEADLINE_S,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         """`on_activate` puts a bundle on record and archives it; only when it has returned does the bundle decide.
 
         `archived` gives the newest bundle that was activated from this very source, for a start while it is away.
+        `admit` is asked in a thread whether a bundle may decide, as `admission.admit` is.
         """
         self._source = source
         self._on_activate = on_activate
         self._archived = archived
+        self._admit = admit
         self._deadline_s = deadline_s
         self._now = now
         self._current: Pdp | None = None
@@ -259,7 +262,7 @@ class ActivePolicy:
         return found
 
     async def _activate(self, bundle: Bundle, *, from_archive: bool = False) -> None:
-        await trio.to_thread.run_sync(admission.admit, bundle)
+        await trio.to_thread.run_sync(self._admit, bundle)
         pdp = Pdp(bundle, deadline_s=self._deadline_s)
         try:
             await self._on_activate(bundle)

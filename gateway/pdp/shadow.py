@@ -72,11 +72,18 @@ class Shadow:
     """One worker's shadow. Everything but `note` and `status` is done by `run`, in one task."""
 
     def __init__(
-        self, source: Source, record: Callable[[Document], Awaitable[None]], *, summary_s: float = SUMMARY_S
+        self,
+        source: Source,
+        record: Callable[[Document], Awaitable[None]],
+        *,
+        admit: Callable[[Bundle], None] = admission.admit,
+        summary_s: float = SUMMARY_S,
     ) -> None:
-        """`record` makes the members of a `policy.shadow` leaf durable; raises EvidenceFault."""
+        """`record` makes the members of a `policy.shadow` leaf durable; raises EvidenceFault. `admit`: as
+        `admission.admit`."""
         self._source = source
         self._record = record
+        self._admit = admit
         self._summary_s = summary_s
         self._backlog: deque[Observed] = deque()
         self._bytes = 0
@@ -164,7 +171,7 @@ class Shadow:
             self._refused = False
             if self._candidate is not None and found.digest == self._candidate.digest:
                 return
-            await trio.to_thread.run_sync(admission.admit, found)
+            await trio.to_thread.run_sync(self._admit, found)
         except PolicyFault as fault:
             self._refused = True
             if self._process is None:
