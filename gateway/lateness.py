@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-REST_S = 0.05
+REST_S = 0.2
 """Between two looks: how late we may notice that somebody is late, so that many of them share a look."""
 
 
