@@ -129,6 +129,21 @@ async def test_a_server_that_does_not_answer_is_given_up_after_the_longest_silen
     assert (fault.kind, fault.detail) == ("timeout", "it did not answer in time")
 
 
+async def test_a_connection_that_was_given_up_is_closed_and_the_next_call_has_another():
+    async def late_once(wire):
+        await wire.request()
+        if server.connections == 1:
+            await wire.closed()
+        else:
+            await wire.say(json_response())
+
+    async with upstream_of(late_once, deadlines=QUICK) as (upstream, server):
+        with trio.fail_after(5), pytest.raises(UpstreamFault, match="in time"):
+            await ask(upstream)
+        assert await ask(upstream) == [ANSWER]
+        assert server.connections == 2
+
+
 async def test_a_server_that_stalls_within_its_answer_is_given_up():
     async def stalling(wire):
         await wire.request()

@@ -360,6 +360,21 @@ async def test_the_session_that_initialize_assigns_is_kept(streamed):
         assert conversation.upstream_session == "s-1"
 
 
+async def test_nothing_of_one_answer_is_taken_for_the_next_ones_on_its_connection():
+    body = ANSWER_JSON.replace(b'"call-1"', b"0")
+    given = [json_response(body, more=b"Mcp-Session-Id: s-1\r\n"), json_response(body)]
+    sessions = []
+    async with upstream_of(answering(*given)) as (upstream, server):
+        for _ in given:
+            async with upstream.converse(replace(LEGACY, upstream_session=None)) as conversation:
+                await conversation.send(GREETING)
+                await conversation.receive()
+                sessions.append(conversation.upstream_session)
+
+    assert server.connections == 1
+    assert sessions == ["s-1", None]
+
+
 @pytest.mark.parametrize("more", [b"Mcp-Session-Id: a b\r\n", b"Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n"])
 async def test_a_session_id_that_is_not_one_is_refused(more):
     response = json_response(ANSWER_JSON.replace(b'"call-1"', b"0"), more=more)
@@ -524,11 +539,11 @@ async def serve_tls(certificate, script, *, task_status):
 
 
 @asynccontextmanager
-async def tls_upstream(certificate, script, host="localhost", ca=True):
+async def tls_upstream(certificate, script, host="localhost", ca=True, **changed):
     async with trio.open_nursery() as nursery:
         port = await nursery.start(lambda task_status: serve_tls(certificate, script, task_status=task_status))
         ca_file = certificate / "cert.pem" if ca else None
-        upstream = StreamableHttp(HttpSettings("clinic", f"https://{host}:{port}/mcp", ca_file=ca_file))
+        upstream = StreamableHttp(HttpSettings("clinic", f"https://{host}:{port}/mcp", ca_file=ca_file, **changed))
         try:
             yield upstream
         finally:
@@ -590,6 +605,16 @@ async def test_an_answer_that_is_cut_off_within_tls_is_no_answer(certificate):
         await wire.stream.transport_stream.aclose()
 
     assert (await tls_fault(certificate, cutting)).kind == "closed"
+
+
+async def test_an_answer_that_stalls_within_tls_is_given_up(certificate):
+    async def stalling(wire):
+        await wire.request()
+        await wire.say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{")
+        await wire.closed()
+
+    with trio.fail_after(5):
+        assert (await tls_fault(certificate, stalling, deadlines=Deadlines(idle_s=0.2))).kind == "timeout"
 
 
 def test_it_is_an_upstream():
