@@ -357,4 +357,4 @@ def _alert(call: Call) -> None:
 
 def timestamp(moment: datetime) -> str:
     """A moment in UTC as RFC 3339 with microseconds, as decisions and leaves carry it."""
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # A tenth of what strftime takes.
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

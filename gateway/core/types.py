@@ -65,6 +65,6 @@ class Tool:
 
     name: str
     pin: Digest
-    definition: Document = field(repr=False)
+    definition: Document = field(repr=False, compare=False)
     changed: bool = False
     """Whether the definition is another than the one that was accepted."""

@@ -50,7 +50,8 @@ class HttpClient:
     ) -> None:
         """`keepalive_s`: how often a silence is broken. `mark`: the place on a stream that a client can come back to,
         where this begins; None: its events have no ids. `primed`: the client takes an id before there is a message.
-        `hung_up`: asks the server whether it has hung up; None: it cannot tell."""
+        `hung_up`: asks the server whether it has hung up; None: it cannot tell, nor does it give up a client by itself
+        that takes nothing."""
         self._send = send
         self._mark = mark
         self._primed = primed
@@ -174,10 +175,15 @@ class HttpClient:
             return
         headers = (_JSON_HEADERS if reply.data else []) + self.headers(reply)
         headers.append((b"content-length", b"%d" % len(reply.data)))
-        await self._write(
+        whole: tuple[dict[str, Any], ...] = (
             {"type": "http.response.start", "status": reply.status, "headers": headers},
             {"type": "http.response.body", "body": reply.data, "more_body": False},
         )
+        if self.hung_up is None:
+            await self._write(*whole)
+        elif not self._gone:  # Nothing waits for this client any more, and its server bounds how long it takes.
+            for part in whole:
+                await self._send(part)
 
     def _numbered(self, data: bytes) -> bytes:
         """The event of a recorded message, under its id if the client can come back for what follows it."""

@@ -42,8 +42,10 @@ class Clients:
                 await work()
             finally:
                 self._here.discard(client)
+                looked_after = client.attendant is None
                 client.over()
-            nursery.cancel_scope.cancel()
+            if looked_after:
+                nursery.cancel_scope.cancel()
 
     async def look_after(self) -> None:
         """Look after those who wait. Runs as long as the gateway serves."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HUNG_UP = "phigate.hung_up"
-"""The ASGI extension whose `ask` tells an app, without waiting, whether its client has hung up."""
+"""The ASGI extension whose `ask` tells an app, without waiting, whether its client has hung up. A server that has it
+gives a client up by itself that takes nothing of its response (`ServerSettings.send_s`)."""
 
 
 class Gone(Exception):

@@ -278,10 +278,9 @@ class Visit:
 
     def _mirrored(self, message: Message, tool: Tool | None, link: Link) -> tuple[tuple[str, str], ...]:
         """The `Mcp-Param-*` headers that go on: the client's that repeat the body, or those that a bridge adds."""
-        schema = _schema(tool)
         if link.era is Era.MODERN:
-            return mirrored.passing(self.request.headers, message, schema)
-        return mirrored.needed(message, schema) if link.upstream_session == BRIDGED else ()
+            return mirrored.passing(self.request.headers, message, tool)
+        return mirrored.needed(message, tool) if link.upstream_session == BRIDGED else ()
 
     async def _granted(self, link: Link, approval: ApprovalId) -> Json:
         """Run the call that an approval was granted for, in an exchange of its own that its client does not wait in.
@@ -290,7 +289,7 @@ class Visit:
         """
         message = await self.door.world.approvals.asked(approval)
         tool = await self._tool(message)
-        link = replace(link, mirrored=mirrored.needed(message, _schema(tool)))
+        link = replace(link, mirrored=mirrored.needed(message, tool))
         facts = await self._facts(message, len(jsonrpc.format(message)))
         again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
         call = replace(again, exchange=self.desk.new_exchange())
@@ -365,11 +364,6 @@ async def _driven(driver: Driver, call: Call, script: Script[Reply]) -> Reply:
     except InternalFault as fault:
         logger.error("exchange %s: %s", call.exchange, type(fault.__cause__ or fault).__name__)
         return replies.internal(call)
-
-
-def _schema(tool: Tool | None) -> Document | None:
-    found = tool.definition.get("inputSchema") if tool is not None else None
-    return found if isinstance(found, dict) else None
 
 
 def _ident(message: Message) -> RequestId | None:

@@ -18,11 +18,16 @@ from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, Success
 from gateway.core.types import Document, Json, Principal, Tool
 
+_TOLD = frozenset({"_meta", "arguments"})
+"""Members of params that policy finds elsewhere, or not at all."""
+_TOLD_NAMED = _TOLD | {"name"}
+
 
 def for_call(call: Call, *, approval: Document | None = None) -> Document:
     """Input of `gateway/call/decision`; `approval` is present once the call has been granted."""
     document = _common(call, "call")
-    message = {**_about(call), **_content(call.message)}
+    about = _about(call)
+    message = {**about, **_content(call.message, about["name"])}
     document["message"] = message if call.task is None else {**message, "held": True}
     if call.justification:
         document["justification"] = call.justification
@@ -112,10 +117,10 @@ def _about(call: Call) -> Document:
             return {"kind": "response", "method": call.answers, "name": ""}
 
 
-def _content(message: Message) -> Document:
+def _content(message: Message, name: Json) -> Document:
     match message:
         case Request(params=params) | Notification(params=params):
-            told = {"_meta", "arguments"} | ({"name"} if params.get("name") == name_of(message) else set())
+            told = _TOLD_NAMED if params.get("name") == name else _TOLD
             rest = {key: value for key, value in params.items() if key not in told}
             return {"arguments": params.get("arguments", {}), "params": rest}
         case Success(result=result):

@@ -7,25 +7,26 @@ at hand the rule is exact; without it a header must at least repeat some argumen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from gateway.core.protocol.jsonrpc import Message, Request
 from gateway.core.protocol.versions import Headers, decode_header, encode_header, mismatch
-from gateway.core.types import Document, Json
+from gateway.core.types import Json, Tool
 
 _PREFIX = b"mcp-param-"
 
 
-def passing(headers: Headers, message: Message, schema: Document | None) -> tuple[tuple[str, str], ...]:
+def passing(headers: Headers, message: Message, tool: Tool | None) -> tuple[tuple[str, str], ...]:
     """The `Mcp-Param-*` headers that may go upstream with `message`, as (name, value), names in lower case.
 
-    `headers` are as ASGI has them; `schema` is the called tool's inputSchema, None while the tool is not known.
+    `headers` are as ASGI has them; `tool` is the called one, None while it is not known.
     Raises ClientFault -32020 where a header and the arguments differ, or one of the two is missing.
     """
     if not isinstance(message, Request) or message.method != "tools/call":
         return ()
     arguments = message.params.get("arguments", {})
     sent = _sent(headers)
-    annotated = dict(_annotated(schema)) if schema is not None else {}
+    annotated = _annotated(tool) if tool is not None else {}
     for name, path in annotated.items():
         wanted = _text(_at(arguments, path))
         if name in sent and not _equal(sent[name][1], wanted):
@@ -41,12 +42,12 @@ def passing(headers: Headers, message: Message, schema: Document | None) -> tupl
     return tuple((f"mcp-param-{name}", raw) for name, (raw, _) in sent.items())
 
 
-def needed(message: Message, schema: Document | None) -> tuple[tuple[str, str], ...]:
+def needed(message: Message, tool: Tool | None) -> tuple[tuple[str, str], ...]:
     """The `Mcp-Param-*` headers of a call whose client does not know of them: a legacy one, of a modern upstream."""
-    if schema is None or not isinstance(message, Request):
+    if tool is None or not isinstance(message, Request):
         return ()
     arguments = message.params.get("arguments", {})
-    values = ((name, _text(_at(arguments, path))) for name, path in _annotated(schema))
+    values = ((name, _text(_at(arguments, path))) for name, path in _annotated(tool).items())
     return tuple((f"mcp-param-{name}", encode_header(value)) for name, value in values if value is not None)
 
 
@@ -64,12 +65,14 @@ def _sent(headers: Headers) -> dict[str, tuple[str, str]]:
     return sent
 
 
-def _annotated(schema: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The schema's `x-mcp-header` names, in lower case, and where in the arguments their values are.
+@lru_cache(1024)  # The same few tools are called all day.
+def _annotated(tool: Tool) -> dict[str, tuple[str, ...]]:
+    """The `x-mcp-header` names of a tool's inputSchema, in lower case, and where in the arguments their values are.
 
     Only what is reached through `properties` alone counts (Schema Extension).
     """
-    waiting: list[tuple[tuple[str, ...], Json]] = [((), schema)]
+    found: dict[str, tuple[str, ...]] = {}
+    waiting: list[tuple[tuple[str, ...], Json]] = [((), tool.definition.get("inputSchema"))]
     while waiting:
         path, node = waiting.pop()
         properties = node.get("properties") if isinstance(node, dict) else None
@@ -80,7 +83,8 @@ def _annotated(schema: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
             waiting.append((here, part))
             name = part.get("x-mcp-header") if isinstance(part, dict) else None
             if isinstance(name, str):
-                yield name.lower(), here
+                found[name.lower()] = here
+    return found
 
 
 def _at(value: Json, path: tuple[str, ...]) -> Json:

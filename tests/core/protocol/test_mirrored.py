@@ -1,10 +1,14 @@
 """Arguments repeated in headers: let through only where they say what the body says."""
 
+import json
+from hashlib import sha256
+
 import pytest
 
 from gateway.core.errors import ClientFault
 from gateway.core.protocol import mirrored
 from gateway.core.protocol.jsonrpc import Notification, Request
+from gateway.core.types import Tool
 
 SCHEMA = {
     "type": "object",
@@ -16,6 +20,13 @@ SCHEMA = {
         "query": {"type": "string"},
     },
 }
+
+
+def tool(schema):
+    return Tool("query", sha256(json.dumps(schema).encode()).hexdigest(), {"name": "query", "inputSchema": schema})
+
+
+TOOL = tool(SCHEMA)
 
 
 def call(**arguments):
@@ -41,7 +52,7 @@ PASSING = [
 
 @pytest.mark.parametrize(("arguments", "headers"), PASSING)
 def test_headers_that_repeat_the_arguments_pass_as_they_were_sent(arguments, headers):
-    passed = mirrored.passing(headers, call(**arguments), SCHEMA)
+    passed = mirrored.passing(headers, call(**arguments), TOOL)
 
     assert passed == tuple((key.decode(), value.decode("latin-1")) for key, value in headers)
 
@@ -63,7 +74,7 @@ REFUSED = {
 @pytest.mark.parametrize(("arguments", "headers", "why"), REFUSED.values(), ids=REFUSED.keys())
 def test_headers_that_say_something_else_are_refused(arguments, headers, why):
     with pytest.raises(ClientFault, match=why) as refused:
-        mirrored.passing(headers, call(**arguments), SCHEMA)
+        mirrored.passing(headers, call(**arguments), TOOL)
 
     assert (refused.value.code, refused.value.status) == (-32020, 400)
 
@@ -81,7 +92,7 @@ def test_without_the_tools_schema_a_header_must_repeat_some_argument():
 
 
 def test_an_annotation_inside_an_array_does_not_count():
-    assert mirrored.passing([], call(many=[{"no": "x"}]), SCHEMA) == ()
+    assert mirrored.passing([], call(many=[{"no": "x"}]), TOOL) == ()
 
 
 def test_only_tool_calls_have_such_headers():
@@ -90,7 +101,13 @@ def test_only_tool_calls_have_such_headers():
 
 
 @pytest.mark.parametrize(
-    "schema", [{}, {"properties": []}, {"properties": {"a": 3}}, {"properties": {"a": {"x-mcp-header": 3}}}]
+    "schema", [{}, None, [], {"properties": []}, {"properties": {"a": 3}}, {"properties": {"a": {"x-mcp-header": 3}}}]
 )
 def test_an_odd_schema_annotates_nothing(schema):
-    assert mirrored.passing([], call(a=1), schema) == ()
+    assert mirrored.passing([], call(a=1), tool(schema)) == ()
+
+
+def test_a_tool_that_was_redefined_is_read_anew():
+    before, after = tool(SCHEMA), tool({"properties": {"query": {"type": "string", "x-mcp-header": "Query"}}})
+    assert mirrored.needed(call(query="x", region="a"), before) == (("mcp-param-region", "a"),)
+    assert mirrored.needed(call(query="x", region="a"), after) == (("mcp-param-query", "x"),)
