@@ -11,6 +11,7 @@ from gateway.core.masking.scan import Span
 from gateway.core.policy.decision import Operator
 
 _REDACT = Operator("redact")
+_NARROWNESS = {phi: len(phi.wider) for phi in Phi}
 
 
 class Cut(NamedTuple):
@@ -73,9 +74,13 @@ def _order(one: Span | Cut) -> tuple[int, int]:
     return one.start, -one.end
 
 
+def _says(one: Span | Cut) -> tuple[int, int]:
+    return one.end - one.start, _NARROWNESS[one.phi]
+
+
 def _best(cluster: list[T]) -> T:
     """The longest find; of those, the narrower class: a birth date is more than a date."""
     if len(cluster) == 1:
         return cluster[0]
-    best = max(cluster, key=lambda one: (one.end - one.start, len(one.phi.wider)))
+    best = max(cluster, key=_says)
     return next((one for one in cluster if one.phi is not best.phi and best.phi in one.phi.wider), best)

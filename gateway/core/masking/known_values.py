@@ -8,10 +8,11 @@ booleans, short numbers and our own masks are never known values.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from gateway.core.masking import fold
+from gateway.core.masking.operators import is_masked
 from gateway.core.masking.phi import Phi
 from gateway.core.policy.decision import Operator
 
@@ -29,9 +30,21 @@ _ORDINARY = frozenset(
     "inactive final mrs miss prof self spouse north south east west new saint united states america".split()
 )
 _WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL, Phi.PHI})
+_NEITHER = re.compile(rb"[^0-9\x00]+")
 _DIGITS = re.compile(rb"[0-9]+")
 _SKIPPED = frozenset({Phi.DATE, Phi.BIRTH_DATE, Phi.AGE, Phi.BLOB, Phi.PHOTO})
 """Dates are found by their patterns wherever they are; a blob is nowhere else."""
+
+
+class Value(NamedTuple):
+    """A value that a rule takes out of one place."""
+
+    text: str
+    phi: Phi
+    operator: Operator
+
+    def __repr__(self) -> str:
+        return f"Value({self.phi.value})"
 
 
 class Known(NamedTuple):
@@ -61,20 +74,34 @@ def words(data: bytes) -> list[bytes]:
 
 
 class KnownValues:
-    """The known values of one message, by their first word. `said`: words that the rest of the message has, and whole
-    names of its members; a value that none of these begins is nowhere else and is not kept."""
+    """The known values of one message, by their first word."""
 
-    def __init__(self, said: Container[bytes]) -> None:
-        self._said = said
+    def __init__(self) -> None:
+        self._said: set[bytes] = set()
         self._by_word: dict[bytes, list[Known]] = {}
         self._seen: set[bytes] = set()
         self._foreign: dict[str, Known] = {}
 
+    @staticmethod
+    def of(values: list[Value], said: set[bytes], key: bytes) -> KnownValues:
+        """Those of `values` that may be said elsewhere: a value whose first word is not in `said` is nowhere else.
+
+        `said`: words that the rest of the message has, and the whole names of its members. `key`: of our tokens, which
+        are no values.
+        """
+        known = KnownValues()
+        if _none_said(values, said):
+            return known
+        known._said = said
+        for value, phi, operator in values:
+            if not is_masked(value, key):
+                known._add(value, phi, operator)
+        return known
+
     def __bool__(self) -> bool:
         return bool(self._by_word or self._foreign)
 
-    def add(self, value: str, phi: Phi, operator: Operator) -> None:
-        """Harvest one value that a rule selects."""
+    def _add(self, value: str, phi: Phi, operator: Operator) -> None:
         if phi in _SKIPPED or len(value) > _LONGEST or len(self._seen) >= _MOST or "*" in value or value[:1] == "[":
             return
         plain = value.strip()
@@ -109,14 +136,15 @@ class KnownValues:
     def find(self, data: bytes) -> Iterator[tuple[int, Found]]:
         """Every place where a known value is said in folded texts with NUL between them: the number of the text, and
         the span in its folded bytes."""
-        if not self._by_word or self._by_word.keys().isdisjoint(words(data)):
+        if not self._by_word:
             return
         for number, each in enumerate(data.split(b"\0")):
             lowered = each.lower()
             if self._by_word.keys().isdisjoint(_WORD.findall(lowered)):
                 continue
             for match in _WORD.finditer(lowered):
-                known = self._said_at(each, lowered, match.start(), self._by_word.get(match.group(), ()))
+                candidates = self._by_word.get(match[0])
+                known = self._said_at(each, lowered, match.start(), candidates) if candidates else None
                 if known is not None:
                     yield number, Found(match.start(), match.start() + len(known.folded), known)
 
@@ -147,6 +175,20 @@ class KnownValues:
             if known.folded == lowered:
                 return known
         return None
+
+
+def _none_said(values: list[Value], said: set[bytes]) -> bool:
+    """Whether it is plain that none of the values is said elsewhere: not a word of them, nor their digits without what
+    is between them, nor one as a whole. One look at all of them, as that is how it is in most messages."""
+    texts = "\0".join([text.strip() for text, phi, _ in values if phi not in _SKIPPED])
+    if not texts.isascii():
+        return False
+    data = texts.lower().encode()
+    return (
+        said.isdisjoint(_WORD.findall(data))
+        and said.isdisjoint(_NEITHER.sub(b"", data).split(b"\0"))
+        and said.isdisjoint(data.split(b"\0"))
+    )
 
 
 def _counts(plain: str, phi: Phi) -> bool:

@@ -23,7 +23,7 @@ def manifest(done: Sequence[Done], safe: Mapping[str, str]) -> Document:
     paths: dict[Node, str] = {}
     items: list[Json] = [
         {
-            "path": where if isinstance(where, str) else _path(where.node, paths, safe) + _last(where, safe),
+            "path": where if isinstance(where, str) else _shown(where, paths, safe),
             "class": phi._value_,
             "detector": detector,
             "operator": operator,
@@ -33,20 +33,19 @@ def manifest(done: Sequence[Done], safe: Mapping[str, str]) -> Document:
     return {"counts": dict[str, Json](counts), "items": items, "truncated": len(done) > ITEMS_MOST}
 
 
+def _shown(leaf: Leaf, paths: dict[Node, str], safe: Mapping[str, str]) -> str:
+    """`$.content[0].text`; `paths` has those of containers that were worked out before."""
+    path = paths.get(leaf.node) or _path(leaf.node, paths, safe)
+    return path if leaf.node.style is not None else path + _step(leaf.key, safe)
+
+
 def _path(node: Node, paths: dict[Node, str], safe: Mapping[str, str]) -> str:
-    """`$.content[0]`; `paths` has those that were worked out before."""
-    path = paths.get(node)
-    if path is None:
-        above = node.above
-        path = "$" if above is None else _path(above, paths, safe)
-        if above is not None and above.style is None:
-            path += _step(node.key, safe)
-        paths[node] = path
+    above = node.above
+    path = "$" if above is None else paths.get(above) or _path(above, paths, safe)
+    if above is not None and above.style is None:
+        path += _step(node.key, safe)
+    paths[node] = path
     return path
-
-
-def _last(leaf: Leaf, safe: Mapping[str, str]) -> str:
-    return _step(leaf.key, safe) if leaf.node.style is None else ""
 
 
 def _step(key: int | str, safe: Mapping[str, str]) -> str:

@@ -118,7 +118,7 @@ def candidates(operator: Operator, phi: Phi, value: Json, key: bytes) -> list[Js
     if operator.name == "keep":
         return [value]
     if isinstance(value, str):
-        return [None] if operator.name == "null" else _distinct([mask_text(operator, phi, value, key), None])
+        return [None] if operator.name == "null" else [mask_text(operator, phi, value, key), None]
     if isinstance(value, bool):
         return [None, False]
     if isinstance(value, int | float):
@@ -139,10 +139,6 @@ def _number(operator: Operator, phi: Phi, value: int | float, key: bytes) -> lis
             year = _generalise(phi, str(value), operator)
             return [int(year), *empty] if year.isdigit() else empty
     return empty
-
-
-def _distinct(values: list[Json]) -> list[Json]:
-    return values if values[0] != values[1] else values[:1]
 
 
 def _partial(text: str, options: Document) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from gateway.core.errors import MaskFault
 from gateway.core.masking import conform, layers, operators, structure
 from gateway.core.masking.cuts import Cut, cut
 from gateway.core.masking.fold import Joined
-from gateway.core.masking.known_values import KnownValues, words
+from gateway.core.masking.known_values import KnownValues, Value, words
 from gateway.core.masking.manifest import Done, manifest
 from gateway.core.masking.names import named
 from gateway.core.masking.phi import Phi
@@ -87,20 +86,8 @@ _BY_VALUE = Selector("class", "PHI")
 """A rule made for a number that is a known value; only its operator matters."""
 
 
-class _Change(NamedTuple):
-    """A leaf's masked value, and what may stand there instead if a schema forbids it."""
-
-    leaf: Leaf
-    options: list[Json]
-
-
-class _Whole(NamedTuple):
-    """A leaf that goes as a whole."""
-
-    leaf: Leaf
-    rule: MaskRule
-    phi: Phi
-    detector: str
+_Change = tuple[Leaf, list[Json]]
+"""A leaf and what may stand there: first what does, then what if a schema forbids that."""
 
 
 class _Masking:
@@ -110,10 +97,11 @@ class _Masking:
         self._plan, self._survey, self._key = plan, survey, key
         self._copies: dict[Node, list[Json] | dict[str, Json]] = {}
         """Containers that were changed, as they are now; what was not changed is shared with the message."""
-        self._wholes: list[_Whole] = []
+        self._wholes: list[tuple[Leaf, MaskRule, Phi, str]] = []
+        """Leaves that go as a whole, by which rule, as what and found by what."""
         self._taken: set[Leaf] = set()
         """Those of them that no rule takes because of what they are."""
-        self._known = KnownValues(())
+        self._known = KnownValues()
         self._cuts: dict[str, list[Cut]] = {}
         self._changes: list[_Change] = []
         self._done: list[Done] = []
@@ -147,13 +135,13 @@ class _Masking:
             rule = leaf.rule or (None if leaf.phi is None else classes.get(leaf.phi))
             if rule is not None:
                 detector = rule.select.by if leaf.rule else leaf.detector
-                self._wholes.append(_Whole(leaf, rule, leaf.phi or Phi.PHI, detector))
+                self._wholes.append((leaf, rule, leaf.phi or Phi.PHI, detector))
                 continue
             free.append(leaf)
             if leaf in stuck or (texts and type(leaf.value) is str and leaf.value in texts):
                 if Phi.BLOB not in classes:
                     raise MaskFault("Part of the result is packed or nested beyond what can be looked into.")
-                self._wholes.append(_Whole(leaf, classes[Phi.BLOB], Phi.BLOB, "unreadable"))
+                self._wholes.append((leaf, classes[Phi.BLOB], Phi.BLOB, "unreadable"))
                 self._taken.add(leaf)
         return free
 
@@ -161,7 +149,7 @@ class _Masking:
         for leaf, span in self._survey.split():
             rule = self._plan.of_span(span)
             if rule is not None and leaf not in self._taken and not self._plan.owns(leaf):
-                self._wholes.append(_Whole(leaf, rule, span.phi, "split"))
+                self._wholes.append((leaf, rule, span.phi, "split"))
                 self._taken.add(leaf)
 
     def _take_spans(self, scanned: Collection[str]) -> None:
@@ -175,34 +163,36 @@ class _Masking:
                 if cuts:
                     self._cuts[text] = cuts
 
-    def _harvest(self) -> None:
-        """Remember what is taken out of one place, to take it out of all others."""
-        add, key = self._known.add, self._key
+    def _harvest(self) -> list[Value]:
+        """What is taken out of one place and may be said in others."""
+        values: list[Value] = []
         for leaf, rule, phi, detector in self._wholes:
-            if detector in _NO_VALUES or isinstance(leaf.value, bool) or rule.operator.name == "keep":
-                continue
-            if isinstance(leaf.value, str | int) and not operators.is_masked(str(leaf.value), key):
-                add(str(leaf.value), phi, rule.operator)
+            told = isinstance(leaf.value, str | int) and not isinstance(leaf.value, bool)
+            if told and detector not in _NO_VALUES and rule.operator.name != "keep":
+                values.append(Value(str(leaf.value), phi, rule.operator))
         for text, cuts in self._cuts.items():
             for one in cuts:
                 said = text[one.start : one.end]
                 # "Patient/Encounter" in prose: the id is masked there, but a word is no value to look for elsewhere.
                 word = one.detector == "fhir-reference" and said.isalpha()
-                kept = one.operator.name == "keep" or one.detector.startswith("decoded")
-                if not word and not kept and not operators.is_masked(said, key):
-                    add(said, one.phi, one.operator)
+                if not word and one.operator.name != "keep" and not one.detector.startswith("decoded"):
+                    values.append(Value(said, one.phi, one.operator))
+        return values
 
     def _propagate(self, rest: list[Leaf], texts: list[str], scanned: Collection[str]) -> None:
         """Take known values out of what no rule takes as a whole."""
-        if not self._wholes and not self._cuts:
+        values = self._harvest()
+        if not values:
             return
         joined = Joined(texts)
         readings = [(text, read) for text, read in self._survey.scanned.readings if text in scanned]
         views = Joined([read for _, read in readings])
-        numbers = [str(leaf.value).encode() for leaf in rest if _may_be_known(leaf.value)]
+        numbers = [str(each.value).encode() for each in rest if type(each.value) is not str and _is_long(each.value)]
         said = set(words(b"\0".join([joined.data, views.data, *numbers])))
-        self._known = KnownValues(said.union(*[members.folded for members in self._survey.walk.objects]))
-        self._harvest()
+        said.update(*[members.folded for members in self._survey.walk.objects])
+        self._known = KnownValues.of(values, said, self._key)
+        if not self._known:
+            return
         for number, found in self._known.find(joined.data):
             start, end = joined.original(number, found.start, found.end)
             known = found.known
@@ -220,12 +210,13 @@ class _Masking:
     def _replace(self, leaf: Leaf, rule: MaskRule, phi: Phi, detector: str) -> None:
         options = operators.candidates(rule.operator, phi, leaf.value, self._key)
         if options[0] is not leaf.value and options[0] != leaf.value:
-            self._changes.append(_Change(leaf, options))
+            self._changes.append((leaf, options))
             self._put(leaf, options[0])
             self._done.append((leaf, phi, detector, rule.operator.name))
 
     def _put(self, leaf: Leaf, value: Json) -> None:
-        self._own(leaf.node)[leaf.key] = value  # type: ignore[index]  # The key came out of this container.
+        own = self._copies.get(leaf.node) or self._own(leaf.node)
+        own[leaf.key] = value  # type: ignore[index]  # The key came out of this container.
 
     def _own(self, node: Node) -> list[Json] | dict[str, Json]:
         """A node's container as a copy that may be changed, in copies of all around it."""
@@ -247,7 +238,7 @@ class _Masking:
             if type(leaf.value) is str:
                 if leaf.value in self._cuts:
                     self._mask_text(leaf, masked)
-            elif self._known and _may_be_known(leaf.value):
+            elif self._known and _is_long(leaf.value):
                 known = self._known.is_known(str(leaf.value))
                 if known is not None:
                     rule = MaskRule(_BY_VALUE, known.operator)
@@ -261,7 +252,7 @@ class _Masking:
         if made:
             if leaf.detector == "blob":
                 new = ""
-            self._changes.append(_Change(leaf, [new, None]))
+            self._changes.append((leaf, [new, None]))
             self._put(leaf, new)
             self._done.extend((leaf, one.phi, one.detector, one.operator.name) for one in made)
 
@@ -272,7 +263,7 @@ class _Masking:
         compiled = conform.validator(schema)
         if compiled.is_valid(self._structured()):
             return
-        places = [(structure.place(change.leaf.node, change.leaf.key), change) for change in self._changes]
+        places = [(structure.place(change[0].node, change[0].key), change) for change in self._changes]
         changed = {tuple(place[1:]): change for place, change in places if place[0] == _STRUCTURED}
         if not changed or not compiled.is_valid(before[_STRUCTURED]):
             return
@@ -292,10 +283,10 @@ class _Masking:
             exact = changed.get(at)
             # A fault of anyOf and the like is told of the container: then all that changed in it gives way.
             near = [exact] if exact is not None else [one for place, one in changed.items() if place[: len(at)] == at]
-            for change in near:
-                if len(change.options) > 1:
-                    change.options.pop(0)
-                    self._put(change.leaf, change.options[0])
+            for leaf, options in near:
+                if len(options) > 1:
+                    options.pop(0)
+                    self._put(leaf, options[0])
                     moved = True
         return moved
 
@@ -350,7 +341,7 @@ class _Masking:
         return names
 
 
-def _may_be_known(value: Json) -> bool:
+def _is_long(value: Json) -> bool:
     """Whether a number is long enough to be a value that is known."""
     return isinstance(value, int | float) and abs(value) >= 10_000
 
