@@ -46,7 +46,9 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
         best = _best(cluster)
         start, end = cluster[0].start, max([one.end for one in cluster])
         # Rules that disagree on one place: the place is redacted, which satisfies each of them.
-        agreed = len(cluster) == 1 or all(one.operator == best.operator for one in cluster)
+        agreed = len(cluster) == 1 or all(
+            one.operator is best.operator or one.operator == best.operator for one in cluster
+        )
         operator = best.operator if agreed else _REDACT
         masked = mask_text(operator, best.phi, text[start:end], key)
         if masked != text[start:end]:

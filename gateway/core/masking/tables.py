@@ -31,6 +31,9 @@ _STOP_AT_COMMA = re2.compile(rb"[,;|\r\n\x00}\]]")
 _LINE_END = re2.compile(rb"[\r\n\x00]")
 _YEAR_AFTER = re2.compile(rb", ?\d{4}\b")
 _RULE_LINE = re.compile(rb"[ \t]*\|?[ \t:+|-]*-{2,}[ \t:+|-]*")
+_BAR = re.compile(rb"(?<!\\)\|")
+_BORDERS = {mark: re.compile(b"[\n" + re.escape(mark) + b"]") for mark in (b",", b"\t", b";", b"|")}
+"""Where a field of a table ends, by what separates its fields."""
 _HEADER_CELL = re.compile(r"[A-Za-z_][\w .#/()-]{0,48}")
 _LONGEST_VALUE = 256
 _WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.DATE, Phi.BIRTH_DATE, Phi.EMAIL, Phi.URL, Phi.BIOMETRIC, Phi.PHOTO, Phi.PHI})
@@ -182,13 +185,15 @@ def _table(data: bytes) -> tuple[list[str], list[_Row]] | None:
 
 def _separated(data: bytes, lines: list[tuple[int, int]]) -> tuple[list[str], list[_Row]] | None:
     start, end = lines[0]
-    for separator in (b",", b"\t", b";", b"|"):
+    for separator in _BORDERS:
         if separator not in data[start:end]:
             continue
-        records = list(_records(data, separator))
-        header = _texts(data, records[0])
-        if len(records) > 1 and all(_HEADER_CELL.fullmatch(cell) and len(cell) <= LONGEST_NAME for cell in header):
-            return header, records[1:]
+        records = _records(data, separator)
+        header = _texts(data, next(records, []))
+        if header and all(_HEADER_CELL.fullmatch(cell) and len(cell) <= LONGEST_NAME for cell in header):
+            body = list(records)
+            if body:
+                return header, body
     return None
 
 
@@ -205,10 +210,9 @@ def _bars(data: bytes, start: int, end: int) -> _Row:
     """Cells between bars; `\\|` is no bar, and a bar at either edge opens no cell."""
     cells: _Row = []
     at = start
-    for index in range(start, end):
-        if data[index] == 0x7C and data[index - 1 : index] != b"\\":
-            cells.append((at, index))
-            at = index + 1
+    for bar in _BAR.finditer(data, start, end):
+        cells.append((at, bar.start()))
+        at = bar.end()
     cells.append((at, end))
     if cells and not data[cells[0][0] : cells[0][1]].strip():
         cells.pop(0)
@@ -218,22 +222,18 @@ def _bars(data: bytes, start: int, end: int) -> _Row:
 def _records(data: bytes, separator: bytes) -> Iterator[_Row]:
     """CSV records (RFC 4180): a quoted field may hold separators, doubled quotes and line ends."""
     row: _Row = []
-    at, size, mark = 0, len(data), separator[0]
+    at, size, border = 0, len(data), _BORDERS[separator]
     while at <= size:
         if data[at : at + 1] == b'"':
-            end = at + 1
-            while end < size and (data[end] != 0x22 or data[end + 1 : end + 2] == b'"'):
-                end += 2 if data[end] == 0x22 else 1
-            row.append((at + 1, min(end, size)))
-            at = min(end + 1, size)
+            end = data.find(b'"', at + 1)
+            while end >= 0 and data[end + 1 : end + 2] == b'"':
+                end = data.find(b'"', end + 2)
+            row.append((at + 1, end if end >= 0 else size))
+            stop = border.search(data, end + 1) if end >= 0 else None  # What is between belongs to no field.
         else:
-            end = at
-            while end < size and data[end] != mark and data[end] != 0x0A:
-                end += 1
-            row.append((at, end))
-            at = end
-        while at < size and data[at] != mark and data[at] != 0x0A:
-            at += 1  # Stray bytes after a closing quote belong to no field.
+            stop = border.search(data, at)
+            row.append((at, stop.start() if stop else size))
+        at = stop.start() if stop else size
         if at >= size or data[at] == 0x0A:
             if any(data[a:b].strip() for a, b in row):
                 yield row

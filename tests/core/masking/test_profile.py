@@ -52,6 +52,7 @@ def test_rows_are_those_of_the_larger_of_text_and_structured_content() -> None:
         ("| id | ssn |\n|---|---|\n| 1 | 219099999 |\n", 1),
         ("[{'id': 1}, {'id': 2}]", 0),
         ("words only", 0),
+        (";\n,\n", 0),
     ],
 )
 def test_rows_of_a_table_in_text_are_counted(text: str, rows: int) -> None:
