@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from typing import Protocol, cast
 
 import orjson
@@ -108,8 +110,19 @@ def _read(entrypoint: Entrypoint, text: str) -> _Answer:
     return _Answer(decision.decode(entrypoint, result), orjson.dumps(result, option=_CANONICAL))
 
 
-_recalled = lru_cache(maxsize=256)(_read)
-"""Policies have few answers and give them again and again; reading one costs as much as a small policy."""
+class _Question:
+    """What asking one entrypoint takes, put together once."""
+
+    __slots__ = ("entrypoint", "path", "read", "recall", "rule")
+
+    def __init__(self, entrypoint: Entrypoint) -> None:
+        self.entrypoint = entrypoint
+        self.rule = "data." + entrypoint.value.replace("/", ".")
+        self.path = b'},"nd_builtin_cache":{},"path":"' + entrypoint.value.encode() + b'"'
+        """As the decision log has it, between its metrics and the result."""
+        self.read: Callable[[str], _Answer] = partial(_read, entrypoint)
+        self.recall: Callable[[str], _Answer] = lru_cache(maxsize=256)(self.read)
+        """Policies have few answers and give them again and again; reading one costs as much as a small policy."""
 
 
 class Pdp:
@@ -125,66 +138,78 @@ class Pdp:
         self.windows = windows_of(bundle)
         """The windows of time for which the policy has budgets."""
         self._deadline_ns = int(deadline_s * 1e9)
-        self._bundles = orjson.dumps({bundle.name: {"revision": self.revision}})
+        # Of the ids of decisions all but the end is drawn once: the end is counted.
+        drawn = str(uuid.uuid4())[:24].encode()
+        bundles = orjson.dumps({bundle.name: {"revision": self.revision}})
+        self._head = b'{"bundles":' + bundles + b',"decision_id":"' + drawn
+        self._numbers = count()
         # Each rule that is loaded makes every decision a little slower; the lint sees to it that none needs a test's.
         self._fresh = load(tuple(source for source in bundle.sources if not source.is_test), bundle.data)
         self._engine = self._fresh.clone()
-        self._rules = {entrypoint: "data." + entrypoint.value.replace("/", ".") for entrypoint in Entrypoint}
+        self._questions = {entrypoint: _Question(entrypoint) for entrypoint in Entrypoint}
         self._last: tuple[Entrypoint, bytes, _Answer] | None = None
         """What was asked last, and answered: messages that come together often ask the very same."""
-        for entrypoint in Entrypoint:
-            self._evaluate(entrypoint, b"{}")
+        for question in self._questions.values():
+            self._evaluate(question, b"{}")
         self._fresh = self._engine.clone()
 
     def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided:
         """Ask the entrypoint about `document`, at the time `at` (RFC 3339). Always answers, at worst with a denial."""
         began = time.perf_counter_ns()
+        question = self._questions[entrypoint]
         try:
             asked = orjson.dumps({**document, "time": at}, option=_CANONICAL)
         except (TypeError, RecursionError):  # A lone surrogate, an integer beyond 64 bits, too deep: none has a text.
             unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
-            return self._decided(entrypoint, _Answer(unreadable, fault="it has no JSON text"), b"null", at, began)
+            return self._decided(
+                question, _Answer(unreadable, fault="it has no JSON text"), b"null", at, time.perf_counter_ns() - began
+            )
         if self._last is not None and self._last[1] == asked and self._last[0] is entrypoint:
             # What would answer differently when asked again is refused by the lint (core/policy/lint/engine.py).
-            return self._decided(entrypoint, self._last[2], asked, at, began)
-        answer = self._evaluate(entrypoint, asked)
-        if time.perf_counter_ns() - began > self._deadline_ns:
+            return self._decided(question, self._last[2], asked, at, time.perf_counter_ns() - began)
+        answer = self._evaluate(question, asked)
+        took_ns = time.perf_counter_ns() - began
+        if took_ns > self._deadline_ns:
             slow = decision.deny("policy_slow", "The policy took longer than it may; nothing is allowed that way.")
             answer = replace(answer, decision=slow, fault="slower than its deadline")
         self._last = None if answer.fault else (entrypoint, asked, answer)
-        return self._decided(entrypoint, answer, asked, at, began)
+        return self._decided(question, answer, asked, at, took_ns)
 
     def answer(self, entrypoint: Entrypoint, asked: bytes) -> bytes:
         """The canonical JSON that the entrypoint answers to a recorded input; empty when it gives no answer.
 
         This is what replay compares: the same bundle and input give the same bytes.
         """
-        return self._evaluate(entrypoint, asked).text
+        return self._evaluate(self._questions[entrypoint], asked).text
 
-    def _evaluate(self, entrypoint: Entrypoint, asked: bytes) -> _Answer:
+    def _evaluate(self, question: _Question, asked: bytes) -> _Answer:
         try:
             self._engine.set_input_json(asked.decode())
-            text = self._engine.eval_rule_as_json(self._rules[entrypoint])
+            text = self._engine.eval_rule_as_json(question.rule)
         except BaseException as fault:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
             why = reraise(fault)
             # After a panic the engine takes every rule that was under way for one that depends on itself.
             self._engine = self._fresh.clone()
-            error = decision.deny("policy_error", "The policy failed while deciding.", rule=entrypoint.value)
-            return _Answer(error, fault=why)
-        return _recalled(entrypoint, text) if len(text) <= _RECALLED_MAX else _read(entrypoint, text)
+            rule = question.entrypoint.value
+            return _Answer(decision.deny("policy_error", "The policy failed while deciding.", rule=rule), fault=why)
+        return question.recall(text) if len(text) <= _RECALLED_MAX else question.read(text)
 
-    def _decided(self, entrypoint: Entrypoint, answer: _Answer, asked: bytes, at: str, began: int) -> Decided:
+    def _decided(self, question: _Question, answer: _Answer, asked: bytes, at: str, took_ns: int) -> Decided:
         """The decision with its event, in the field names of OPA's decision log (EventV1)."""
         event = b"".join(
             (
-                b'{"bundles":' + self._bundles,
-                b',"decision_id":"' + str(uuid.uuid4()).encode() + b'"',
+                self._head,
+                b'%012x"' % next(self._numbers),
                 b',"error":' + orjson.dumps(_error(answer)) if answer.fault else b"",
-                b',"input":' + asked,
-                b',"metrics":{"timer_rego_query_eval_ns":%d}' % (time.perf_counter_ns() - began),
-                b',"nd_builtin_cache":{},"path":"' + entrypoint.value.encode() + b'"',
-                b',"result":' + answer.text if answer.text else b"",
-                b',"timestamp":' + orjson.dumps(at) + b"}",
+                b',"input":',
+                asked,
+                b',"metrics":{"timer_rego_query_eval_ns":%d' % took_ns,
+                question.path,
+                b',"result":' if answer.text else b"",
+                answer.text,
+                b',"timestamp":',
+                orjson.dumps(at),
+                b"}",
             )
         )
         return Decided(answer.decision, event, self.bundle)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import uuid
 
 import orjson
 import pytest
@@ -50,6 +51,18 @@ def test_the_same_answer_from_another_bundle_is_another_decision_event():
 
     assert [each.decision.labels["number"] for each in answers] == [1, 2, 1]
     assert len({orjson.loads(each.event)["decision_id"] for each in answers}) == 3
+
+
+def test_every_decision_has_an_id_of_its_own_and_a_revision_may_be_any_text():
+    manifest = orjson.dumps({"revision": '100 %x "%"', "roots": [""], "rego_version": 1})
+    candidate = policy(files={".manifest": manifest})
+    events = [
+        orjson.loads(pdp.decide(Entrypoint.CALL, {}, at=AT).event) for pdp in (Pdp(candidate), Pdp(candidate)) * 3
+    ]
+
+    assert {event["bundles"]["policy"]["revision"] for event in events} == {'100 %x "%"'}
+    assert len({event["decision_id"] for event in events}) == 6
+    assert {uuid.UUID(event["decision_id"]).version for event in events} == {4}
 
 
 def test_the_same_words_mean_another_decision_to_another_entrypoint():
