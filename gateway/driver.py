@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -133,7 +134,7 @@ class Driver:
             except StopIteration as stop:
                 reply: Reply = stop.value
                 return reply
-            began = watch.starts(command)
+            began = time.perf_counter()
             try:
                 answer = await PERFORMED[type(command)](self, command)
             except GatewayError as fault:
@@ -214,6 +215,8 @@ class Driver:
         await self._talk().respond(self.world.unseal_response(respond.message, self.call.session))
 
     async def _hold(self, hold: commands.Hold) -> Resolution:
+        if hold.waits:
+            self._watch.holds()
         resolution = await self.world.approvals.request(hold.ask, hold.joins)
         if resolution.state is not Settled.PENDING or not hold.waits:
             return resolution

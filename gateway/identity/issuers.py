@@ -238,6 +238,8 @@ async def key_of(provider: Provider, token: Jws) -> tuple[KeySet, Key]:
 
 def _with_scopes(known: _Remembered, scopes: Sequence[str]) -> Principal:
     """The principal, if its token holds all of `scopes` (RFC 6750 §3.1)."""
+    if not scopes:
+        return known.token.principal
     short = known.provider.issuer.short_scopes
     # Entra ID leaves out of the token what stands before a scope's name in the request: the API, which is its audience.
     if any((scope.rpartition("/")[2] if short else scope) not in known.token.scopes for scope in scopes):

@@ -83,8 +83,8 @@ class Keys:
 
     def _pseudonym(self, *parts: str) -> str:
         # Each part goes in with its length, so that no two lists of parts become the same text.
-        text = "".join(f"{len(part)}:{part}" for part in parts)
-        return hmac.new(self.pseudonym, text.encode(), sha256).hexdigest()[:32]
+        text = "".join([f"{len(part)}:{part}" for part in parts])
+        return hmac.digest(self.pseudonym, text.encode(), sha256).hex()[:32]
 
 
 def generate(directory: Path, *, origin: str) -> Keys:

@@ -115,12 +115,10 @@ class _Exchange:
             self._trace = seen.tracer.begins(call, arrival)
         self._about = about.set((call.exchange, self._trace.context.trace if self._trace is not None else ""))
 
-    def starts(self, command: Command) -> float:
+    def holds(self) -> None:
         """See `watch.Watch`."""
-        if isinstance(command, commands.Hold) and command.waits:
-            self._held = True
-            self._seen.book.count(families.HELD, self._call.upstream.name)
-        return time.perf_counter()
+        self._held = True
+        self._seen.book.count(families.HELD, self._call.upstream.name)
 
     def did(self, command: Command, answer: object, began: float) -> None:
         """See `watch.Watch`."""

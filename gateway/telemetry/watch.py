@@ -24,14 +24,14 @@ class Arrival:
 class Watch(Protocol):
     """Is told what one exchange does, in order. Nothing here waits or raises."""
 
-    def starts(self, command: Command) -> float:
-        """A command is about to be performed; what is returned is handed back with its end."""
-
     def did(self, command: Command, answer: object, began: float) -> None:
-        """It was performed."""
+        """A command was performed; it began when `time.perf_counter` said `began`."""
 
     def failed(self, command: Command, fault: GatewayError, began: float) -> None:
-        """It could not be performed."""
+        """A command could not be performed."""
+
+    def holds(self) -> None:
+        """The call is put before reviewers, and its caller waits."""
 
     def outgoing(self, message: Message) -> Message:
         """The message as it goes upstream: part of this trace, if it is traced."""
@@ -51,13 +51,13 @@ class _Nobody:
     def begins(self, _call: Call, _arrival: Arrival | None) -> Watch:
         return self
 
-    def starts(self, _command: Command) -> float:
-        return 0.0
-
     def did(self, _command: Command, _answer: object, _began: float) -> None:
         pass
 
     def failed(self, _command: Command, _fault: GatewayError, _began: float) -> None:
+        pass
+
+    def holds(self) -> None:
         pass
 
     def outgoing(self, message: Message) -> Message:
