@@ -90,16 +90,15 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         """Send the whole request."""
+        self._expect()
         try:
-            rest = data[self._wire.send_now(data) :] if isinstance(self._wire, Tcp) else data
-            if not rest:
-                return
-            with self.clock.scope() as scope:
-                await self._wire.send_all(rest)
+            await self._wire.send_all(data)
         except _GONE:
+            if self._late:
+                raise UpstreamFault("it took too long to read the request", kind="timeout") from None
             raise UpstreamFault("it closed the connection before it had read the request", kind="closed") from None
-        if scope.cancelled_caught:
-            raise UpstreamFault("it took too long to read the request", kind="timeout")
+        finally:
+            self.due = math.inf
 
     async def begin(self) -> None:
         """Read until the status and headers of the response are there."""
@@ -140,10 +139,14 @@ class Exchange:
         self._late = True
         self._wire.interrupt()
 
-    async def _read(self) -> None:
-        """Feed the parser once. Raises UpstreamFault when that brings nothing for too long, or an end too soon."""
+    def _expect(self) -> None:
+        """What is waited for now is late after a while."""
         self._late = False
         self._lateness.expect(self, self.clock.due())
+
+    async def _read(self) -> None:
+        """Feed the parser once. Raises UpstreamFault when that brings nothing for too long, or an end too soon."""
+        self._expect()
         try:
             data = await self._wire.receive()
         except _GONE:

@@ -28,19 +28,14 @@ class Tcp:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
 
-    def send_now(self, data: bytes) -> int:
-        """Send what fits the socket's buffer; how much that was."""
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-
     async def send_all(self, data: bytes) -> None:
-        """Send all of `data`."""
+        """Send all of `data`; what fits the socket's buffer leaves at once."""
         rest = memoryview(data)
         while rest:
-            await trio.lowlevel.wait_writable(self._socket)
-            rest = rest[self._socket.send(rest) :]
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
 
     async def receive(self) -> bytes:
         """Some bytes; empty when the other side has ended the connection."""
