@@ -84,7 +84,7 @@ class Driver:
     """Around the wait for the upstream's next message, where the client's hang-up or `_until` may end it."""
     _open: bool = False
     _seen: tuple[Json, Survey | None, bool] = (None, None, False)
-    """The value inspected last, what was seen of it, for masking it next, and whether it is large."""
+    """The value inspected last, what was seen of it, for masking it next, and whether it is large; of several, that."""
     _profile: Profile = _UNSEEN
     """Of the value inspected last."""
     _turn: float = -math.inf
@@ -291,12 +291,14 @@ class Driver:
         values = inspect.values
         if len(values) == 1:
             return (await self._inspect(commands.Inspect(values[0])),)
-        return await _compute(partial(profile.inspect_all, values), beside=_is_large(values))
+        large = _is_large(values)
+        self._seen = None, None, large
+        return await _compute(partial(profile.inspect_all, values), beside=large)
 
     async def _mask_all(self, mask: commands.MaskAll) -> tuple[Masked | None, ...]:
         surveys = [found.survey for found in mask.profiles]
         work = partial(plan.apply_all, mask.values, surveys, mask.plan, key=self.world.mask_key)
-        return await _compute(work, beside=_is_large(mask.values))
+        return await _compute(work, beside=self._seen[2])
 
     async def _learn(self, learn: commands.Learn) -> frozenset[str]:
         return await self.world.evidence.learn(self.call.upstream.name, learn.tools)

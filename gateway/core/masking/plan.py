@@ -71,8 +71,16 @@ def apply_all(
     values: Sequence[Json], surveys: Sequence[Survey | None], rules: tuple[MaskRule, ...], *, key: bytes
 ) -> tuple[Masked | None, ...]:
     """Carry out `rules` on each of `values` as `apply` does, with what was seen of each; None where they cannot be."""
+    try:
+        by_class = not compiled(rules).explicit
+    except MaskFault:
+        return (None,) * len(values)
+    nothing = manifest([], {})
     done: list[Masked | None] = []
     for value, survey in zip(values, surveys, strict=True):
+        if by_class and survey is not None and survey.empty:
+            done.append(Masked(value, nothing))
+            continue
         try:
             done.append(apply(value, rules, key=key, schema=None, survey=survey))
         except MaskFault:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from gateway.core.errors import UpstreamFault
+
+_PLAIN = re.compile(rb"(?:(?:event: ?message|id: ?([^\r\n\0]*))\r?\n)*data: ?([^\r\n]*)\r?\n\r?\n")
+"""An event of one line of data: what comes of reading it line by line, in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Decoder:
             return []
         self._after_cr = data.endswith(b"\r")
         events: list[Event] = []
+        if self._between:
+            data = data[self._plain(data, events) :]
         for line in data.splitlines(keepends=True):
             self._line_bytes += len(line)
             if self._event_bytes + self._line_bytes > self._limit:
@@ -75,6 +81,23 @@ class Decoder:
                 self._line_bytes = 0
                 self._line(whole, events)
         return events
+
+    @property
+    def _between(self) -> bool:
+        """Whether nothing of the next event has come."""
+        return not (self._partial or self._event_bytes or self._data or self._type)
+
+    def _plain(self, data: bytes, events: list[Event]) -> int:
+        """Take the events at the beginning of `data` that are as most senders write all of theirs; how many bytes."""
+        at = 0
+        while (found := _PLAIN.match(data, at)) is not None and found.end() - at <= self._limit:
+            at = found.end()
+            ident, whole = found.groups()
+            if ident is not None:
+                self.last_id = ident.decode(errors="replace")
+            events.append(Event(whole, id=self.last_id))
+            self._begun = True
+        return at
 
     def _line(self, line: bytes, events: list[Event]) -> None:
         if not self._begun:
