@@ -48,8 +48,9 @@ INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
 PACE_S = 0.1
 """While nothing but notifications come, a stream is written to no more often than this: progress and log lines are for
-people, to whom a tenth of a second is at once. What comes first after a pause waits for nothing. All streams take their
-turns at the same times, so that what they bring shares a commit."""
+people, to whom a tenth of a second is at once. What comes first after a pause waits for nothing."""
+TICK_S = PACE_S / 4
+"""Streams take their turns at multiples of this, so that several share a commit and not all keep the others waiting."""
 
 _UNSEEN = Profile()
 
@@ -207,7 +208,7 @@ class Driver:
         if self.world.standing.patient_key is not None:
             return first  # Policy has budgets: what one message uses of them is counted before the next is decided.
         others = await self._talk().together(self._turn)
-        self._turn = (trio.current_time() // PACE_S + 1) * PACE_S
+        self._turn = (trio.current_time() + PACE_S) // TICK_S * TICK_S
         self._came = timestamp(self.world.now())
         return commands.Burst((first, *others)) if others else first
 

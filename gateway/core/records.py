@@ -89,13 +89,9 @@ class Told:
         return Told(message, decided, data, masked.manifest)
 
     def like(self, other: Told) -> bool:
-        """Whether one record can say it of both: the same kind of message, decision, fate and manifest."""
-        return (
-            self.decided is other.decided
-            and method_of(self.message) == method_of(other.message)
-            and (self.data is None) == (other.data is None)
-            and self.manifest == other.manifest
-        )
+        """Whether one record can say it of both: one decision, which is of one method, one fate and one manifest."""
+        same = self.decided is other.decided and (self.data is None) == (other.data is None)
+        return same and self.manifest == other.manifest
 
 
 def status_of(settled: Settled) -> Status:

@@ -118,7 +118,7 @@ class World:
         draw = self._data.draw
         match command:
             case commands.Decide():
-                chosen = draw(DECISIONS)
+                chosen = replace(draw(DECISIONS))  # Each answer is one of its own.
                 self.trace.effects.append(chosen.decision.effect)
                 if command.entrypoint is Entrypoint.CALL:
                     self.trace.emergency_at_forward = "emergency" in chosen.decision.labels

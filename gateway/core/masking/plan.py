@@ -21,7 +21,7 @@ from gateway.core.masking.names import named
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.rules import Plan, compiled
 from gateway.core.masking.structure import Leaf, Node
-from gateway.core.masking.survey import Survey, look, to_scan
+from gateway.core.masking.survey import NOTHING, Survey, look, to_scan
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Document, Json
 
@@ -78,7 +78,7 @@ def apply_all(
     nothing = manifest([], {})
     done: list[Masked | None] = []
     for value, survey in zip(values, surveys, strict=True):
-        if by_class and survey is not None and survey.empty:
+        if by_class and survey is not None and (survey is NOTHING or survey.empty):
             done.append(Masked(value, nothing))
             continue
         try:
