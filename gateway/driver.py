@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import trio
@@ -55,8 +55,18 @@ TICK_S = PACE_S / 4
 _UNSEEN = Profile()
 
 
-async def _nothing_runs(_: ApprovalId) -> Json:
-    raise InternalFault("nobody is here to run a call that waited as a task")
+class Tasks(Protocol):
+    """What becomes of calls that wait as tasks of the gateway's own."""
+
+    async def granted(self, approval: ApprovalId) -> Json:
+        """Begin the call that an approval was granted for, by itself; its reply's document when it has ended. Safe to
+        cancel: the call goes on."""
+
+    async def look(self, approval: ApprovalId) -> Resolution:
+        """Where the task stands that was given for an approval."""
+
+    async def answer(self, answer: commands.Answer) -> None:
+        """See `commands.Answer`."""
 
 
 def _itself(upstream: Upstream) -> Upstream:
@@ -71,9 +81,8 @@ class Driver:
     world: World
     link: Link
     client: Client
-    resume: Callable[[ApprovalId], Awaitable[Json]] = _nothing_runs
-    """Begins the call that an approval was granted for, by itself, and answers its reply's document when it has ended.
-    Safe to cancel: the call goes on."""
+    tasks: Tasks | None = None
+    """None where nobody can ask after one."""
     arrival: Arrival | None = None
     around: Callable[[Upstream], Upstream] = _itself
     """What stands between the upstream and this exchange."""
@@ -247,15 +256,23 @@ class Driver:
         return found
 
     async def _look(self, look: commands.Look) -> Resolution:
-        return await self.world.approvals.look(look.approval)
+        return await self._waiting_calls().look(look.approval)
+
+    async def _answer(self, answer: commands.Answer) -> None:
+        await self._waiting_calls().answer(answer)
+
+    def _waiting_calls(self) -> Tasks:
+        if self.tasks is None:
+            raise InternalFault("a call that nobody can ask after was asked after")
+        return self.tasks
 
     async def _resume(self, resume: commands.Resume) -> Resolution:
         reply: Json = None
         with self.client.interruptible() as hung_up, self.client.patience(RESULT_S):
-            reply = await self.resume(resume.approval)
+            reply = await self._waiting_calls().granted(resume.approval)
         if hung_up.cancelled_caught:
             raise ClientGone("the client hung up while its call was running")
-        found = await self.world.approvals.look(resume.approval)
+        found = await self._waiting_calls().look(resume.approval)
         if found.state is not Settled.GRANTED:
             return found
         # It has not begun, or something was against it in the end: then that is its reply.
@@ -323,6 +340,7 @@ PERFORMED: Mapping[type[object], Callable[[Driver, Any], Awaitable[object]]] = {
     commands.Hold: Driver._hold,
     commands.Look: Driver._look,
     commands.Resume: Driver._resume,
+    commands.Answer: Driver._answer,
     commands.Withdraw: Driver._withdraw,
     commands.Seal: Driver._seal,
     commands.Spend: Driver._spend,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import orjson
@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from gateway.core.call import LISTEN, Call, Emergency
-from gateway.core.commands import Command, Decided, Settled
+from gateway.core.commands import Answer, Command, Decided, Resolution, Settled
 from gateway.core.errors import EvidenceFault, InternalFault, UpstreamFault
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.exchange import exchange
@@ -227,10 +227,34 @@ POLL = call(
 )
 
 
+@dataclass
+class Runs:
+    """See `driver.Tasks`: calls are run by `granted`, and nothing follows them."""
+
+    scene: Scene
+    granted: Callable[[ApprovalId], Awaitable[Json]]
+    answered: list[Answer] = field(default_factory=list)
+
+    async def look(self, approval: ApprovalId) -> Resolution:
+        return await self.scene.approvals.look(approval)
+
+    async def answer(self, answer: Answer) -> None:
+        await trio.lowlevel.checkpoint()
+        self.answered.append(answer)
+
+
+async def nothing(_: ApprovalId) -> Json:
+    raise AssertionError("nothing is to be run")
+
+
+async def attended(scene: Scene, run: Callable[[ApprovalId], Awaitable[Json]], about: Call = POLL) -> Reply:
+    link = Link(about.session, about.era, about.version)
+    return await Driver(about, scene.world(), link, scene.client, Runs(scene, run)).drive(exchange(about))
+
+
 async def polled(scene: Scene, run: Callable[[ApprovalId], Awaitable[Json]]) -> Document:
     """The task as a poll is told of it; `run` runs its call."""
-    link = Link(POLL.session, POLL.era, POLL.version)
-    reply = await Driver(POLL, scene.world(), link, scene.client, run).drive(exchange(POLL))
+    reply = await attended(scene, run)
     assert ends(scene) in (["replied"], ["joined"])
     assert scene.upstream.opened == 0
     told: Document = orjson.loads(reply.data)["result"]
@@ -282,15 +306,15 @@ async def test_a_poll_whose_client_hangs_up_ends_on_record() -> None:
         scene.client.leave()
         await trio.sleep_forever()
 
-    link = Link(POLL.session, POLL.era, POLL.version)
-    await Driver(POLL, scene.world(), link, scene.client, run).drive(exchange(POLL))
+    await attended(scene, run)
     assert ends(scene) == ["abandoned"]
 
 
 async def test_a_task_is_cancelled_in_the_name_of_who_asks() -> None:
     scene = Scene(ALLOWED, [])
+    scene.approvals.seen = [Settled.PENDING]
     cancel = replace(POLL, message=Request(7, "tasks/cancel", {"taskId": "phigate.t", "_meta": TASKS}))
-    await drive(scene, cancel)
+    await attended(scene, nothing, cancel)
     assert scene.approvals.cancelled == [("ap", cancel.principal)]
 
 

@@ -95,6 +95,8 @@ class Resolution:
     """When it was asked, and when it last came to something else: RFC 3339."""
     lives_s: int = 0
     """How long after `created` it can be asked after at most."""
+    place: str = ""
+    """Which run of the call `reply` is of: the approval's, or the exchange of one that followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,20 @@ class Resume:
     as it has ended, and with PENDING when a poll can wait no longer. Its reply is kept."""
 
     approval: ApprovalId
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Go on with a call that waits as a task, with what its upstream wanted to know, once that is all there."""
+
+    approval: ApprovalId
+    place: str
+    """The run that asked: see `Resolution.place`."""
+    given: Document = field(repr=False)
+    """By the upstream's keys. Of two answers to one question the first counts."""
+    wanted: frozenset[str]
+    state: str | None = field(repr=False)
+    """The `requestState` that the answer goes with, as it was handed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +274,7 @@ Command = (
     | Hold
     | Look
     | Resume
+    | Answer
     | Withdraw
     | Seal
     | Spend
@@ -299,6 +316,10 @@ def look(approval: ApprovalId) -> Script[Resolution]:
 
 def resume(approval: ApprovalId) -> Script[Resolution]:
     return cast(Resolution, (yield Resume(approval)))
+
+
+def answer(answered: Answer) -> Script[None]:
+    yield answered
 
 
 def withdraw(approval: ApprovalId) -> Script[None]:

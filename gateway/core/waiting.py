@@ -7,9 +7,22 @@ call ran. Sources: MCP 2026-07-28, Multi Round-Trip Requests and Elicitation; SE
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.core import held, replies
 from gateway.core.call import Call
-from gateway.core.commands import Decided, Resolution, Script, Settled, look, resume, seal, withdraw
+from gateway.core.commands import (
+    Answer,
+    Decided,
+    Resolution,
+    Script,
+    Settled,
+    answer,
+    look,
+    resume,
+    seal,
+    withdraw,
+)
 from gateway.core.errors import InternalFault
 from gateway.core.held import Way
 from gateway.core.policy.decision import Effect
@@ -17,7 +30,7 @@ from gateway.core.protocol import jsonrpc, mcp, versions
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.records import Ending, Status
 from gateway.core.replies import Reply
-from gateway.core.types import Document, Era, Json
+from gateway.core.types import ApprovalId, Document, Era, Json
 
 POLL_MS = 2_000
 """How often a client should ask after its task."""
@@ -54,16 +67,61 @@ def attend(call: Call, decided: Decided) -> Script[Ending]:
     if approval is None:
         text = "There is no such task for you here, or it is too long ago. Make the call again."
         return Ending(Status.REFUSED, _failure(call, jsonrpc.INVALID_PARAMS, text), why="task")
-    if _request(call).method != mcp.TASK_GET:
-        if _request(call).method == mcp.TASK_CANCEL:
-            yield from withdraw(approval)
-        return Ending(Status.REPLIED, _reply(call, versions.complete(call.era, {})), approval=approval)
     resolution = yield from look(approval)
+    match _request(call).method:
+        case mcp.TASK_CANCEL:
+            yield from withdraw(resolution.approval)
+            return _acknowledged(call, approval)
+        case mcp.TASK_UPDATE:
+            yield from _go_on(resolution, _request(call).params.get(mcp.INPUT_RESPONSES))
+            return _acknowledged(call, approval)
     if resolution.state is Settled.GRANTED:
-        resolution = yield from resume(approval)
+        resolution = yield from resume(resolution.approval)
+    if _asked(resolution) == {}:  # Its upstream wants to be asked again, and nobody has to answer anything for that.
+        yield from _go_on(resolution, {})
+        resolution = replace(resolution, state=Settled.PENDING, reply=None)
     status = Status.JOINED if resolution.state is Settled.KEPT else Status.REPLIED
     result = {**_task(_ident(call), resolution, "working"), **_outcome(call, resolution)}
     return Ending(status, _reply(call, versions.complete(call.era, result)), approval=approval)
+
+
+def _acknowledged(call: Call, approval: ApprovalId) -> Ending:
+    return Ending(Status.REPLIED, _reply(call, versions.complete(call.era, {})), approval=approval)
+
+
+def _asked(resolution: Resolution) -> Document | None:
+    """What the upstream wants to know before it answers the call; None where the reply is final, or none."""
+    result = _result(resolution) if resolution.state is Settled.KEPT else {}
+    if result.get("resultType") != mcp.INPUT_REQUIRED:
+        return None
+    asked = result.get("inputRequests")
+    return asked if isinstance(asked, dict) else {}
+
+
+def _go_on(resolution: Resolution, responses: Json) -> Script[None]:
+    """Bring the call what its upstream asked for. Whatever answers no open question is ignored (tasks extension, Task
+    Update Requests: Response)."""
+    asked = _asked(resolution)
+    if asked is None or not isinstance(responses, dict):
+        return
+    given: Document = {key: responses[told] for key in asked if (told := _told(resolution, key)) in responses}
+    if not given and asked:
+        return
+    state = _result(resolution).get(mcp.REQUEST_STATE)
+    state = state if isinstance(state, str) else None
+    yield from answer(Answer(resolution.approval, resolution.place, given, frozenset(asked), state))
+
+
+def _told(resolution: Resolution, key: str) -> str:
+    """The key of a question towards the client: no two of a task's are ever the same (there, Task Update Requests)."""
+    return f"{resolution.place}.{key}"
+
+
+def _result(resolution: Resolution) -> Document:
+    match resolution.reply:
+        case {"result": dict(result)}:
+            return result
+    return {}
 
 
 def unbelieved(call: Call) -> Ending:
@@ -93,20 +151,19 @@ def _outcome(call: Call, resolution: Resolution) -> Document:
         case Settled.CANCELLED:
             return {"status": "cancelled"}
         case Settled.KEPT:
-            return _kept(resolution.reply)
+            return _kept(resolution)
         case Settled.REFUSED | Settled.EXPIRED | Settled.LOST:
             data = replies.about(call, resolution)
             return _failed({"code": replies.REFUSED, "message": replies.told(resolution), "data": data})
 
 
-def _kept(reply: Json) -> Document:
-    match reply:
-        case {"result": {"resultType": mcp.INPUT_REQUIRED}}:
-            text = (
-                "The call ran, and the upstream wants to ask something before it answers, which nobody can answer who "
-                "waits by a task. Call without declaring tasks."
-            )
-            return _failed({"code": replies.REFUSED, "message": text})
+def _kept(resolution: Resolution) -> Document:
+    asked = _asked(resolution)
+    if asked is not None:
+        text = "The call was approved and has begun. It needs an answer before it goes on."
+        requests: Document = {_told(resolution, key): question for key, question in asked.items()}
+        return {"status": "input_required", "statusMessage": text, "inputRequests": requests}
+    match resolution.reply:
         case {"result": dict(result)}:
             return {"status": "completed", "statusMessage": "The call was approved and has run.", "result": result}
         case {"error": dict(error)}:

@@ -20,6 +20,12 @@ from gateway.store.transaction import Transaction
 _RECORDED = Limits(max_bytes=1 << 30, max_depth=DEPTH_CEILING)
 """What is on record was within the limits of its day."""
 
+_TOLD = {
+    LeafType.EXCHANGE_MESSAGE: "message",
+    LeafType.EXCHANGE_OUTCOME: "response",
+    LeafType.EXCHANGE_REFUSED: "response",
+}
+
 
 def lost(transaction: Transaction, session: SessionId, exchange: ExchangeId) -> Lost | None:
     """The exchange as it was asked for in this session; None where it was not. Raises EvidenceFault."""
@@ -43,7 +49,7 @@ def told(transaction: Transaction, session: SessionId, exchange: ExchangeId, sai
     ended = answered = False
     passed = 0
     for leaf in _leaves(transaction, session, exchange):
-        ended = ended or leaf.type.closes_exchange
+        ended = ended or leaf.type.closes_exchange or leaf.type is LeafType.EXCHANGE_REFUSED
         name = _told_in(leaf)
         answered = answered or name == "response"
         count = _count(leaf) if name == "messages" else int(bool(name))

@@ -9,11 +9,10 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import cast
 
 import orjson
 import trio
@@ -23,14 +22,14 @@ from gateway.core.call import EMERGENCY, JUSTIFICATION, LISTEN, PURPOSE, Call, E
 from gateway.core.commands import Script
 from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, SessionEnded, UpstreamFault
 from gateway.core.exchange import exchange
-from gateway.core.held import Claim, Opened
+from gateway.core.held import Opened
 from gateway.core.policy import input as policy_input
 from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, tasks, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
 from gateway.core.resuming import Lost, Mark
-from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, Principal, SessionId, Tool
+from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, Tool
 from gateway.driver import Driver
 from gateway.telemetry.watch import Arrival
 from gateway.upstream.base import Link, Upstream
@@ -41,6 +40,7 @@ from gateway.web.clients import Clients
 from gateway.web.desk import Desk, Door
 from gateway.web.errands import Away
 from gateway.web.inbound import Inbound, read_body
+from gateway.web.legs import Legs
 
 SESSION_HEADER = b"mcp-session-id"
 WITHDRAWN = "withdrawn"
@@ -282,27 +282,23 @@ class Visit:
             return mirrored.passing(self.request.headers, message, tool)
         return mirrored.needed(message, tool) if link.upstream_session == BRIDGED else ()
 
-    async def _granted(self, link: Link, approval: ApprovalId) -> Json:
-        """Run the call that an approval was granted for, in an exchange of its own that its client does not wait in.
-
-        It is decided anew, for who asks for it now; it is joined to that approval and spends it, or does not run.
-        """
-        message = await self.door.world.approvals.asked(approval)
+    async def _run(self, link: Link, opened: Opened, ident: ExchangeId) -> Reply:
+        """Make a call in an exchange of its own that its client does not wait in."""
+        message = opened.message
         tool = await self._tool(message)
         link = replace(link, mirrored=mirrored.needed(message, tool))
         facts = await self._facts(message, len(jsonrpc.format(message)))
-        again = self._call(Opened(message, Claim(approval, held.ROUNDS)), link, facts, tool)
-        call = replace(again, exchange=self.desk.new_exchange())
+        call = replace(self._call(opened, link, facts, tool), exchange=ident)
         driver = Driver(call, self.door.world, link, Away(), around=self._around)
-        reply = await _driven(driver, call, exchange(call))
-        return cast(Json, orjson.loads(reply.data))
+        return await _driven(driver, call, exchange(call))
 
     async def _perform(
         self, call: Call, link: Link, receive: Receive, *, resumes: tuple[Mark, Lost] | None = None
     ) -> None:
         mark = Mark(call.exchange) if resumes is None else resumes[0]
         client = self._client(call, mark)
-        driver = Driver(call, self.door.world, link, client, self._errand(link), self._arrival, self._around)
+        legs = self._legs(call, link)
+        driver = Driver(call, self.door.world, link, client, legs, self._arrival, self._around)
         script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
         client.dismiss = driver.end_stream
         if link.era is Era.LEGACY and _greets(call.message):
@@ -316,8 +312,12 @@ class Visit:
 
         await self.clients.serve(client, receive, work)
 
-    def _errand(self, link: Link) -> Callable[[ApprovalId], Awaitable[Json]]:
-        return lambda approval: self.desk.errands.do(partial(self._granted, link, approval))
+    def _legs(self, call: Call, link: Link) -> Legs | None:
+        if call.task is None:
+            return None
+        world, desk, run = self.door.world, self.desk, partial(self._run, link)
+        clerks = (world.approvals, world.evidence, desk.mail, desk.errands, world.now, desk.sealer.unseal)
+        return Legs(*clerks, self.principal, self.door.ref.name, link.session, desk.new_exchange, run)
 
     def _client(self, call: Call, mark: Mark) -> HttpClient:
         streams = call.listens or (isinstance(call.message, Request) and not _greets(call.message))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from gateway.core.call import Call
 from gateway.core.commands import (
+    Answer,
     Decided,
     Forward,
     Hold,
@@ -27,7 +30,7 @@ from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Request, Success
-from gateway.core.types import ApprovalId, Document, Era
+from gateway.core.types import ApprovalId, Document, Era, Json
 from tests.playbooks.playbook import Playbook, allow, ask_first, call, deny
 
 APPROVAL = ApprovalId("ap_aaaaaaaaaaaaaaaa")
@@ -47,8 +50,10 @@ def modern(capabilities: Document, method: str = "tools/call", **changes: object
     return call(message, era=Era.MODERN, version="2026-07-28", **changes)
 
 
-def poll(method: str = "tasks/get", approval: ApprovalId | None = APPROVAL) -> Call:
-    return modern(TASKS, method, task=Task("phigate.sealed", approval), tool=None)
+def poll(method: str = "tasks/get", approval: ApprovalId | None = APPROVAL, **params: Json) -> Call:
+    about = modern(TASKS, method, task=Task("phigate.sealed", approval), tool=None)
+    assert isinstance(about.message, Request)
+    return replace(about, message=replace(about.message, params={**about.message.params, **params}))
 
 
 def resolution(state: Settled, **more: object) -> Resolution:
@@ -190,20 +195,60 @@ def test_a_call_that_takes_longer_than_a_poll_is_still_working() -> None:
     assert result_of(play)["status"] == "working"
 
 
-def test_what_an_upstream_asks_cannot_be_answered_by_a_task() -> None:
+ASKING = {"who": {"method": "elicitation/create", "params": {"message": "Who?"}}, "where": {"method": "roots/list"}}
+
+
+def asking(**result: Json) -> Resolution:
+    reply = {"jsonrpc": "2.0", "id": 1, "result": {"resultType": "input_required", "requestState": "sealed", **result}}
+    return replace(resolution(Settled.KEPT, reply=reply), place="run")
+
+
+def test_what_an_upstream_asks_is_told_with_the_poll_under_keys_of_its_run() -> None:
     play = attended(poll())
-    asks = {"result": {"resultType": "input_required", "requestState": "sealed"}}
-    play.expects(Look, resolution(Settled.KEPT, reply={"jsonrpc": "2.0", "id": 1, **asks}))
+    play.expects(Look, asking(inputRequests=ASKING))
     play.records(LeafType.EXCHANGE_OUTCOME, status="joined")
-    assert result_of(play)["status"] == "failed"
+    told = result_of(play)
+    assert (told["status"], told["resultType"]) == ("input_required", "complete")
+    assert told["inputRequests"] == {f"run.{key}": question for key, question in ASKING.items()}
+
+
+@pytest.mark.parametrize(
+    ("responses", "given"),
+    [
+        ({"run.who": {"action": "accept"}, "who": {}, "other.who": {}}, {"who": {"action": "accept"}}),
+        ({"run.who": 1, "run.where": 2}, {"who": 1, "where": 2}),
+        ({"other": {}}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_an_answer_goes_on_with_the_call_and_what_answers_nothing_is_ignored(responses: Json, given: Json) -> None:
+    play = attended(poll("tasks/update", inputResponses=responses))
+    play.expects(Look, asking(inputRequests=ASKING))
+    if given is not None:
+        found = play.expects(Answer)
+        assert (found.approval, found.place, found.given) == (APPROVAL, "run", given)
+        assert (found.wanted, found.state) == (frozenset(ASKING), "sealed")
+    play.records(LeafType.EXCHANGE_OUTCOME, status="replied", approval=APPROVAL)
+    assert result_of(play) == {"resultType": "complete"}
+
+
+def test_an_upstream_that_only_wants_to_be_asked_again_is_asked_with_the_poll() -> None:
+    play = attended(poll())
+    play.expects(Look, asking())
+    assert play.expects(Answer).given == {}
+    play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
+    assert result_of(play)["status"] == "working"
 
 
 def test_a_task_is_cancelled_by_whoever_was_given_it_and_has_nothing_to_be_told() -> None:
     play = attended(poll("tasks/cancel"))
+    play.expects(Look, resolution(Settled.PENDING))
     play.expects(Withdraw)
     play.records(LeafType.EXCHANGE_OUTCOME, status="replied", approval=APPROVAL)
     assert result_of(play) == {"resultType": "complete"}
     play = attended(poll("tasks/update"))
+    play.expects(Look, resolution(Settled.PENDING))
     play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
     assert result_of(play) == {"resultType": "complete"}
 

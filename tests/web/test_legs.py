@@ -1,0 +1,156 @@
+"""How a call that waits as a task goes on after what its upstream asked was answered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+import trio
+import trio.testing
+
+from gateway.core import held
+from gateway.core.commands import Answer, Recalled, Resolution, Settled
+from gateway.core.protocol.jsonrpc import Request
+from gateway.core.replies import Reply
+from gateway.core.types import Principal
+from gateway.web.errands import Errands
+from gateway.web.legs import LASTS_S, Legs
+from tests.fakes.mail import FakeMail, Post
+
+ASKED = Request(1, "tools/call", {"name": "read", "_meta": {}})
+ASKS = {"result": {"resultType": "input_required", "inputRequests": {"a": {}, "b": {}}, "requestState": "sealed"}}
+DONE = {"result": {"content": ["done"], "resultType": "complete"}}
+WHO = Principal("iss", "sub", "client")
+
+
+class World:
+    """What a task's runs are made with, each told its reply."""
+
+    def __init__(self, post, *replies):
+        self.mail = FakeMail(post=post)
+        self.replies = list(replies)
+        self.ran = []
+        self.recalled = {}
+        self.at = datetime(2026, 11, 23, tzinfo=UTC)
+        self.numbers = iter(range(1, 100))
+        self.errands = Errands()
+
+    async def look(self, approval):
+        return Resolution(approval, Settled.KEPT, reply=ASKS)
+
+    async def asked(self, approval):
+        return ASKED
+
+    async def recall(self, session, exchange, said, *, waits):
+        return self.recalled.get(exchange, Recalled())
+
+    async def run(self, opened, exchange):
+        await trio.lowlevel.checkpoint()
+        self.ran.append(opened.message)
+        data = orjson.dumps(self.replies.pop(0))
+        self.recalled[exchange] = Recalled(messages=(data,), ended=True, answered=True)
+        return Reply(data)
+
+    def unseal(self, text, purpose):
+        return {"call": held.about(ASKED), "upstream": "its own"} if text == "sealed" else {"approval": text}
+
+    def legs(self):
+        return Legs(
+            self, self, self.mail, self.errands, lambda: self.at, self.unseal, WHO, "clinic", "s",
+            lambda: f"exchange-{next(self.numbers)}", self.run,
+        )  # fmt: skip
+
+
+def answer(**given):
+    return Answer("ap_1", "ap_1", given, frozenset({"a", "b"}), "sealed")
+
+
+@pytest.fixture
+def world(nursery):
+    found = World(Post(), DONE)
+    nursery.start_soon(found.errands.run)
+    return found
+
+
+async def settled(world):
+    await trio.testing.wait_all_tasks_blocked()
+    return await world.legs().look("ap_1")
+
+
+async def test_a_call_goes_on_once_when_all_is_answered_and_the_first_answer_counts(world):
+    await trio.testing.wait_all_tasks_blocked()
+    await world.legs().answer(answer(a=1))
+    assert (await settled(world)).reply == ASKS
+    await world.legs().answer(answer(a=2, b=3))
+    await world.legs().answer(answer(a=2, b=3))
+    found = await settled(world)
+    assert (found.state, found.reply, found.place) == (Settled.KEPT, DONE, "exchange-2")
+    (again,) = world.ran
+    assert again.params == {**ASKED.params, "inputResponses": {"a": 1, "b": 3}, "requestState": "its own"}
+
+
+async def test_answers_that_come_to_two_processes_at_once_go_on_with_the_call_once(nursery):
+    post = Post()
+    worlds = [World(post, DONE), World(post, DONE)]
+    for each in worlds:
+        each.numbers = iter(range(100 * worlds.index(each) + 1, 1000))
+        nursery.start_soon(each.errands.run)
+    await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as both:
+        for each in worlds:
+            both.start_soon(each.legs().answer, answer(a=1, b=2))
+    await trio.testing.wait_all_tasks_blocked()
+    assert sum(len(each.ran) for each in worlds) == 1
+
+
+async def test_a_run_that_is_held_again_is_where_the_task_stands_then(world):
+    world.replies = [{"result": {"resultType": "task", "taskId": "phigate.ap_2"}}]
+    await trio.testing.wait_all_tasks_blocked()
+    await world.legs().answer(answer(a=1, b=2))
+    found = await settled(world)
+    assert (found.approval, found.place) == ("ap_2", "ap_2")
+
+
+async def test_a_run_that_asks_again_is_answered_as_another_run(world):
+    world.replies = [ASKS, DONE]
+    await trio.testing.wait_all_tasks_blocked()
+    await world.legs().answer(answer(a=1, b=2))
+    asked = await settled(world)
+    assert (asked.reply, asked.place) == (ASKS, "exchange-1")
+    await world.legs().answer(Answer("ap_1", asked.place, {"a": 5, "b": 6}, frozenset({"a", "b"}), "sealed"))
+    assert (await settled(world)).reply == DONE
+
+
+@pytest.mark.parametrize(
+    ("recalled", "after_s", "state"),
+    [
+        (Recalled(), 0, Settled.PENDING),
+        (Recalled(), LASTS_S + 1, Settled.LOST),
+        (Recalled(ended=True), 0, Settled.LOST),
+    ],
+    ids=["under way", "its process died before it began", "its process died"],
+)
+async def test_a_run_that_is_not_over_works_and_one_that_never_ends_is_lost(world, recalled, after_s, state):
+    await trio.testing.wait_all_tasks_blocked()
+    await world.legs().answer(answer(a=1, b=2))
+    await trio.testing.wait_all_tasks_blocked()
+    world.recalled["exchange-1"] = recalled
+    world.at += timedelta(seconds=after_s)
+    assert (await world.legs().look("ap_1")).state is state
+
+
+async def test_a_state_that_is_good_no_more_is_the_runs_own_refusal(world):
+    world.unseal = lambda text, purpose: None
+    opened = []
+    run = world.run
+
+    async def watched(found, exchange):
+        opened.append(found)
+        return await run(found, exchange)
+
+    world.run = watched
+    await trio.testing.wait_all_tasks_blocked()
+    await world.legs().answer(answer(a=1, b=2))
+    await trio.testing.wait_all_tasks_blocked()
+    assert [found.claim for found in opened] == [held.Claim(None)]
