@@ -10,7 +10,8 @@ package gateway.asks
 default verdict := "deny"
 
 verdict := "allow" if {
-	asks_nothing(input.result)
+	input.result.kind == "success"
+	input.result.asks == []
 } else := "allow" if {
 	input.result.kind in ["success", "error"]
 	every method in input.result.asks {
@@ -45,14 +46,10 @@ verdict := "allow" if {
 
 # The same: most results ask nothing.
 permits(result) if {
-	asks_nothing(result)
-} else if {
-	verdict == "allow"
-}
-
-asks_nothing(result) if {
 	result.kind == "success"
 	result.asks == []
+} else if {
+	verdict == "allow"
 }
 
 # Whether this upstream may ask this of a client with this role; and so whether that client's answer may go to it.

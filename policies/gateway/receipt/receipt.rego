@@ -12,6 +12,10 @@ verdict := "allow" if permits(data.gateway.settings, data.gateway.roles.terms)
 permits(settings, role) if {
 	phi_permitted(role)
 	few_rows(role)
+	not input.profile.classes.BLOB
+} else if {
+	phi_permitted(role)
+	few_rows(role)
 	readable
 } else if {
 	role

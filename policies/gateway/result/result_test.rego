@@ -275,6 +275,12 @@ output := {
 
 of_sql(outputs) := {"facts": {"sql": {"understood": true, "statements": [{"kind": "select"}], "outputs": outputs}}}
 
+test_sql_that_renames_nothing_is_masked_by_the_profile_alone if {
+	decision := decided(but(of_sql([])))
+	decision == decided(result)
+	decision.effect == "allow"
+}
+
 selected(who, changes) := but(object.union(of_sql([object.union(output, changes)]), {"principal": who}))
 
 fields(plan) := {rule.select.field: rule.operator | some rule in plan; rule.select.field}

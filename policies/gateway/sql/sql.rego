@@ -9,7 +9,13 @@ package gateway.sql
 default verdict := "deny"
 
 verdict := "allow" if {
-	settled(data.gateway.settings, input.facts)
+	# Facts that are missing settle nothing.
+	is_object(input.facts)
+	not input.facts.sql
+} else := "allow" if {
+	# Nothing comes back under another name, so nothing is hidden.
+	input.facts.sql.outputs == []
+	all_bounded(data.gateway.settings.sql)
 } else := "deny" if {
 	data.gateway.masks.hides
 } else := "allow" if {
@@ -22,21 +28,15 @@ verdict := "allow" if {
 	}
 }
 
-# The same: most calls are settled.
+# The same: most calls are of no SQL, or of such that hides nothing.
 permits(settings, facts) if {
-	settled(settings, facts)
-} else if {
-	verdict == "allow"
-}
-
-# Whether it may run whatever the masks are. Facts that are missing settle nothing.
-settled(settings, facts) if {
 	is_object(facts)
 	not facts.sql
 } else if {
-	# Nothing comes back under another name, so nothing is hidden.
 	facts.sql.outputs == []
 	all_bounded(settings.sql)
+} else if {
+	verdict == "allow"
 }
 
 all_bounded(kinds) if {
