@@ -29,6 +29,7 @@ _OPTIONS = {
     "generalise": frozenset({"as_of"}),
     "keep": frozenset[str](),
 }
+_AS_OF = re.compile(r"\d{4}(-|$)")
 _LABEL = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _TOKEN = re.compile(r"tok_([a-z_]{2,16})_([a-z2-7]{24})([a-z2-7]{8})")
 _YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)")
@@ -72,7 +73,7 @@ def as_of_year(options: Document) -> int | None:
     value = options.get("as_of")
     if isinstance(value, int) and not isinstance(value, bool) and 1900 <= value <= 2999:
         return value
-    if isinstance(value, str) and re.match(r"\d{4}(-|$)", value):
+    if isinstance(value, str) and _AS_OF.match(value):
         return int(value[:4])
     return None
 

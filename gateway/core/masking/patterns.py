@@ -282,6 +282,14 @@ def occurring(data: bytes) -> tuple[list[int], frozenset[str]]:
     return found[:patterns], frozenset([_GATE[index] for index in found[patterns:]])
 
 
+def are_plainly(phi: Phi, data: bytes) -> bool:
+    """Whether nothing in `data` is of another class than `phi` or one that takes it, nor to be read in another way."""
+    if b"\n" in data:
+        return False  # It may be a table.
+    indices, gates = occurring(data)
+    return not gates and all(PATTERNS[index].phi in phi.wider for index in indices)
+
+
 def search(data: bytes, indices: list[int]) -> Iterator[Hit]:
     """Every value that the given patterns find in `data`."""
     size = len(data)

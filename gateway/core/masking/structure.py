@@ -160,7 +160,7 @@ class Walk:
         self.inner.append(node)
         each = _told(value, at, members) if members.telling else members.spots
         columns = paths.columns_of(value) if members.columns else None
-        for (key, item), spot in zip(value.items(), each, strict=True):
+        for key, item, spot in zip(value, value.values(), each, strict=True):
             if type(item) is str and spot.plain and not self._ruled and item[:1] not in layers.OPENERS:
                 # What `_visit` and `_string` come to for most strings, without the calls.
                 phi = spot.phi

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from gateway.core.masking import layers
+from gateway.core.masking import layers, patterns
+from gateway.core.masking.fold import Joined
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Scanned, Span, scan
 from gateway.core.masking.structure import NO_PLACES, Explicit, Leaf, Node, Walk
@@ -17,6 +19,7 @@ from gateway.core.types import Json
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 """What only claims to be a blob is read as the text it is."""
+_OPAQUE = frozenset({Phi.BLOB, Phi.PHOTO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def look_at_all(values: Sequence[Json]) -> Survey:
 
 def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool] | None) -> Scanned:
     leaves = walk.leaves if owned is None else [leaf for leaf in walk.leaves if not owned(leaf)]
-    texts, blobs = to_scan(walk, leaves)
+    texts, blobs = to_scan(walk, leaves, _as_named(leaves))
     views: list[tuple[str, str]] = []
     stuck: set[str] = set()
     for data in blobs:
@@ -78,13 +81,26 @@ def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool] | Non
     return scanned
 
 
-def to_scan(walk: Walk, leaves: list[Leaf]) -> tuple[dict[str, None], set[str]]:
-    """The distinct texts that are to be scanned for these leaves, in order, and the blobs that are to be opened."""
+def _as_named(leaves: list[Leaf]) -> AbstractSet[Phi]:
+    """Classes whose leaves plainly are what their names say: no other class occurs in any of them.
+
+    Nothing is lost by not scanning those: whatever rule takes what would be found takes the leaf, and as a whole.
+    """
+    texts: dict[Phi, dict[str, None]] = {}
+    for leaf in leaves:
+        if leaf.phi is not None and type(leaf.value) is str:
+            texts.setdefault(leaf.phi, {})[leaf.value] = None
+    return {phi for phi, each in texts.items() if patterns.are_plainly(phi, Joined(list(each)).data)} - _OPAQUE
+
+
+def to_scan(walk: Walk, leaves: list[Leaf], but: AbstractSet[Phi] = frozenset()) -> tuple[dict[str, None], set[str]]:
+    """The distinct texts that are to be scanned for these leaves, in order, and the blobs that are to be opened; `but`
+    are classes of leaves whose own texts are left out."""
     texts: dict[str, None] = {}
     blobs: set[str] = set()
     for leaf in leaves:
         value = leaf.value
-        if type(value) is str:
+        if type(value) is str and leaf.phi not in but:
             if leaf.detector == "blob" and _BASE64.fullmatch(value):
                 blobs.add(value)
             else:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.masking import patterns
-from gateway.core.masking.fold import fold
+from gateway.core.masking import layers, patterns
+from gateway.core.masking.fold import Joined, fold
 from gateway.core.masking.operators import mask_text
 from gateway.core.masking.phi import Phi
 from gateway.core.policy.decision import Operator
@@ -72,3 +72,38 @@ OPERATORS = [
 def test_every_operator_is_idempotent(operator: Operator, phi: Phi, text: str) -> None:
     once = mask_text(operator, phi, text, b"key")
     assert mask_text(operator, phi, once, b"key") == once
+
+
+_PIECES = st.sampled_from([one.canary for one in patterns.PATTERNS] + ["", " ", "é", "x", "\0", "12-34", "%41", "<b>"])
+_TEXTS = st.lists(st.lists(_PIECES, max_size=4).map("".join), max_size=6)
+
+
+@given(_TEXTS)
+def test_texts_joined_are_their_foldings_and_lead_back_to_them(texts: list[str]) -> None:
+    joined = Joined(texts)
+    assert joined.data.split(b"\0") == ([fold(text).data for text in texts] or [b""])
+    for number, (text, start) in enumerate(zip(texts, joined.starts, strict=True)):
+        alone = fold(text)
+        assert joined.data[start : start + len(alone.data)] == alone.data
+        if alone.data:
+            assert joined.original(number, 0, len(alone.data)) == alone.original(0, len(alone.data))
+
+
+@given(_TEXTS)
+def test_what_is_searched_is_what_the_library_finds(texts: list[str]) -> None:
+    data = Joined(texts).data
+    indices, _ = patterns.occurring(data)
+    found = [
+        (*match.span(patterns._GROUP[index]), patterns.PATTERNS[index].name)
+        for index in indices
+        for match in patterns._COMPILED[index].finditer(data)
+    ]
+    assert [(hit.start, hit.end, hit.detector) for hit in patterns.search(data, indices)] == found
+
+
+@given(
+    st.text(st.sampled_from("%41&lt;\\u0<b>_`~* aB9+/="), max_size=24), st.sets(st.sampled_from(sorted(layers._SIGNS)))
+)
+def test_a_text_without_signs_has_no_other_reading(text: str, gates: set[str]) -> None:
+    if gates and not layers.signs(frozenset(gates)).search(text):
+        assert list(layers.readings(text, frozenset(gates))) == []

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
-from gateway.core.masking import plan, profile
+from gateway.core.masking import known_values, plan, profile, survey
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Json
 
@@ -283,3 +284,66 @@ def test_what_is_found_in_a_text_does_not_depend_on_where_it_stands_among_others
         return profile.inspect({f"t{texts.index(text)}": text for text in order}).document["classes"]
 
     assert found(texts) == found(texts[::-1])
+
+
+_MIXED = st.sampled_from(
+    "Ann Smith|219-09-9999|2020-01-02|born 2020-01-02"
+    "|p@mail.example|MR-0047|(555) 867-5309|aged 93|a: b|Boston, MA 02139"
+    "|x\ny|U1NOIDIxOS0wOS05OTk5|2&#49;9-09-9999|José|DOB: 2020-01-02|1\x002|".split("|")
+)
+_FIELDS = st.sampled_from("name ssn birth_date date zip city phone email mrn url note code".split())
+_LISTS = st.lists(_MIXED, max_size=3)
+_MESSAGES: st.SearchStrategy[Any] = st.dictionaries(
+    st.sampled_from(["content", "structuredContent", "_meta"]),
+    st.recursive(
+        st.dictionaries(_FIELDS, _MIXED, max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner | st.lists(_MIXED, max_size=3), max_size=3)
+        ),
+        max_leaves=5,
+    ),
+    max_size=2,
+)
+
+
+def seen_and_masked(value: Json, chosen: tuple[MaskRule, ...]) -> Any:
+    found = profile.inspect(value)
+    try:
+        done = plan.apply(value, chosen, key=KEY, schema=None, survey=found.survey)
+    except MaskFault as fault:
+        return found.document, str(fault)
+    return found.document, done.value, done.manifest
+
+
+@settings(max_examples=200, deadline=None)
+@given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
+def test_what_plainly_is_what_its_name_says_need_not_be_scanned(value: Json, chosen: tuple[MaskRule, ...]) -> None:
+    fast = seen_and_masked(value, chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survey, "_as_named", lambda _: frozenset())
+        assert seen_and_masked(value, chosen) == fast
+
+
+@settings(max_examples=200, deadline=None)
+@given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
+def test_looking_at_known_values_together_first_changes_nothing(value: Json, chosen: tuple[MaskRule, ...]) -> None:
+    class Everything(set[bytes]):
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    fast = seen_and_masked(value, chosen)
+    of = known_values.KnownValues.of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_values, "_none_said", lambda _values, _said: False)
+        patch.setattr(known_values.KnownValues, "of", lambda values, _, key: of(values, Everything(), key))
+        assert seen_and_masked(value, chosen) == fast
+
+
+@slow
+@given(messages(), rules)
+def test_a_message_stays_as_it_is_and_its_survey_serves_again(drawn: tuple[list[Person], Any], chosen: Any) -> None:
+    before = json.dumps(drawn[1])
+    seen = profile.inspect(drawn[1]).survey
+    done = [plan.apply(drawn[1], tuple(chosen), key=KEY, schema=None, survey=seen) for _ in range(2)]
+    assert done[0] == done[1]
+    assert json.dumps(drawn[1]) == before
