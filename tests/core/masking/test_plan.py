@@ -232,6 +232,18 @@ def test_a_value_taken_from_a_field_is_taken_from_the_prose_too() -> None:
     assert out["content"][0]["text"] == "Dear Ms [NAME]; [NAME] was glad. Mr. [NAME] agreed; he [NAME] come."
 
 
+def test_a_number_is_taken_from_prose_that_writes_it_without_punctuation() -> None:
+    assert structured({"phone": "(555) 867-5309", "note": "ref 5558675309"}, rule("class", "PHONE")) == {
+        "phone": "[PHONE]",
+        "note": "ref [PHONE]",
+    }
+
+
+def test_a_value_that_is_the_name_of_a_member_elsewhere_is_taken_there_too() -> None:
+    out = structured({"pin": "Zz_Yy", "counts": {"Zz_Yy": 2}}, rule("field", "pin"))
+    assert out == {"pin": "[REDACTED]", "counts": {"[REDACTED]": 2}}
+
+
 def test_codes_booleans_and_short_numbers_are_never_known_values() -> None:
     value: Json = {"structuredContent": {"a": "M", "b": 17, "c": True, "d": "yes", "note": "M 17 true yes"}}
     out = apply(value, *(rule("field", name) for name in "abcd"))

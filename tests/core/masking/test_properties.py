@@ -288,10 +288,10 @@ def test_what_is_found_in_a_text_does_not_depend_on_where_it_stands_among_others
 
 _MIXED = st.sampled_from(
     "Ann Smith|219-09-9999|2020-01-02|born 2020-01-02"
-    "|p@mail.example|MR-0047|(555) 867-5309|aged 93|a: b|Boston, MA 02139"
+    "|p@mail.example|MR-0047|(555) 867-5309|aged 93|a: b|ref 5558675309|ann_smith|Boston, MA 02139"
     "|x\ny|U1NOIDIxOS0wOS05OTk5|2&#49;9-09-9999|José|DOB: 2020-01-02|1\x002|".split("|")
 )
-_FIELDS = st.sampled_from("name ssn birth_date date zip city phone email mrn url note code".split())
+_FIELDS = st.sampled_from("name ssn birth_date date zip city phone email mrn url note code ann_smith".split())
 _LISTS = st.lists(_MIXED, max_size=3)
 _MESSAGES: st.SearchStrategy[Any] = st.dictionaries(
     st.sampled_from(["content", "structuredContent", "_meta"]),
