@@ -46,10 +46,10 @@ RESULT_S = 10.0
 """How long a poll may be kept while the call that it asks after runs; most calls have ended by then."""
 INLINE_BYTES = 64 * 1024
 """Values up to this size are inspected and masked on the event loop; the detectors release the GIL for larger ones."""
-PACE_S = 0.1
+PACE_S = 0.2
 """While nothing but notifications come, a stream is written to no more often than this: progress and log lines are for
-people, to whom a tenth of a second is at once. What comes first after a pause waits for nothing."""
-TICK_S = PACE_S / 4
+people, who do not read five of them a second. What comes first after a pause waits for nothing."""
+TICK_S = PACE_S / 8
 """Streams take their turns at multiples of this, so that several share a commit and not all keep the others waiting."""
 
 _UNSEEN = Profile()

@@ -70,9 +70,10 @@ class Ending:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Told:
-    """What became of one message that the upstream sent ahead of its result."""
+    """What became of one message that the upstream sent ahead of its result. Not frozen: there is one for each line of
+    progress, and a frozen one takes three times as long to make."""
 
     message: Message = field(repr=False)
     decided: Decided

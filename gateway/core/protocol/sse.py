@@ -11,7 +11,7 @@ _PLAIN = re.compile(rb"(?:(?:event: ?message|id: ?([^\r\n\0]*))\r?\n)*data: ?([^
 """An event of one line of data: what comes of reading it line by line, in one step."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: one of these is made for each event, and that would take three times as long.
 class Event:
     """One dispatched event. `id` is the last event id seen so far in the stream, not only in this event."""
 
