@@ -1,9 +1,9 @@
 """What passing an event stream through costs: a byte copier on our own server stack, and phigate with everything on.
 
 Every event is decided, masked and durably recorded before it leaves phigate. Three shapes: one stream whose events come
-one at a time, many of those at once, and streams whose events come all together. In the last the copier passes on chunks
-of hundreds of events without knowing that there are any, so its cost for each is next to nothing, and no gateway that
-reads them comes near: the figure tells what an event costs phigate where nothing else does.
+one at a time, many of those at once, and streams whose events come all together. In the last one the copier passes on
+chunks of hundreds of events without knowing that there are any, so its cost for each is next to nothing, and nobody who
+reads them comes near: that figure tells what an event costs phigate where nothing else does.
 """
 
 from __future__ import annotations
