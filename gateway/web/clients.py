@@ -1,7 +1,8 @@
 """Everybody who is being served, and who looks after those that wait.
 
 Most answers take a few milliseconds, and their requests are nobody's business but their own task's. A client that waits
-longer, or is on a stream, gets two more tasks: one notices when it hangs up, one breaks the silence.
+longer, or is on a stream, gets two more tasks: one notices when it hangs up, one breaks the silence
+(docs/decisions/0025-who-waits-is-looked-after.md).
 """
 
 from __future__ import annotations
