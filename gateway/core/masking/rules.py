@@ -63,10 +63,23 @@ class Plan:
 
 def compiled(rules: tuple[MaskRule, ...]) -> Plan:
     """The plan that the rules make. Raises MaskFault for a rule that is not well formed."""
+    known = _AT_HAND.get(id(rules))
+    if known is not None:
+        return known[1]
     try:
-        return _compiled(orjson.dumps(rules))
+        plan = _compiled(orjson.dumps(rules))
     except TypeError:  # Lone surrogates or integers beyond 64 bits.
-        return Plan.of(rules)
+        plan = Plan.of(rules)
+    if len(_AT_HAND) >= _AT_HAND_MOST:
+        _AT_HAND.clear()
+    _AT_HAND[id(rules)] = rules, plan
+    return plan
+
+
+_AT_HAND: dict[int, tuple[tuple[MaskRule, ...], Plan]] = {}
+"""Plans by the identity of their rules, which the entry keeps alive: the answer that policy is known to give is one
+object each time."""
+_AT_HAND_MOST = 256
 
 
 @lru_cache(maxsize=256)

@@ -31,6 +31,13 @@ def test_options_that_compare_alike_are_told_apart(other: Json) -> None:
             rules.compiled((rule("class", "SSN", "partial", keep=other),))
 
 
+def test_plans_at_hand_are_bounded_and_each_is_its_rules_own() -> None:
+    made = [(rule("class", "SSN", "partial", keep=number % 9), rule("field", f"f{number}")) for number in range(600)]
+    for _ in range(2):
+        assert all(rules.compiled(one) == rules.Plan.of(one) for one in made)
+    assert len(rules._AT_HAND) <= rules._AT_HAND_MOST
+
+
 def test_the_order_of_the_rules_counts() -> None:
     first, second = rule("class", "SSN"), rule("class", "SSN", "null")
     assert rules.compiled((first, second)).classes[Phi.SSN] == first
