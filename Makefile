@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# A file of tests at a time on each core: most of them wait for real processes to start.
-PYTEST ?= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# A file of tests at a time on each core and on one more (tests/conftest.py), in the order of the files there.
+PYTEST ?= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # The stamps carry the digest of what they were made from, so that a changed lock makes the environment anew.
 DIGEST  = $(shell cat locks/$(1).lock pyproject.toml | $(PYTHON) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:12])')
 DEMO   := $(VENV)/lock-demo-$(call DIGEST,demo)

@@ -212,7 +212,7 @@ def prepare(
         "gateway": {"listen": f"127.0.0.1:{port}", "workers": workers, "drain_s": 10},
         "evidence": {"store": "evidence.db", "keys": "keys"},
         # A machine on which all tests run at once takes long over a decision now and then.
-        "policy": {"bundle": "policies", "reload_s": 0.2, "deadline_s": 2},
+        "policy": {"bundle": "policies", "deadline_s": 2},
     }
     for name, more in (settings or {}).items():
         sections[name] = sections.get(name, {}) | more

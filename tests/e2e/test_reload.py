@@ -14,7 +14,8 @@ GIVE_UP_S = 60
 def watching(tmp_path_factory, people, ward_upstream):
     """A gateway with two workers: each watches the policy by itself."""
     place = tmp_path_factory.mktemp("watching")
-    with harness.running(place, people, [ward_upstream], workers=2, tested=True) as gateway:
+    settings = {"policy": {"reload_s": 0.2}}
+    with harness.running(place, people, [ward_upstream], workers=2, settings=settings, tested=True) as gateway:
         trio.run(harness.list_tools, gateway, "analyst", "ward")
         yield gateway
 

@@ -32,7 +32,7 @@ def copied(policies):
 def shadowed(tmp_path_factory, people, ward_upstream):
     """A gateway with a shadow."""
     place = tmp_path_factory.mktemp("shadowed")
-    settings = {"policy": {"shadow": "candidate"}}
+    settings = {"policy": {"shadow": "candidate", "reload_s": 0.2}}
     with harness.running(place, people, [ward_upstream], settings=settings, policy=copied) as gateway:
         trio.run(harness.list_tools, gateway, "analyst", "ward")
         yield gateway

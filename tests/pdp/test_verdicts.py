@@ -1,9 +1,12 @@
 """One worker tries a bundle, and the others take its word; nobody takes another word for it."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,21 +17,29 @@ from gateway.pdp.verdicts import Verdicts
 from .policies import allowing, policy
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
 ONE, TWO = allowing(1), allowing(2)
 
 WORKER = """
 import sys
+from gateway.core.errors import PolicyFault
 from gateway.core.policy import bundle
 from gateway.pdp.verdicts import Verdicts
 
 def trial(_):
     print("tries", flush=True)
-    sys.stdin.readline()
+    if told := sys.stdin.readline().strip():
+        raise PolicyFault(told)
 
-Verdicts(int(sys.argv[1]), trial=trial, code="code").admit(bundle.read(sys.stdin.buffer.read(int(sys.argv[2]))))
-print("admitted", flush=True)
+given = bundle.read(sys.stdin.buffer.read(int(sys.argv[2])))
+print("asks", flush=True)
+try:
+    Verdicts(int(sys.argv[1]), trial=trial, code="code").admit(given)
+    print("admitted", flush=True)
+except PolicyFault as fault:
+    print(fault.detail, flush=True)
 """
-"""Another worker: it says that it tries a bundle, and has done when it is told a line."""
+"""Another worker: it says that it tries a bundle, and what came of it once it is told a line: nothing, or a fault."""
 
 
 @pytest.fixture
@@ -66,6 +77,7 @@ def other(file):
         )
         started[-1].stdin.write(bundle.archive)
         started[-1].stdin.flush()
+        assert started[-1].stdout.readline() == b"asks\n"
         return started[-1]
 
     yield start
@@ -89,7 +101,20 @@ def test_what_another_version_found_counts_for_nothing(worker, tried):
     assert tried == [ONE, ONE, ONE]
 
 
-def test_a_bundle_that_was_refused_is_refused_again_and_told_why(file):
+def test_a_bundle_that_was_refused_is_tried_again_for_who_asks_later(worker, tried):
+    def refuse(bundle):
+        tried.append(bundle)
+        raise PolicyFault("line 3 is wrong")
+
+    for _ in range(2):
+        with pytest.raises(PolicyFault, match="line 3 is wrong"):
+            worker(trial=refuse).admit(ONE)
+    worker().admit(ONE)
+
+    assert tried == [ONE, ONE, ONE]
+
+
+def test_a_bundle_that_may_not_decide_is_refused_for_its_reasons(file):
     bad = policy('decision := {"effect": "perhaps"}\n')
 
     for _ in range(2):
@@ -101,24 +126,32 @@ def test_a_bundle_that_was_refused_is_refused_again_and_told_why(file):
 def test_the_word_is_of_this_version_and_this_engine(file):
     Verdicts(os.dup(file), trial=lambda _: None).admit(ONE)
 
-    (word,) = os.pread(file, 1000, 0).decode().splitlines()
-    assert word.startswith(f"{ONE.digest} phigate 0.")
-    assert "regorus" in word
+    digest, code, _, fault = json.loads(os.pread(file, 1000, 0))
+    assert (digest, fault) == (ONE.digest, None)
+    assert code.startswith("phigate 0.")
+    assert "regorus" in code
 
 
-def test_who_comes_while_another_worker_tries_waits_and_takes_its_word(other, worker, tried):
+@pytest.mark.parametrize(("told", "came"), [(b"\n", b"admitted\n"), (b"line 3 is wrong\n", b"line 3 is wrong\n")])
+def test_who_comes_while_another_worker_tries_waits_and_takes_its_word(other, told, came):
     first = other(ONE)
     assert first.stdout.readline() == b"tries\n"
     second = other(ONE)
-    assert second.poll() is None
+    waits(second)
 
-    first.stdin.write(b"\n")
+    first.stdin.write(told)
     first.stdin.flush()
 
-    assert first.stdout.readline() == b"admitted\n"
-    assert second.stdout.readline() == b"admitted\n"
-    worker().admit(ONE)
-    assert tried == []
+    assert first.stdout.readline() == came
+    assert second.stdout.readline() == came
+
+
+def waits(process):
+    """Returns once a process waits for a lock that another one holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(f" {process.pid} " in line for line in Path("/proc/locks").read_text().splitlines() if "->" in line):
+        assert time.monotonic() < deadline, "it does not wait"
+        time.sleep(0.01)
 
 
 def test_a_worker_that_dies_while_it_tries_has_said_nothing_and_keeps_nobody_waiting(other, worker, tried):
@@ -130,6 +163,22 @@ def test_a_worker_that_dies_while_it_tries_has_said_nothing_and_keeps_nobody_wai
     worker().admit(ONE)
 
     assert tried == [ONE]
+
+
+def test_the_policy_in_force_and_its_shadow_ask_one_after_the_other(file):
+    inside = []
+
+    def trial(bundle):
+        inside.append(bundle)
+        time.sleep(0.05)  # Long enough for the other thread to come in, if it could.
+        assert inside == [bundle]
+        inside.remove(bundle)
+
+    verdicts = Verdicts(os.dup(file), trial=trial)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(verdicts.admit, (ONE, TWO)))
+
+    assert len(os.pread(file, 1000, 0).splitlines()) == 2
 
 
 def test_no_child_of_a_worker_inherits_the_file(file):
