@@ -16,7 +16,7 @@ from tests.e2e import harness, sdk_server
 from tests.e2e.harness import Upstream
 
 ERAS = ["legacy", "2026-07-28"]
-GIVE_UP_S = 40
+GIVE_UP_S = 120
 
 
 @pytest.fixture(scope="module")

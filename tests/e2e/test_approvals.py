@@ -13,7 +13,7 @@ from tests.e2e import harness, ledger_server
 from tests.e2e.harness import Gateway
 from tests.e2e.ledger import APPROVAL, opened
 
-GIVE_UP_S = 30
+GIVE_UP_S = 120
 MODES = ["legacy", "2026-07-28"]
 
 

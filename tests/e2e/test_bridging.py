@@ -11,7 +11,7 @@ from tests.conformance import parts
 from tests.e2e import harness
 from tests.e2e.harness import Upstream
 
-GIVE_UP_S = 40
+GIVE_UP_S = 120
 
 
 @pytest.fixture(scope="module")

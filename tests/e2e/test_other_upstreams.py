@@ -8,7 +8,7 @@ import trio
 from tests.e2e import harness
 from tests.e2e.conftest import CONFIDENTIAL
 
-GIVE_UP_S = 40
+GIVE_UP_S = 120
 
 
 def text_of(result):

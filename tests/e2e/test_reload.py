@@ -7,7 +7,7 @@ import trio
 
 from tests.e2e import harness
 
-GIVE_UP_S = 60
+GIVE_UP_S = 120
 
 
 @pytest.fixture(scope="module")

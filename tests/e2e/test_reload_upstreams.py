@@ -22,7 +22,7 @@ command = "{sys.executable}"
 args = ["{BEDS}"]
 connect_s = 30
 """
-GIVE_UP_S = 40
+GIVE_UP_S = 120
 
 
 @pytest.fixture

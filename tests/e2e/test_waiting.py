@@ -20,7 +20,7 @@ WAITING = Path(__file__).parents[1] / "node" / "clients" / "waiting.mjs"
 VERSION = "2026-07-28"
 TASKS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 URLS = {"elicitation": {"form": {}, "url": {}}}
-GIVE_UP_S = 40
+GIVE_UP_S = 120
 NAMED = {"tools/call": "name", "tasks/get": "taskId", "tasks/cancel": "taskId", "tasks/update": "taskId"}
 
 

@@ -19,6 +19,8 @@ from tests.ingress.load import UNLIMITED, Load, grant, pending, query, restarted
 from tests.ingress.parts import DRAIN_DELAY_S, KINDS
 from tests.ingress.talk import answer, headers
 
+GIVE_UP_S = 120
+
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory):
@@ -58,7 +60,7 @@ async def test_a_restart_loses_no_call_runs_none_twice_and_leaves_its_held_ones_
 
     async with rolling.client() as http, Load(rolling, ledger[0]) as load, trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        with trio.fail_after(20):
+        with trio.fail_after(GIVE_UP_S):
             while not (waits := await pending(http, rolling)):
                 await trio.sleep(0.05)
         await load.more()
@@ -101,7 +103,7 @@ async def test_the_calls_of_a_gateway_that_is_killed_are_not_sent_to_the_other(r
             for event in events:
                 assert await send(tool("hear", event=f"{event}/begun")) == 200
             await trio.to_thread.run_sync(first.kill)
-            with trio.fail_after(10):
+            with trio.fail_after(GIVE_UP_S):
                 while not outcomes:
                     await trio.sleep(0.01)
             for event in events:

@@ -21,7 +21,7 @@ from tests.e2e.issuer import Issuer
 VERSION = "2026-07-28"
 COLLECTOR_TOKEN = "Bearer for-the-collector"
 NAMED = {"tools/call": "name"}
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 @dataclass
