@@ -24,7 +24,7 @@ from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, Sessi
 from gateway.core.exchange import exchange
 from gateway.core.held import Opened
 from gateway.core.policy import input as policy_input
-from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, tasks, versions
+from gateway.core.protocol import bridge_tasks, jsonrpc, mcp, mirrored, paging, tasks, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
@@ -217,7 +217,11 @@ class Visit:
         return resumed
 
     def _own_task(self, message: Message, era: Era) -> None:
-        """A task that was not made for this principal is none. Raises ClientFault."""
+        """A task that was not made for this principal is none; who takes none is told of none. Raises ClientFault."""
+        if tasks.news(message) and not mcp.declares_tasks(message):
+            raise ClientFault(
+                "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=bridge_tasks.missing()
+            )
         ident = tasks.asked(message)
         if ident is None or ident.startswith(held.TASK_PREFIX) or self._untagged(ident) != ident:
             return

@@ -137,6 +137,8 @@ async def test_a_task_is_nobody_elses_and_nothing_about_it_reaches_the_upstream(
             answer = await Wire(ledger.gateway, TASKS, who).task(ident, method)
             assert answer["error"]["code"] == -32602
     assert (await Wire(ledger.gateway, {}).task(task))["error"]["code"] == -32021
+    subscribed = await Wire(ledger.gateway, {}).ask("subscriptions/listen", notifications={"taskIds": [task]})
+    assert subscribed["error"]["code"] == -32021
     assert approval in ledger.approvals("pending")
     updated = await wire.task(task, "tasks/update", inputResponses={})
     assert "result" in updated or updated["error"]["code"] == -32010

@@ -50,6 +50,8 @@ def outward(message: Message, rename: Rename) -> Message:
     match message:
         case Success(result=dict() as result) if _has(result):
             return with_body(message, _named(result, rename))
+        case Notification(method="notifications/subscriptions/acknowledged", params=params):
+            return with_body(message, _related(_subscribed(params, rename), rename))
         case Notification(method=method, params=params) if _has(params):
             return with_body(message, _named(params, rename) if method in _TOLD else _related(params, rename))
         case Request(params=params) if mcp.META in params:
@@ -62,11 +64,36 @@ def inward(message: Message, rename: Rename) -> Message:
     match message:
         case Request(method=method, params=params) if method in ASKING:
             return with_body(message, _related(_id(params, rename), rename))
+        case Request(method=mcp.LISTEN, params=params):
+            # Of a task that is not this client's own nothing is to be told, whatever an upstream would tell.
+            return with_body(message, _related(_subscribed(params, rename, own_alone=True), rename))
         case Request(params=params) | Notification(params=params) if mcp.META in params:
             return with_body(message, _related(params, rename))
         case Success(result=dict() as result) if mcp.META in result:
             return with_body(message, _related(result, rename))
     return message
+
+
+def news(message: Message) -> bool:
+    """Whether a client wants to be told of tasks (tasks extension, Task Status Notifications)."""
+    return isinstance(message, Request) and message.method == mcp.LISTEN and bool(_wanted(message.params))
+
+
+def _wanted(params: Document) -> list[Json]:
+    match params:
+        case {"notifications": {"taskIds": list(idents)}}:
+            return idents
+    return []
+
+
+def _subscribed(params: Document, rename: Rename, *, own_alone: bool = False) -> Document:
+    """A subscription with each task's id renamed; `own_alone`: without those that have no other name there."""
+    wanted = params.get("notifications")
+    if not isinstance(wanted, dict) or "taskIds" not in wanted:
+        return params
+    idents = [ident for ident in _wanted(params) if isinstance(ident, str)]
+    told: list[Json] = [rename(ident) for ident in idents if not own_alone or rename(ident) != ident]
+    return {**params, "notifications": {**wanted, "taskIds": told}}
 
 
 def _has(held: Document) -> bool:

@@ -81,3 +81,16 @@ def test_everything_else_is_left_as_it_is():
         assert tasks.outward(message, mark) == message
         assert tasks.inward(message, mark) == message
         assert tasks.asked(message) is None
+
+
+def test_a_client_is_told_of_its_own_tasks_alone_under_their_names_here():
+    wanted = {"toolsListChanged": True, "taskIds": ["ours-mine", "theirs", 7]}
+    asked = Request(1, "subscriptions/listen", {"notifications": wanted})
+    sent = tasks.inward(asked, lambda ident: ident.removesuffix("-mine"))
+    assert sent.params["notifications"] == {"toolsListChanged": True, "taskIds": ["ours"]}
+    told = Notification("notifications/subscriptions/acknowledged", {"notifications": {"taskIds": ["ours"]}})
+    found = tasks.outward(told, lambda ident: f"{ident}-mine")
+    assert found.params["notifications"] == {"taskIds": ["ours-mine"]}
+    assert tasks.news(asked)
+    assert not tasks.news(Request(1, "subscriptions/listen", {"notifications": {"taskIds": []}}))
+    assert tasks.inward(Request(1, "subscriptions/listen", {"notifications": 1}), str).params == {"notifications": 1}
