@@ -218,7 +218,7 @@ class Visit:
 
     def _own_task(self, message: Message, era: Era) -> None:
         """A task that was not made for this principal is none; who takes none is told of none. Raises ClientFault."""
-        if tasks.news(message) and not mcp.declares_tasks(message):
+        if tasks.concerned(message) and era is Era.MODERN and not mcp.declares_tasks(message):
             raise ClientFault(
                 "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=bridge_tasks.missing()
             )

@@ -136,7 +136,8 @@ async def test_a_task_is_nobody_elses_and_nothing_about_it_reaches_the_upstream(
         for method in ("tasks/get", "tasks/cancel", "tasks/update"):
             answer = await Wire(ledger.gateway, TASKS, who).task(ident, method)
             assert answer["error"]["code"] == -32602
-    assert (await Wire(ledger.gateway, {}).task(task))["error"]["code"] == -32021
+    for ident in (task, "made-up"):
+        assert (await Wire(ledger.gateway, {}).task(ident))["error"]["code"] == -32021
     subscribed = await Wire(ledger.gateway, {}).ask("subscriptions/listen", notifications={"taskIds": [task]})
     assert subscribed["error"]["code"] == -32021
     assert approval in ledger.approvals("pending")

@@ -74,9 +74,12 @@ def inward(message: Message, rename: Rename) -> Message:
     return message
 
 
-def news(message: Message) -> bool:
-    """Whether a client wants to be told of tasks (tasks extension, Task Status Notifications)."""
-    return isinstance(message, Request) and message.method == mcp.LISTEN and bool(_wanted(message.params))
+def concerned(message: Message) -> bool:
+    """Whether a request is for those alone who declared the extension: it asks about a task, or to be told of some
+    (tasks extension, Protocol Errors)."""
+    if not isinstance(message, Request):
+        return False
+    return message.method in mcp.TASK_REQUESTS or (message.method == mcp.LISTEN and bool(_wanted(message.params)))
 
 
 def _wanted(params: Document) -> list[Json]:

@@ -91,6 +91,8 @@ def test_a_client_is_told_of_its_own_tasks_alone_under_their_names_here():
     told = Notification("notifications/subscriptions/acknowledged", {"notifications": {"taskIds": ["ours"]}})
     found = tasks.outward(told, lambda ident: f"{ident}-mine")
     assert found.params["notifications"] == {"taskIds": ["ours-mine"]}
-    assert tasks.news(asked)
-    assert not tasks.news(Request(1, "subscriptions/listen", {"notifications": {"taskIds": []}}))
+    assert tasks.concerned(asked)
+    assert not tasks.concerned(Request(1, "subscriptions/listen", {"notifications": {"taskIds": []}}))
+    assert [tasks.concerned(Request(1, method)) for method in ("tasks/get", "tools/call")] == [True, False]
+    assert not tasks.concerned(told)
     assert tasks.inward(Request(1, "subscriptions/listen", {"notifications": 1}), str).params == {"notifications": 1}
