@@ -5,6 +5,7 @@ Starting and stopping is synchronous, so that one gateway can serve a whole sess
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.cli import init
+from gateway.cli.main import main
 from gateway.config import load
 from gateway.core.evidence import verify
 from gateway.store import keys
@@ -157,9 +159,11 @@ class Gateway:
         begun = sorted(exchange for kind, exchange in told if kind == "exchange.intent")
         assert begun == sorted(exchange for kind, exchange in told if kind != "exchange.intent")
 
-    def replay(self) -> str:
-        """`phigate policy replay`: every decision on record comes out the same, byte for byte."""
-        return self.phigate("policy", "replay", "-c", str(self.config))
+    def replay(self) -> None:
+        """`phigate policy replay`, here: every decision on record comes out the same, byte for byte."""
+        with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
+            code = main(["policy", "replay", "-c", str(self.config)])
+        assert code == 0, said.getvalue()
 
     def leaves(self) -> list[dict[str, Any]]:
         """All leaves of the log, in order."""
