@@ -25,7 +25,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import DEPTH_CEILING, Limits, Message
 from gateway.core.types import ApprovalId, Document, Principal
-from gateway.store import approval_log, projection
+from gateway.store import approval_log, head, projection
 from gateway.store.approval_log import Review
 from gateway.store.engine import Connection
 from gateway.store.projection import Row
@@ -214,7 +214,7 @@ class Approvals:
 
         def job(connection: Connection) -> frozenset[ApprovalId]:
             # Every change is a leaf, in whichever process: a log that has not grown need not be looked through.
-            (size,) = connection.execute("SELECT size FROM head").fetchone()
+            size, _ = head.newest(connection)
             known, seen, until = self._still
             if size == seen and names <= known and (not until or approval_bodies.format_time(now) < until):
                 return frozenset()

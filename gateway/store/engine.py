@@ -53,6 +53,10 @@ class Engine(Protocol):
     def beat_s(self) -> float | None:
         """How often a writer has to say that it lives; None: the operating system tells."""
 
+    @property
+    def mixed(self) -> bool:
+        """Whether an older release may be writing to the store too: those go by the table `head`."""
+
     def kms(self, kms: Kms) -> Kms:
         """The key service as whoever writes here may use it."""
 

@@ -84,6 +84,7 @@ class Postgres:
     """The store in a database; see `Engine`."""
 
     errors = psycopg.Error
+    mixed = True
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -13,7 +13,7 @@ from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.proof import Proof
 from gateway.core.evidence.record import LeafType
 from gateway.core.types import ApprovalId, Digest, ExchangeId, LeafIndex, SessionId
-from gateway.store import engines, schema
+from gateway.store import engines, head, schema
 from gateway.store.engine import Connection, Engine
 from gateway.store.engines import Store
 from gateway.store.keys import Keys
@@ -74,11 +74,11 @@ class Reader:
 
     def head(self) -> tuple[int, bytes]:
         """The size and root hash that the store gives itself. A frontier that is not one has no root: b''."""
-        size, packed = self.connection.execute("SELECT size, frontier FROM head").fetchone()
         try:
-            return size, merkle.root(merkle.unpack(size, packed))
+            size, frontier = head.grown(self.connection, *head.stored(self.connection))
         except ValueError:
-            return size, b""
+            return head.newest(self.connection)[0], b""
+        return size, merkle.root(frontier)
 
     def entries(self, first: int = 0, last: int | None = None) -> Iterator[tuple[LeafIndex, bytes, bytes]]:
         """Index, bytes and stored hash of the leaves from `first` up to, not including, `last`."""

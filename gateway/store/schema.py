@@ -13,10 +13,10 @@ from gateway.store import projection
 from gateway.store.engine import Connection
 
 APPLICATION_ID = 0x70686967  # "phig": lets `file` and us tell an evidence store from any other database.
-VERSION = 4
+VERSION = 5
 """1: until tool pins, usage and emergencies were kept; 2: until processes had mail; 3: until wrapping keys
-were told apart. `migrations` says how an older
-store becomes one of this."""
+were told apart; 4: until a file's `head` was written with checkpoints only. `migrations` says how an older store
+becomes one of this."""
 
 _EVIDENCE = (
     "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL)",
@@ -101,7 +101,7 @@ def statements() -> tuple[str, ...]:
 
 def migrations(version: int) -> tuple[str, ...]:
     """What brings a store of an older `version` to this one, in order; nothing for one that needs none."""
-    steps = ((2, _TO_2), (3, _SINCE_3), (4, _SINCE_4))
+    steps = ((2, _TO_2), (3, _SINCE_3), (4, _SINCE_4))  # 5 has no other tables than 4.
     return tuple(statement for to, step in steps if version < to for statement in step)
 
 

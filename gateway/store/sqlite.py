@@ -27,6 +27,7 @@ class Sqlite:
 
     errors = sqlite3.Error
     beat_s = None
+    mixed = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

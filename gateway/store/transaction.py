@@ -22,6 +22,7 @@ from gateway.core.evidence.record import LeafType, Record
 from gateway.core.evidence.used import Used
 from gateway.core.types import Digest, Document, ExchangeId, LeafIndex, SessionId
 from gateway.store import emergencies, projection, usage
+from gateway.store import head as ends
 from gateway.store.engine import Connection, altered
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.sealing import Sealed, Sealer
@@ -49,8 +50,9 @@ class Chain:
 class Memory:
     """What a process knows from its last turn, so that it need not read it again."""
 
-    size: int = -1
-    packed: bytes = b""
+    size: int = 0
+    newest: bytes = b""
+    """The hash of the log's last leaf."""
     frontier: Frontier = ()
     chains: dict[SessionId, Chain] = field(default_factory=dict)
     """Right only while the log is as this process left it: any process may write in a session, and adds a leaf then."""
@@ -88,7 +90,7 @@ class Transaction:
         """The hash of the log's last leaf, if that was written here."""
         self.size: int
         self.frontier: Frontier
-        self._read_head()
+        self._find_end()
 
     @property
     def connection(self) -> Connection:
@@ -213,7 +215,7 @@ class Transaction:
         return None if row is None else as_bytes(row[0])
 
     def publish(self, signer: Signer) -> None:
-        """Sign a checkpoint of the log as it is, unless there is one."""
+        """Sign a checkpoint of the log as it is, and store its head, unless that was done."""
         newest = self.connection.execute("SELECT max(size) FROM checkpoint").fetchone()[0] or 0
         if self.size < newest:
             raise EvidenceFault(f"The log has {self.size} leaves but {newest} were signed: it was rolled back.")
@@ -222,25 +224,39 @@ class Transaction:
         signed = checkpoint.sign(Checkpoint(signer.name, self.size, merkle.root(self.frontier)), signer)
         row = (self.size, signed, merkle.pack(self.frontier), self.now)
         self.connection.execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?)", row)
+        ends.store(self.connection, self.size, self.frontier)
 
-    def finish(self) -> None:
-        """Write the head that the leaves have led to: the last thing before the commit."""
+    def finish(self, *, head: bool) -> None:
+        """Write what has gathered, and with `head` where the log ends now: the last thing before the commit."""
         self.flush()
-        memory = self._memory
-        if self.size != memory.size:
-            memory.size, memory.packed, memory.frontier = self.size, merkle.pack(self.frontier), self.frontier
-            self._connection.execute("UPDATE head SET size = ?, frontier = ?", (memory.size, memory.packed))
+        if self.newest is not None:
+            memory = self._memory
+            memory.size, memory.newest, memory.frontier = self.size, self.newest, self.frontier
+            if head:
+                ends.store(self._connection, self.size, self.frontier)
 
-    def _read_head(self) -> None:
-        memory, row = self._memory, self._connection.execute("SELECT size, frontier FROM head").fetchone()
-        if row != (memory.size, memory.packed):
+    def _find_end(self) -> None:
+        """Where the log ends. What other processes have written since this one was last here is looked through."""
+        memory, (size, newest) = self._memory, ends.newest(self._connection)
+        if size != memory.size or newest != memory.newest:
             memory.chains.clear()
-            memory.size, memory.packed = row
             try:
-                memory.frontier = merkle.unpack(*row)
+                memory.frontier = self._grown()
             except ValueError as error:
                 raise altered(str(error)) from None
-        self.size, self.frontier = memory.size, memory.frontier
+            memory.size, memory.newest = size, newest
+        self.size, self.frontier = size, memory.frontier
+
+    def _grown(self) -> Frontier:
+        """The frontier, from what is known of the log and the leaves since. Raises ValueError."""
+        memory, (size, frontier) = self._memory, ends.stored(self._connection)
+        if size < memory.size:
+            row = self._connection.execute("SELECT hash FROM leaf WHERE idx = ?", (memory.size - 1,)).fetchone()
+            if row is not None:
+                if row[0] != memory.newest:
+                    raise ValueError(f"leaf {memory.size - 1} is not the one that was written")
+                size, frontier = memory.size, memory.frontier
+        return ends.grown(self._connection, size, frontier)[1]
 
     def _place(self, index: LeafIndex, id: str, chain: Chain | None) -> Place:
         if chain is None:

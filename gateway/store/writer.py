@@ -279,7 +279,7 @@ class Writer:
         ended = self._end_orphans(transaction) if due else frozenset()
         if due:
             transaction.publish(self._keys.signer)
-        transaction.finish()
+        transaction.finish(head=self._engine.mixed)
         self._committing = Kept(transaction.size, transaction.newest, due, ended, healing)
         began = time.monotonic()
         connection.execute("COMMIT")  # Commit point: what the jobs wrote is durable after this line.

@@ -94,6 +94,8 @@ def read(gateway: Gateway) -> Told:
                 exchange.said.add(bodies["response"])
             if "message" in bodies:
                 exchange.relayed.append(bodies["message"])
+            if "messages" in bodies:  # A burst: each on a line of its own.
+                exchange.relayed += bodies["messages"].split(b"\n")
     return told
 
 

@@ -443,7 +443,7 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_and_a_quick_one_on_the_lo
             assert committed[0] is (quick_s > 0)
 
 
-async def test_an_append_on_the_loop_asks_the_store_for_nothing_but_the_head(file, keys, monkeypatch):
+async def test_an_append_on_the_loop_asks_the_store_for_its_last_leaf_and_changes_no_head(file, keys, monkeypatch):
     monkeypatch.setattr("gateway.store.writer.QUICK_S", 3600.0)
     monkeypatch.setattr("gateway.store.writer.CHECKPOINT_S", 3600.0)
     heard = []
@@ -459,7 +459,9 @@ async def test_an_append_on_the_loop_asks_the_store_for_nothing_but_the_head(fil
             await log.append(intent(session, name))
             await log.append(outcome(session, name))
 
-    assert [words for words in heard[: heard.index(["COMMIT"])] if words[0] == "SELECT"] == [["SELECT", "size,"]]
+    done = heard[: heard.index(["COMMIT"])]
+    assert [words for words in done if words[0] == "SELECT"] == [["SELECT", "idx,"]]
+    assert ["UPDATE", "head"] not in done
     assert ["SELECT", "kek,"] not in heard
 
 

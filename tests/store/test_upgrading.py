@@ -19,6 +19,7 @@ ADDED = {
     2: ("tool_pin", "usage", "usage_patient", "emergency", "emergency_access"),
     3: ("mail", "note"),
     4: ("kek",),
+    5: (),
 }
 """The tables that came with each version of the schema."""
 
