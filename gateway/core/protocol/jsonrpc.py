@@ -155,6 +155,8 @@ def with_body(message: Message, value: Json) -> Message:
     Total, because it runs after masking: a part that is no longer of its type is left out, never put back. An error's
     code cannot be masked, so one outside `CODES` becomes INTERNAL_ERROR.
     """
+    if value is body(message):
+        return message
     parts = value if isinstance(value, dict) else {}
     match message:
         case Success(id=ident):
