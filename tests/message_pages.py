@@ -136,8 +136,8 @@ PARTS = (
     ),
     (
         "the gateway's own `requestState` and tasks, of calls that wait ([approvals](approvals.md))",
-        "the call they are for, again; a `tasks/…` request with `held` in its `message`. Neither goes upstream, but for "
-        "the answers that a `tasks/update` brings: they go on with the call, which is decided with them in it",
+        "the call they are for, again; a `tasks/…` request with `held` in its `message`. Neither goes upstream, but "
+        "for the answers that a `tasks/update` brings: they go on with the call, which is decided with them in it",
         "what is handed out is what was masked when the call ran",
         "`exchange.intent` and `exchange.outcome` of each retry and poll, and of each time that the call goes on",
     ),
