@@ -55,6 +55,8 @@ class Style:
     indented: bool
 
 
+_COMPACT = Style(indented=False)
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """JSON found in a string. `style` is for `close`."""
@@ -73,6 +75,8 @@ def open_json(text: str) -> Opened | None:
         return None
     try:
         value: Json = orjson.loads(text)
+        if _is_as_written(value, text):
+            return Opened(value, _COMPACT)
     except ValueError:
         if not _LONG_INTEGER.search(text):
             return None
@@ -85,6 +89,16 @@ def open_json(text: str) -> Opened | None:
     if isinstance(value, str) and open_json(value) is None:
         return None  # A quoted string is a layer only where it quotes JSON again (JSON in JSON in JSON).
     return Opened(value, Style("\n" in text and not isinstance(value, str)))
+
+
+def _is_as_written(value: Json, text: str) -> bool:
+    """Whether `text` is what we would write, so that nothing in it was repeated or rounded when `value` was read."""
+    if isinstance(value, str) or '": ' in text:
+        return False
+    try:
+        return orjson.dumps(value).decode() == text
+    except TypeError:  # Nested deeper than orjson writes.
+        return False
 
 
 def close_json(value: Json, style: Style) -> str:

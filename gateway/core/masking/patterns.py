@@ -273,21 +273,32 @@ def _set() -> re2.Set:
 
 
 _SET = _set()
+_MATCH_ALL = _SET._set.Match
+"""Which of all texts match, in no order; what `Match` of the library's Python side calls."""
+_AS_NAMED = {
+    phi: frozenset([index for index, pattern in enumerate(PATTERNS) if pattern.phi in phi.wider]) for phi in Phi
+}
+"""The patterns of a class and of those that take it."""
+_LONGEST_WORD = 14
+"""One less than what may be base64."""
+
+
+def is_word(text: str) -> bool:
+    """Whether a text is one word of letters, in which no pattern and no gate ever is: each wants a digit or a mark."""
+    return len(text) <= _LONGEST_WORD and text.isalpha() and text.isascii()
 
 
 def occurring(data: bytes) -> tuple[list[int], frozenset[str]]:
     """Which patterns occur in `data` (indices, for `search`) and which gates are open."""
-    found = sorted(_SET.Match(data) or ())  # None where nothing matches; else in no order.
+    found = sorted(_MATCH_ALL(data))
     patterns = bisect_left(found, len(PATTERNS))
     return found[:patterns], frozenset([_GATE[index] for index in found[patterns:]])
 
 
 def are_plainly(phi: Phi, data: bytes) -> bool:
     """Whether nothing in `data` is of another class than `phi` or one that takes it, nor to be read in another way."""
-    if b"\n" in data:
-        return False  # It may be a table.
-    indices, gates = occurring(data)
-    return not gates and all(PATTERNS[index].phi in phi.wider for index in indices)
+    # What has lines may be a table. A gate's index is none of a pattern's.
+    return b"\n" not in data and _AS_NAMED[phi].issuperset(_MATCH_ALL(data))
 
 
 def search(data: bytes, indices: list[int]) -> Iterator[Hit]:

@@ -47,6 +47,7 @@ class Scanned:
 def scan(texts: Sequence[str], fields: frozenset[str], views: list[tuple[str, str]]) -> Scanned:
     """Look at every text, and at every `(text, reading)` of `views`. `fields`: further names that count in text."""
     done = Scanned(readings=views)
+    texts = [text for text in texts if not patterns.is_word(text)]
     found, gates = _match(done, Joined(texts), fields)
     for number, spans in found.items():
         done.spans[texts[number]] = spans

@@ -88,9 +88,15 @@ def _as_named(leaves: list[Leaf]) -> AbstractSet[Phi]:
     """
     texts: dict[Phi, dict[str, None]] = {}
     for leaf in leaves:
-        if leaf.phi is not None and type(leaf.value) is str:
-            texts.setdefault(leaf.phi, {})[leaf.value] = None
-    return {phi for phi, each in texts.items() if patterns.are_plainly(phi, Joined(list(each)).data)} - _OPAQUE
+        phi = leaf.phi
+        if phi is not None and type(leaf.value) is str:
+            texts.setdefault(phi, {})[leaf.value] = None
+    plain: set[Phi] = set()
+    for phi, each in texts.items():
+        unsure = [text for text in each if not patterns.is_word(text)]
+        if not unsure or patterns.are_plainly(phi, Joined(unsure).data):
+            plain.add(phi)
+    return plain - _OPAQUE
 
 
 def to_scan(walk: Walk, leaves: list[Leaf], but: AbstractSet[Phi] = frozenset()) -> tuple[dict[str, None], set[str]]:
