@@ -59,7 +59,11 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
     return "".join(pieces), made
 
 
-def _clusters(cuts: Iterable[T]) -> Iterator[list[T]]:
+def _clusters(cuts: list[T]) -> Iterable[list[T]]:
+    return [cuts] if len(cuts) == 1 else _overlapping(cuts)
+
+
+def _overlapping(cuts: list[T]) -> Iterator[list[T]]:
     cluster: list[T] = []
     end = -1
     for one in sorted(cuts, key=_order):

@@ -30,8 +30,12 @@ _ORDINARY = frozenset(
     "inactive final mrs miss prof self spouse north south east west new saint united states america".split()
 )
 _WORDY = frozenset({Phi.NAME, Phi.GEO, Phi.EMAIL, Phi.URL, Phi.PHI})
-_NEITHER = re.compile(rb"[^0-9\x00]+")
-_DIGITS = re.compile(rb"[0-9]+")
+_DIGITS = b"0123456789"
+_ALNUM = _DIGITS + b"abcdefghijklmnopqrstuvwxyz"
+_WORDS = bytes([char if char in _ALNUM else 32 for char in bytes(range(256)).lower()])
+"""To lower case, and what is in no word to a space."""
+_NOT_DIGITS = bytes(set(range(256)) - set(_DIGITS))
+_NOT_NUMBERS = _NOT_DIGITS.replace(b"\0", b"")
 _SKIPPED = frozenset({Phi.DATE, Phi.BIRTH_DATE, Phi.AGE, Phi.BLOB, Phi.PHOTO})
 """Dates are found by their patterns wherever they are; a blob is nowhere else."""
 
@@ -70,7 +74,7 @@ class Found(NamedTuple):
 
 def words(data: bytes) -> list[bytes]:
     """The words of folded text, in lower case."""
-    return _WORD.findall(data.lower())
+    return data.translate(_WORDS).split()
 
 
 class KnownValues:
@@ -116,7 +120,7 @@ class KnownValues:
         if first is not None and (first.group() in self._said or lowered in self._said) and _counts(plain, phi):
             self._put(lowered, first.group(), phi, operator, capital=False)
         if phi not in _WORDY and not plain.isalnum():
-            digits = b"".join(_DIGITS.findall(lowered))
+            digits = lowered.translate(None, _NOT_DIGITS)
             if len(digits) >= 7 and digits in self._said and _counts(plain, phi):
                 self._put(digits, digits, phi, operator, capital=False)
         if phi is Phi.NAME and not plain.isalpha():
@@ -139,9 +143,9 @@ class KnownValues:
         if not self._by_word:
             return
         for number, each in enumerate(data.split(b"\0")):
-            lowered = each.lower()
-            if self._by_word.keys().isdisjoint(_WORD.findall(lowered)):
+            if self._by_word.keys().isdisjoint(words(each)):
                 continue
+            lowered = each.lower()
             for match in _WORD.finditer(lowered):
                 candidates = self._by_word.get(match[0])
                 known = self._said_at(each, lowered, match.start(), candidates) if candidates else None
@@ -185,8 +189,8 @@ def _none_said(values: list[Value], said: set[bytes]) -> bool:
         return False
     data = texts.lower().encode()
     return (
-        said.isdisjoint(_WORD.findall(data))
-        and said.isdisjoint(_NEITHER.sub(b"", data).split(b"\0"))
+        said.isdisjoint(words(data))
+        and said.isdisjoint(data.translate(None, _NOT_NUMBERS).split(b"\0"))
         and said.isdisjoint(data.split(b"\0"))
     )
 

@@ -57,6 +57,7 @@ class Style:
 
 _COMPACT = Style(indented=False)
 
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """JSON found in a string. `style` is for `close`."""

@@ -101,6 +101,8 @@ def mask_text(operator: Operator, phi: Phi, text: str, key: bytes) -> str:
     name = operator.name
     if name == "keep" or is_masked(text, key):
         return text
+    if name == "redact":
+        return label(operator, phi)
     if name == "generalise":
         return _generalise(phi, text, operator)
     if name == "token":
@@ -119,7 +121,9 @@ def candidates(operator: Operator, phi: Phi, value: Json, key: bytes) -> list[Js
     if operator.name == "keep":
         return [value]
     if isinstance(value, str):
-        return [None] if operator.name == "null" else [mask_text(operator, phi, value, key), None]
+        if operator.name == "null":
+            return [value if is_masked(value, key) else None]
+        return [mask_text(operator, phi, value, key), None]
     if isinstance(value, bool):
         return [None, False]
     if isinstance(value, int | float):

@@ -284,8 +284,9 @@ _LONGEST_WORD = 14
 
 
 def is_word(text: str) -> bool:
-    """Whether a text is one word of letters, in which no pattern and no gate ever is: each wants a digit or a mark."""
-    return len(text) <= _LONGEST_WORD and text.isalpha() and text.isascii()
+    """Whether a text is letters or digits and nothing else, in which no pattern and no gate ever is: each wants both of
+    them, or a mark or a space."""
+    return len(text) <= _LONGEST_WORD and (text.isalpha() or text.isdigit()) and text.isascii()
 
 
 def occurring(data: bytes) -> tuple[list[int], frozenset[str]]:

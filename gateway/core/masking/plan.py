@@ -175,7 +175,7 @@ class _Masking:
         """What is taken out of one place and may be said in others."""
         values: list[Value] = []
         for leaf, rule, phi, detector in self._wholes:
-            told = isinstance(leaf.value, str | int) and not isinstance(leaf.value, bool)
+            told = type(leaf.value) is str or type(leaf.value) is int
             if told and detector not in _NO_VALUES and rule.operator.name != "keep":
                 values.append(Value(str(leaf.value), phi, rule.operator))
         for text, cuts in self._cuts.items():

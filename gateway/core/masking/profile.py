@@ -101,9 +101,10 @@ class _Tally:
         for leaf in found.walk.leaves:
             value, phi = leaf.value, leaf.phi
             if phi is not None:
-                content = value if isinstance(value, str | int | float) else None
-                self._add(_shown(leaf.spot), phi, content, leaf.spot.said)
-            if type(value) is str and value in spans:
+                spot = leaf.spot
+                content = None if type(value) is dict or type(value) is list else value
+                self._add(spot.shown or _shown(spot), phi, content, spot.said)
+            if spans and type(value) is str and value in spans:
                 for span in merge(spans[value]):
                     if phi is None or not related(phi, span.phi):
                         said = span.field or span.detector

@@ -160,13 +160,14 @@ class Walk:
         self.inner.append(node)
         each = _told(value, at, members) if members.telling else members.spots
         columns = paths.columns_of(value) if members.columns else None
-        for key, item, spot in zip(value, value.values(), each, strict=True):
-            if type(item) is str and spot.plain and not self._ruled and item[:1] not in layers.OPENERS:
+        by_name, leaves, openers = not self._ruled, self.leaves, layers.OPENERS
+        for (key, item), spot in zip(value.items(), each, strict=True):
+            if type(item) is str and by_name and spot.plain and item[:1] not in openers:
                 # What `_visit` and `_string` come to for most strings, without the calls.
                 phi = spot.phi
                 if phi is not None and (spot.judge is not None or not item):
                     phi = spot.of(item)
-                self.leaves.append(Leaf(node, key, item, spot, phi))
+                leaves.append(Leaf(node, key, item, spot, phi))
             elif columns is not None and key in paths.ROWS and isinstance(item, list):
                 inner = spots.renamed(at, key, NOTHING)
                 self._table(item, [str(column) for column in columns], Node(item, node, key), inner, rule)

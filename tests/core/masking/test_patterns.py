@@ -38,6 +38,19 @@ def test_nothing_occurs_in_nothing() -> None:
     assert patterns.occurring(b"") == ([], frozenset())
 
 
+@given(st.from_regex(r"[A-Za-z]{1,16}|[0-9]{1,16}", fullmatch=True))
+def test_nothing_occurs_in_a_word(text: str) -> None:
+    if patterns.is_word(text):
+        assert patterns.occurring(text.encode()) == ([], frozenset())
+
+
+def test_only_letters_or_digits_are_a_word() -> None:
+    assert [text for text in ("Ann", "02155", "", "93yo", "é", "²", "a" * 15, "a:") if patterns.is_word(text)] == [
+        "Ann",
+        "02155",
+    ]
+
+
 @given(st.text())
 def test_folding_leads_back_to_every_character(text: str) -> None:
     folded = fold(text)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
-from gateway.core.masking import known_values, plan, profile, survey
+from gateway.core.masking import known_values, layers, patterns, plan, profile, survey
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Json
 
@@ -222,6 +223,10 @@ anything = st.recursive(
 
 @settings(max_examples=250, deadline=None)
 @given(anything, rules)
+@example(
+    {"Patient": "0"},
+    [MaskRule(Selector("class", "NAME"), Operator("null")), MaskRule(Selector("class", "MRN"), Operator("redact"))],
+)
 def test_any_message_is_masked_or_refused_and_its_profile_is_told(value: Json, chosen: list[MaskRule]) -> None:
     profile.inspect(value)
     try:
@@ -322,6 +327,37 @@ def test_what_plainly_is_what_its_name_says_need_not_be_scanned(value: Json, cho
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(survey, "_as_named", lambda _: frozenset())
         assert seen_and_masked(value, chosen) == fast
+
+
+_TEXTS = _MESSAGES.map(json.dumps) | _MESSAGES.map(lambda one: json.dumps(one, separators=(",", ":")))
+_WRITTEN = st.sampled_from(
+    ['{"a":"Ann","a":"Ann Smith"}', '{"a":18446744073709551617}', '{"a":1e2}', "[1.0]", '["\\u00e9"]']
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_TEXTS | _WRITTEN | anything.map(json.dumps))
+def test_json_that_stands_as_it_is_written_is_opened_like_any_other(text: str) -> None:
+    fast = layers.open_json(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "_is_as_written", lambda _value, _text: False)
+        plain = layers.open_json(text)
+    assert repr(fast) == repr(plain)
+    assert fast is None or plain is None or json.dumps(fast.value) == json.dumps(plain.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
+def test_words_need_not_be_scanned(value: Json, chosen: tuple[MaskRule, ...]) -> None:
+    fast = seen_and_masked(value, chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "is_word", lambda _: False)
+        assert seen_and_masked(value, chosen) == fast
+
+
+@given(st.binary())
+def test_words_are_letters_and_digits_in_lower_case(data: bytes) -> None:
+    assert known_values.words(data) == re.findall(rb"[a-z0-9]+", data.lower())
 
 
 @settings(max_examples=200, deadline=None)
