@@ -98,7 +98,7 @@ class Joined:
         """Where the folding of each text begins."""
         if not self._starts:
             sizes = map(len, self.texts) if self.plain else [len(one.data) for one in self._folded]
-            self._starts = list(accumulate(sizes, lambda start, size: start + size + 1, initial=0))[:-1]
+            self._starts = list(accumulate([size + 1 for size in sizes], initial=0))[:-1]
         return self._starts
 
     def original(self, number: int, start: int, end: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def manifest(done: Sequence[Done], safe: Mapping[str, str]) -> Document:
         }
         for where, phi, detector, operator in done[:ITEMS_MOST]
     ]
-    return {"counts": dict[str, Json](counts), "items": items, "truncated": len(done) > ITEMS_MOST}
+    return {"counts": {**counts}, "items": items, "truncated": len(done) > ITEMS_MOST}
 
 
 def _shown(leaf: Leaf, paths: dict[Node, str], safe: Mapping[str, str]) -> str:

@@ -35,6 +35,7 @@ _TOKEN = re.compile(r"tok_([a-z_]{2,16})_([a-z2-7]{24})([a-z2-7]{8})")
 _YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)")
 _LEADING_YEAR = re.compile(r"(1[89]\d\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _SHORT_YEAR = re.compile(r"(?<!\d)\d{1,2}[-/]\d{1,2}[-/]\d{2}(?!\d)")
+_NOT_DIGITS = re.compile(r"\D+")
 _NUMBERS = frozenset(
     {Phi.SSN, Phi.PHONE, Phi.FAX, Phi.MRN, Phi.ACCOUNT, Phi.HEALTH_PLAN, Phi.LICENSE, Phi.DEVICE, Phi.VEHICLE}
 )
@@ -209,7 +210,7 @@ def _year_of(text: str) -> str | None:
 
 def zip3(text: str) -> str:
     """The first three digits of a ZIP code, or 000 where they stand for too few people."""
-    digits = re.sub(r"\D", "", text)
+    digits = _NOT_DIGITS.sub("", text)
     if len(digits) == 4:
         digits = f"0{digits}"  # A spreadsheet took the leading zero for a number's.
     if len(digits) < 3 or digits[:3] in RESTRICTED_ZIP3:

@@ -24,6 +24,7 @@ PATIENTS_KEPT = 10_000
 """Patients of one result that are known again; who has seen more at once has seen too many under any budget."""
 TOO_LARGE = 2**53 - 1
 """`bytes` of a value nested too deeply to be measured: more than any policy allows."""
+_NOBODY: frozenset[bytes] = frozenset()
 _SAFE_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$-]{0,40}\d{0,3}[A-Za-z_$]{0,20}")
 _STEP = re.compile(r"(?=[.\[])")
 _PERSONAL = frozenset({Phi.MRN, Phi.SSN, Phi.NAME})
@@ -59,11 +60,11 @@ def inspect(value: Json, *, patient_key: bytes | None = None) -> Profile:
     tally.take(found)
     rows = max([*found.walk.rows.values(), found.scanned.rows], default=0)
     kind, patients = _patients(tally.people)
-    digests = frozenset[bytes]() if patient_key is None else _digests(kind, patients, patient_key)
+    digests = _NOBODY if patient_key is None else _digests(kind, patients, patient_key)
     return Profile(
         {
             "classes": {phi._value_: count for phi, count in tally.classes.items()},
-            "paths": list[Json](sorted(tally.places)),
+            "paths": [*sorted(tally.places)],
             "rows": rows,
             "patients": len(patients),
             "bytes": _size(value),

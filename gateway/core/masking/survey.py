@@ -88,15 +88,16 @@ def _as_named(leaves: list[Leaf]) -> AbstractSet[Phi]:
     """
     texts: dict[Phi, dict[str, None]] = {}
     for leaf in leaves:
-        phi = leaf.phi
-        if phi is not None and type(leaf.value) is str:
-            texts.setdefault(phi, {})[leaf.value] = None
-    plain: set[Phi] = set()
-    for phi, each in texts.items():
-        unsure = [text for text in each if not patterns.is_word(text)]
-        if not unsure or patterns.are_plainly(phi, Joined(unsure).data):
-            plain.add(phi)
-    return plain - _OPAQUE
+        phi, value = leaf.phi, leaf.value
+        if phi is not None and type(value) is str:
+            unsure = texts.setdefault(phi, {})
+            if not patterns.is_word(value):
+                unsure[value] = None
+    return {
+        phi
+        for phi, unsure in texts.items()
+        if phi not in _OPAQUE and (not unsure or patterns.are_plainly(phi, Joined([*unsure]).data))
+    }
 
 
 def to_scan(walk: Walk, leaves: list[Leaf], but: AbstractSet[Phi] = frozenset()) -> tuple[dict[str, None], set[str]]:
