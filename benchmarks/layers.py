@@ -40,6 +40,7 @@ from gateway.service import open_gateway
 from gateway.upstream.base import Link
 from gateway.web.cycle import HUNG_UP
 from gateway.web.endpoint import Endpoint
+from gateway.worker import settle_garbage
 from gateway.world import World
 
 CALLS = 1500
@@ -169,6 +170,7 @@ async def _measure(file: Path, token: str) -> tuple[Clock, dict[int, tuple[float
         client = Client("http://127.0.0.1:8080/mcp/clinic", True, headers)
         await _ask(gateway.app, client, "tools/list", {})
         await _calls(gateway.app, client, CALLS // 5, 1)  # Warm.
+        settle_garbage()
         totals = {number: await _calls(gateway.app, client, CALLS, number) for number in CONCURRENCY}
         with _instrumented(gateway.endpoint, clock):
             wall, _ = await _calls(gateway.app, client, CALLS, 1)

@@ -56,7 +56,7 @@ worker.configuration.load = lambda _: Some(gateway=Some(log_format=process.LogFo
 worker._run = bug
 sys.exit(worker.main())
 """
-    said = told(code, "-c", "phigate.toml", "--lifeline", "0", "--sockets", "0")
+    said = told(code, "-c", "phigate.toml", "--lifeline", "0", "--sockets", "0", "--verdicts", "0")
 
     assert said == "phigate: failed: LookupError at <string>:6\n"
 

@@ -56,7 +56,7 @@ class Recipe:
 
     def __init__(self, made: config.Config) -> None:
         self._scopes = made.scopes("ehr")
-        self._issuers = Issuers(made.issuers, Published(KEY.jwk(alg="RS256")), look_ups={})
+        self._issuers = Issuers(made.issuers, Published(KEY.jwk(alg="RS256")), look_ups={}, now=lambda: NOW)
 
     async def principal(self, header, claims) -> Principal:
         sent = sign(KEY, {"alg": "RS256", "kid": "kid-1", **header}, claims)

@@ -238,6 +238,8 @@ class _Plan:
         spared = [each for each in other._explicit if other._keeps(each) and not self._keeps(each)]
         if any(_may_take(each, place, phi) for each in spared) and self._may_mask(place, phi):
             return True
+        if other._keeps_class(phi) and not self._keeps_class(phi) and self._may_mask(place, phi):
+            return True  # What is masked here is masked wherever it is said again, but not where its class is kept.
         if other._by_class(phi) is not None:
             return False
         if any(_must_take(each, place) and not other._spares(each) for each in other._explicit):
@@ -271,8 +273,15 @@ class _Plan:
                 yield f"mask: by {selector.by}: {was.name} → {now.name}"
 
     def _by_class(self, phi: str) -> MaskRule | None:
-        rule = next((self._classes[wide] for wide in _CLASSES[phi].wider if wide in self._classes), None)
+        rule = self._rule_of(phi)
         return None if rule is None or rule.operator.name == "keep" else rule
+
+    def _keeps_class(self, phi: str) -> bool:
+        rule = self._rule_of(phi)
+        return rule is not None and rule.operator.name == "keep"
+
+    def _rule_of(self, phi: str) -> MaskRule | None:
+        return next((self._classes[wide] for wide in _CLASSES[phi].wider if wide in self._classes), None)
 
 
 def _normal(selector: Selector) -> Selector:

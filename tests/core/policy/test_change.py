@@ -159,6 +159,11 @@ def rule(by, value, operator="redact"):
         ([rule("class", "PHI")], [rule("path", "$..*")], [Change(Kind.OTHERWISE, ("(no reason given)",))]),
         ([rule("path", "$.other.ssn")], [], [Change(Kind.OTHERWISE, ("(no reason given)",))]),
         (
+            [rule("field", "ssn")],
+            [rule("class", "SSN", "keep"), rule("field", "ssn")],
+            [Change(Kind.NEWLY_UNMASKED, ("mask: SSN",))],
+        ),
+        (
             [rule("field", "SSN"), rule("class", "PHI")],
             [rule("class", "PHI"), rule("field", "ssn")],
             [Change(Kind.OTHERWISE, ("(no reason given)",))],
