@@ -35,8 +35,9 @@ def manifest(done: Sequence[Done], safe: Mapping[str, str]) -> Document:
 
 def _shown(leaf: Leaf, paths: dict[Node, str], safe: Mapping[str, str]) -> str:
     """`$.content[0].text`; `paths` has those of containers that were worked out before."""
-    path = paths.get(leaf.node) or _path(leaf.node, paths, safe)
-    return path if leaf.node.style is not None else path + _step(leaf.key, safe)
+    node = leaf.node
+    path = paths.get(node) or _path(node, paths, safe)
+    return path if node.style is not None else path + _step(leaf.key, safe)
 
 
 def _path(node: Node, paths: dict[Node, str], safe: Mapping[str, str]) -> str:

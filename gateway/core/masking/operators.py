@@ -33,6 +33,7 @@ _AS_OF = re.compile(r"\d{4}(-|$)")
 _LABEL = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _TOKEN = re.compile(r"tok_([a-z_]{2,16})_([a-z2-7]{24})([a-z2-7]{8})")
 _YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)")
+_ISO_DATE = re.compile(r"(1[89]\d\d|20\d\d)-\d\d-\d\d")
 _LEADING_YEAR = re.compile(r"(1[89]\d\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _SHORT_YEAR = re.compile(r"(?<!\d)\d{1,2}[-/]\d{1,2}[-/]\d{2}(?!\d)")
 _NOT_DIGITS = re.compile(r"\D+")
@@ -204,6 +205,9 @@ def _birth_year(text: str, operator: Operator) -> str:
 
 def _year_of(text: str) -> str | None:
     """The one year that is written out in a date; None where it is missing, short or ambiguous."""
+    usual = _ISO_DATE.fullmatch(text)
+    if usual is not None:
+        return usual[1]
     years = set(_YEAR.findall(text)) | set(_LEADING_YEAR.findall(text))
     return years.pop() if len(years) == 1 and not _SHORT_YEAR.search(text) else None
 

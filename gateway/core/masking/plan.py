@@ -216,10 +216,12 @@ class _Masking:
                 self._cuts.setdefault(text, []).append(whole)
 
     def _replace(self, leaf: Leaf, rule: MaskRule, phi: Phi, detector: str) -> None:
-        options = operators.candidates(rule.operator, phi, leaf.value, self._key)
-        if options[0] is not leaf.value and options[0] != leaf.value:
+        value = leaf.value
+        options = operators.candidates(rule.operator, phi, value, self._key)
+        new = options[0]
+        if new is not value and new != value:
             self._changes.append((leaf, options))
-            self._put(leaf, options[0])
+            self._put(leaf, new)
             self._done.append((leaf, phi, detector, rule.operator.name))
 
     def _put(self, leaf: Leaf, value: Json) -> None:
@@ -242,11 +244,14 @@ class _Masking:
 
     def _mask_rest(self, rest: list[Leaf]) -> None:
         masked: dict[str, tuple[str, list[Cut]]] = {}
+        cuts, known_any = self._cuts, bool(self._known)
+        if not (cuts or known_any):
+            return
         for leaf in rest:
             if type(leaf.value) is str:
-                if leaf.value in self._cuts:
+                if leaf.value in cuts:
                     self._mask_text(leaf, masked)
-            elif self._known and _is_long(leaf.value):
+            elif known_any and _is_long(leaf.value):
                 known = self._known.is_known(str(leaf.value))
                 if known is not None:
                     rule = MaskRule(_BY_VALUE, known.operator)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.masking import layers, patterns
+from gateway.core.masking import layers, operators, patterns
 from gateway.core.masking.fold import Joined, fold
 from gateway.core.masking.operators import mask_text
 from gateway.core.masking.phi import Phi
@@ -36,6 +38,18 @@ def test_no_pattern_reaches_over_the_border_between_two_texts() -> None:
 
 def test_nothing_occurs_in_nothing() -> None:
     assert patterns.occurring(b"") == ([], frozenset())
+
+
+@given(
+    st.from_regex(r"(1[789]|20|21)\d\d-\d\d-\d\d", fullmatch=True)
+    | st.dates().map(str)
+    | st.text("12890-", max_size=12)
+)
+def test_a_date_as_most_write_it_has_the_year_of_any_other(text: str) -> None:
+    fast = mask_text(Operator("generalise"), Phi.DATE, text, b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "_ISO_DATE", re.compile(r"(?!)"))
+        assert mask_text(Operator("generalise"), Phi.DATE, text, b"") == fast
 
 
 @given(st.from_regex(r"[A-Za-z]{1,16}|[0-9]{1,16}", fullmatch=True))
