@@ -55,7 +55,7 @@ class Style:
     indented: bool
 
 
-_COMPACT = Style(indented=False)
+COMPACT = Style(indented=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def open_json(text: str) -> Opened | None:
     try:
         value: Json = orjson.loads(text)
         if _is_as_written(value, text):
-            return Opened(value, _COMPACT)
+            return Opened(value, COMPACT)
     except ValueError:
         if not _LONG_INTEGER.search(text):
             return None
@@ -94,12 +94,15 @@ def open_json(text: str) -> Opened | None:
 
 def _is_as_written(value: Json, text: str) -> bool:
     """Whether `text` is what we would write, so that nothing in it was repeated or rounded when `value` was read."""
-    if isinstance(value, str) or '": ' in text:
-        return False
+    return not isinstance(value, str) and '": ' not in text and compact(value) == text
+
+
+def compact(value: Json) -> str:
+    """`value` as most write it, or nothing where orjson writes it not at all: nested too deeply, for one."""
     try:
-        return orjson.dumps(value).decode() == text
-    except TypeError:  # Nested deeper than orjson writes.
-        return False
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return ""
 
 
 def close_json(value: Json, style: Style) -> str:

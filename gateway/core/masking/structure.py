@@ -82,12 +82,14 @@ class Walk:
         self._ruled = bool(explicit)
         self._marks: dict[tuple[int, int | str], MaskRule] = {}
         self._structured: Json = None
+        self._written: str | None = None
+        """`structuredContent` as most write it into a text block, once a text asked for it."""
         self._zone = ""
 
     def message(self, value: Json) -> Node:
         """Walk a result, an error or params, and give its node; what is no object is in a list of one. What is met
         adds to what was met in those before."""
-        self._structured, self._zone = None, ""
+        self._structured, self._written, self._zone = None, None, ""
         root = [value]
         self._mark(root, self._explicit.paths)
         if not isinstance(value, dict):
@@ -222,6 +224,9 @@ class Walk:
         if spot.blob is not None:
             self.leaves.append(Leaf(node, key, text, spot, spot.blob, rule, "blob"))
             return
+        if rule is None and spot.layer == 0 and self._zone == "content" and self._is_structured(text):
+            self.mirrors.append((Node([self._structured], node, key, layers.COMPACT), False))
+            return
         phi = spot.of(text)
         opened = layers.open_json(text) if text[:1] in layers.OPENERS and rule is None else None
         if opened is None:
@@ -238,6 +243,14 @@ class Walk:
         self.inner.append(inner)
         self._mark(inner.value, [rule for rule in self._explicit.paths if rule[0][0].deep])  # type: ignore[arg-type]
         self._visit(inner, 0, opened.value, spot.opened(phi), None)
+
+    def _is_structured(self, text: str) -> bool:
+        """Whether a text is just what `structuredContent` is as most write it, so that it need not be opened."""
+        if text[:1] != "{" or not isinstance(self._structured, dict):
+            return False
+        if self._written is None:
+            self._written = layers.compact(self._structured)
+        return text == self._written
 
     def _mirrors(self, value: Json, inner: Node) -> bool:
         """Whether a text block says `structuredContent` once more (MCP, Tools: Structured Content)."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
-from gateway.core.masking import known_values, layers, patterns, plan, profile, survey
+from gateway.core.masking import known_values, layers, patterns, plan, profile, structure, survey
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Json
 
@@ -344,6 +344,17 @@ def test_json_that_stands_as_it_is_written_is_opened_like_any_other(text: str) -
         plain = layers.open_json(text)
     assert repr(fast) == repr(plain)
     assert fast is None or plain is None or json.dumps(fast.value) == json.dumps(plain.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_MESSAGES.filter(lambda one: "structuredContent" in one), rules.map(tuple) | st.just((everything,)))
+def test_a_text_that_is_structured_content_need_not_be_opened(value: Any, chosen: tuple[MaskRule, ...]) -> None:
+    said = [value["structuredContent"], value]
+    value = {**value, "content": [{"type": "text", "text": layers.compact(each)} for each in said]}
+    fast = seen_and_masked(value, chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure.Walk, "_is_structured", lambda _self, _text: False)
+        assert seen_and_masked(value, chosen) == fast
 
 
 @settings(max_examples=200, deadline=None)
