@@ -14,7 +14,7 @@ from enum import Enum
 
 from gateway.core.call import LISTEN, Call
 from gateway.core.commands import Decided, Settled
-from gateway.core.evidence.canonical import encode
+from gateway.core.evidence.canonical import encode_plain
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.masking.plan import Masked
 from gateway.core.protocol import jsonrpc, mcp
@@ -156,7 +156,7 @@ def _messages(call: Call, alike: list[Told]) -> Record:
     }
     if len(alike) > 1:
         members["count"] = len(alike)
-    bodies = {"decision": first.decided.event, "manifest": encode(first.manifest)}
+    bodies = {"decision": first.decided.event, "manifest": _manifest(first.manifest)}
     left = [each.data for each in alike if each.data is not None]
     if left:
         bodies["message" if len(alike) == 1 else "messages"] = b"\n".join(left)
@@ -191,7 +191,7 @@ def outcome(call: Call, ending: Ending) -> Record:
     for name, decided in zip(("decision", "catalogue"), reversed(ending.decided), strict=False):
         bodies[name] = decided.event
     if ending.upstream is not None:
-        bodies["manifest"] = encode({**ending.manifest, "upstream_sha256": jsonrpc.digest(ending.upstream)})
+        bodies["manifest"] = _manifest({**ending.manifest, "upstream_sha256": jsonrpc.digest(ending.upstream)})
     return _record(LeafType.EXCHANGE_OUTCOME, call, members, bodies, ending.approval)
 
 
@@ -254,6 +254,11 @@ def _decision(decided: Decided) -> Document:
 
 def _request(call: Call, decided: Decided) -> dict[str, bytes]:
     return {"request": jsonrpc.format(call.message), "decision": decided.event}
+
+
+def _manifest(manifest: Document) -> bytes:
+    """The manifest as canonical JSON: of text, whole numbers and members that have names of ours (`manifest.py`)."""
+    return encode_plain(manifest)
 
 
 def _masked(manifest: Document) -> Json:

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from gateway.store.kms import KEY_SIZE, FileKms, Kms, read_key, write_key
 VKEY = "log.vkey"
 _SIGNER, _PSEUDONYM, _SESSION, _MASK = "log.key", "pseudonym.key", "session.key", "mask.key"
 _AUTHORITY = "authority.key"
+_PSEUDONYMS = 10_000
+"""That are remembered; about 0.5 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,17 @@ class Keys:
 
     def actor(self, principal: Principal) -> str:
         """The pseudonym of a principal: the same for the same issuer and subject, 32 hex digits."""
-        return self._pseudonym("actor", principal.issuer, principal.subject)
+        return _pseudonym(self.pseudonym, "actor", principal.issuer, principal.subject)
 
     def peer(self, address: str) -> str:
         """The pseudonym of an address. An IPv6 one counts by its /64, which one machine has all of."""
         found = ipaddress.ip_address(address)
         network = ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False)
-        return self._pseudonym("peer", str(network))
+        return _pseudonym(self.pseudonym, "peer", str(network))
 
     def token(self, issuer: str, name: str) -> str:
         """The pseudonym of a token: of its issuer and its `jti`."""
-        return self._pseudonym("token", issuer, name)
+        return _pseudonym(self.pseudonym, "token", issuer, name)
 
     def usage_key(self, principal: Principal) -> str:
         """The form in which it is stored what a principal used.
@@ -70,7 +73,7 @@ class Keys:
         Whichever agent acts for a person, and whatever purpose it declares, uses up the same budget: neither another
         agent nor another word is a way to another one.
         """
-        return self._pseudonym("usage", principal.issuer, principal.subject)
+        return _pseudonym(self.pseudonym, "usage", principal.issuer, principal.subject)
 
     @property
     def patient_key(self) -> bytes:
@@ -79,12 +82,14 @@ class Keys:
 
     def session_key(self, key: str) -> str:
         """The form in which a session's key is stored: keys are made of names, and names are not for a clear table."""
-        return self._pseudonym("session", key)
+        return _pseudonym(self.pseudonym, "session", key)
 
-    def _pseudonym(self, *parts: str) -> str:
-        # Each part goes in with its length, so that no two lists of parts become the same text.
-        text = "".join([f"{len(part)}:{part}" for part in parts])
-        return hmac.digest(self.pseudonym, text.encode(), sha256).hex()[:32]
+
+@lru_cache(_PSEUDONYMS)  # The same few people call all day.
+def _pseudonym(key: bytes, *parts: str) -> str:
+    # Each part goes in with its length, so that no two lists of parts become the same text.
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    return hmac.digest(key, text.encode(), sha256).hex()[:32]
 
 
 def generate(directory: Path, *, origin: str) -> Keys:

@@ -280,8 +280,8 @@ class EvidenceLog:
     async def _wait(self, job: Job, jobs: list[Job]) -> None:
         """Leave `jobs` to the thread, and wait until `job` is done."""
         job.task = trio.lowlevel.current_task()
-        for each in jobs:
-            self._writer.queue.put(each)
+        if jobs:
+            self._writer.queue.put(jobs)
         await trio.lowlevel.wait_task_rescheduled(_not_cancelled)
 
     async def _leave(self) -> None:

@@ -35,7 +35,8 @@ from gateway.store.transaction import Memory, Transaction
 T = TypeVar("T")
 
 GROUP_LIMIT = 256
-"""Most jobs in one transaction: enough to share an fsync, few enough that the first need not wait for long."""
+"""A transaction with so many jobs takes no more: enough to share an fsync, few enough that the first need not wait for
+long. Jobs that were brought together are done together."""
 CHECKPOINT_S = 1.0
 """A log that grew is signed within this time."""
 QUICK_S = 0.002
@@ -59,7 +60,7 @@ class Writer:
         committed: Callable[[Commit], None],
     ) -> None:
         self.id = uuid7(now())
-        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.queue: SimpleQueue[list[Job] | None] = SimpleQueue()
         self.orphans: set[ExchangeId] = set()
         """Exchanges whose callers were told that nothing is on record; they are ended where something is."""
         self.failed: str | None = None
@@ -113,7 +114,7 @@ class Writer:
 
     def nudge(self) -> None:
         """Have the thread see what there is to do."""
-        self.queue.put(Job(read=_nothing))
+        self.queue.put([Job(read=_nothing)])
 
     def run(self) -> None:
         """Work until None is taken from the queue."""
@@ -146,12 +147,12 @@ class Writer:
         """Wait for a job, or until a checkpoint is due; take all that have gathered. True: no more will come."""
         jobs: list[Job] = []
         try:
-            job = self.queue.get(timeout=self._patience())
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == GROUP_LIMIT:
+            more = self.queue.get(timeout=self._patience())
+            while more is not None:
+                jobs += more
+                if len(jobs) >= GROUP_LIMIT:
                     return jobs, False
-                job = self.queue.get_nowait()
+                more = self.queue.get_nowait()
         except Empty:
             return jobs, False
         return jobs, True

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
 from gateway.core.errors import InternalFault
 from gateway.core.protocol import session, token
@@ -21,6 +22,10 @@ SESSION_S = 7 * 24 * 3600
 """A legacy session id is good for a week at most; idle sessions end long before."""
 CURSOR_S = 24 * 3600
 """How long a client may take to ask for the next page of a listing."""
+_REMEMBERED_TICKETS = 4096
+"""Session ids that need not be opened again, about 2 KB each, for each request of a legacy client brings one."""
+_REMEMBERED_CHARACTERS = 2048
+"""Longer ones are opened each time: their greetings are what clients made of them."""
 REQUEST_S = 3600
 """How long a client may take to answer an upstream's request (an elicitation waits for a person)."""
 
@@ -38,8 +43,8 @@ class Sealer:
 
     def ticket(self, session_id: str) -> Ticket | None:
         """The ticket behind an `Mcp-Session-Id`."""
-        document = self.unseal(session_id, "session")
-        return session.of(document) if document is not None else None
+        found = (_remembered if len(session_id) <= _REMEMBERED_CHARACTERS else _ticket)(self.key, session_id)
+        return found[1] if found is not None and self.now().timestamp() < found[0] else None
 
     def pass_id(self, held: Pass) -> str:
         """The `Mcp-Session-Id` of an aggregate endpoint."""
@@ -91,6 +96,16 @@ class Sealer:
     def unseal(self, text: str, purpose: str) -> Document | None:
         """What `seal` was given; None when it was not, or for something else, or too long ago."""
         return token.unseal(text, key=self.key, purpose=purpose, now=int(self.now().timestamp()))
+
+
+def _ticket(key: bytes, session_id: str) -> tuple[int, Ticket] | None:
+    """The ticket behind an `Mcp-Session-Id`, and until when it is good (Unix seconds)."""
+    opened = token.opened(session_id, key=key, purpose="session")
+    ticket = session.of(opened[1]) if opened is not None else None
+    return (opened[0], ticket) if opened is not None and ticket is not None else None
+
+
+_remembered = lru_cache(_REMEMBERED_TICKETS)(_ticket)
 
 
 def _of(session: SessionId) -> str:

@@ -100,6 +100,14 @@ def test_a_pseudonym_is_stable_and_tells_issuers_apart(tmp_path):
     assert keys.actor(Principal("ab", "c")) != keys.actor(Principal("a", "bc"))
 
 
+def test_a_pseudonym_is_remembered_for_its_own_keys_and_use_only(tmp_path):
+    keys, others = make_keys(tmp_path), keystore.generate(tmp_path / "others", origin="elsewhere.example/log")
+
+    assert keys.actor(ALICE) != others.actor(ALICE)
+    assert keys.actor(ALICE) != keys.usage_key(ALICE)
+    assert keys.session_key("alice") != keys.token("alice", "")
+
+
 def test_each_month_has_its_own_wrapping_key(tmp_path):
     kms, clock = make_keys(tmp_path).kms, Clock()
     november = kms.current(clock())

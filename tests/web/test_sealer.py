@@ -8,7 +8,7 @@ from gateway.core.errors import InternalFault
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.types import SessionId
-from gateway.web.sealer import REQUEST_S, Sealer
+from gateway.web.sealer import REQUEST_S, SESSION_S, Sealer
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SEALER = Sealer(b"k" * 32, lambda: NOON)
@@ -62,3 +62,17 @@ def test_a_cursor_is_good_for_its_own_purpose_and_for_its_time():
     assert SEALER.ticket(given) is None
     later = Sealer(b"k" * 32, lambda: NOON + timedelta(seconds=60))
     assert later.unseal(given, "cursor of ada") is None
+
+
+@pytest.mark.parametrize("greeting", [None, {"clientInfo": {"name": "long " * 1000}}], ids=["remembered", "too long"])
+def test_a_session_id_that_was_believed_is_believed_no_longer_than_its_time_and_under_its_key(greeting):
+    ticket = Ticket(MINE, "clinic", "actor", "2025-11-25", greeting=greeting)
+    given = SEALER.session_id(ticket)
+    end = NOON + timedelta(seconds=SESSION_S)
+
+    for now in (NOON, NOON, end - timedelta(microseconds=1)):
+        assert Sealer(b"k" * 32, lambda now=now: now).ticket(given) == ticket
+    assert Sealer(b"k" * 32, lambda: end).ticket(given) is None
+    assert Sealer(b"x" * 32, lambda: NOON).ticket(given) is None
+    for forged in (given[:-1] + ("A" if given[-1] != "A" else "B"), given + "=", given[:-4], ""):
+        assert SEALER.ticket(forged) is None

@@ -32,6 +32,12 @@ def seal(document: Document, *, key: bytes, nonce: bytes, purpose: str, expires:
 
 def unseal(text: str, *, key: bytes, purpose: str, now: int) -> Document | None:
     """The document, or None when `text` was not sealed with this key and purpose or expired at or before `now`."""
+    found = opened(text, key=key, purpose=purpose)
+    return found[1] if found is not None and now < found[0] else None
+
+
+def opened(text: str, *, key: bytes, purpose: str) -> tuple[int, Document] | None:
+    """The same for whoever looks at the time later: until when it is good (Unix seconds), and the document."""
     try:
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         if _text(sealed) != text:  # One token, one text: nothing that base64 would overlook.
@@ -40,7 +46,7 @@ def unseal(text: str, *, key: bytes, purpose: str, now: int) -> Document | None:
     except (ValueError, binascii.Error, InvalidTag):
         return None
     expires, document = orjson.loads(plain)
-    return document if now < expires and isinstance(document, dict) else None
+    return (expires, document) if isinstance(document, dict) else None
 
 
 def _text(sealed: bytes) -> str:

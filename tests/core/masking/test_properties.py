@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
+from gateway.core.evidence import canonical
 from gateway.core.masking import known_values, layers, patterns, plan, profile, structure, survey
 from gateway.core.policy.decision import MaskRule, Operator, Selector
 from gateway.core.types import Json
@@ -230,10 +231,11 @@ anything = st.recursive(
 def test_any_message_is_masked_or_refused_and_its_profile_is_told(value: Json, chosen: list[MaskRule]) -> None:
     profile.inspect(value)
     try:
-        once = plan.apply(value, tuple(chosen), key=KEY, schema=None).value
+        masked = plan.apply(value, tuple(chosen), key=KEY, schema=None)
     except MaskFault:
         return
-    assert plan.apply(once, tuple(chosen), key=KEY, schema=None).value == once
+    assert plan.apply(masked.value, tuple(chosen), key=KEY, schema=None).value == masked.value
+    assert canonical.plain(masked.manifest), "records write it as such"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
