@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
 import orjson
@@ -44,13 +44,12 @@ class Verdicts:
         asked = time.monotonic()
         with self._alone():
             size = os.fstat(self._descriptor).st_size
-            for line in os.pread(self._descriptor, size, 0).splitlines():
-                digest, code, at, fault = orjson.loads(line)
+            for digest, code, at, fault in _words(os.pread(self._descriptor, size, 0)):
                 if (digest, code) == (bundle.digest, self._code) and (fault is None or at >= asked):
                     return _told(fault)
             fault = self._tried(bundle)
             word = orjson.dumps([bundle.digest, self._code, time.monotonic(), fault])
-            os.pwrite(self._descriptor, word + b"\n", size)
+            os.pwrite(self._descriptor, b"\n" + word, size)
         return _told(fault)
 
     def _tried(self, bundle: Bundle) -> str | None:
@@ -69,6 +68,14 @@ class Verdicts:
                 yield
             finally:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+
+def _words(data: bytes) -> Iterator[tuple[str, str, float, str | None]]:
+    """What was said; half a line of one who died while he wrote it says nothing."""
+    for line in data.splitlines():
+        with suppress(orjson.JSONDecodeError):
+            digest, code, at, fault = orjson.loads(line)
+            yield digest, code, at, fault
 
 
 def _told(fault: str | None) -> None:

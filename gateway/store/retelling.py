@@ -21,10 +21,11 @@ _RECORDED = Limits(max_bytes=1 << 30, max_depth=DEPTH_CEILING)
 """What is on record was within the limits of its day."""
 
 _TOLD = {
-    LeafType.EXCHANGE_MESSAGE: "message",
-    LeafType.EXCHANGE_OUTCOME: "response",
-    LeafType.EXCHANGE_REFUSED: "response",
+    LeafType.EXCHANGE_MESSAGE: ("message", "messages"),
+    LeafType.EXCHANGE_OUTCOME: ("response",),
+    LeafType.EXCHANGE_REFUSED: ("response",),
 }
+"""The bodies that were sent to the client, by the leaf that has them."""
 
 
 def lost(transaction: Transaction, session: SessionId, exchange: ExchangeId) -> Lost | None:
@@ -77,8 +78,7 @@ def _leaves(transaction: Transaction, session: SessionId, exchange: ExchangeId) 
 
 def _told_in(leaf: Leaf) -> str:
     """The body of a leaf that was sent to the client; empty where there is none."""
-    names = {LeafType.EXCHANGE_MESSAGE: ("message", "messages"), LeafType.EXCHANGE_OUTCOME: ("response",)}
-    return next((ref.name for ref in leaf.bodies if ref.name in names.get(leaf.type, ())), "")
+    return next((ref.name for ref in leaf.bodies if ref.name in _TOLD.get(leaf.type, ())), "")
 
 
 def _count(leaf: Leaf) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
 from gateway.store.engine import Connection, altered
+from gateway.store.schema import BODIES_LIMIT
 from gateway.store.transaction import Transaction, as_bytes
 
 
@@ -36,6 +37,11 @@ def grown(connection: Connection, verifier: Verifier) -> tuple[int, merkle.Front
         frontier = merkle.append(size, frontier, merkle.leaf_hash(as_bytes(entry)))
         size += 1
     (newest,) = execute("SELECT max(idx) FROM leaf").fetchone()
-    if size != (0 if newest is None else newest + 1):
+    # What stands beside the leaves still tells of those that were cut off, unless somebody thought of all of it: that
+    # is what checkpoints kept elsewhere are for.
+    (body,) = execute("SELECT max(place) FROM body").fetchone()
+    (opened,) = execute("SELECT max(intent) FROM open_exchange").fetchone()
+    told = max(-1 if body is None else body // BODIES_LIMIT, -1 if opened is None else opened)
+    if size != (0 if newest is None else newest + 1) or told >= size:
         raise ValueError("the last leaves are missing")
     return size, frontier

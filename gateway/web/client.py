@@ -203,6 +203,8 @@ class HttpClient:
     async def _event(self, data: bytes) -> None:
         """Write on the stream, which the first event opens. Several tasks write: each whole, in turn."""
         async with self._stream():
+            if self._finished and not self._streaming:
+                return  # The reply went out whole while this waited for its turn: there is no stream any more.
             if not self._streaming:
                 self._streaming = True
                 self.waits()

@@ -93,6 +93,14 @@ def test_a_bundle_is_tried_once(worker, tried):
     assert tried == [ONE, TWO]
 
 
+def test_half_a_word_of_a_worker_that_died_says_nothing(worker, tried, file):
+    os.pwrite(file, b'["' + ONE.digest.encode(), 0)
+    for _ in range(2):
+        worker().admit(ONE)
+
+    assert tried == [ONE]
+
+
 def test_what_another_version_found_counts_for_nothing(worker, tried):
     worker("phigate 1").admit(ONE)
     worker("phigate 2").admit(ONE)
@@ -178,7 +186,7 @@ def test_the_policy_in_force_and_its_shadow_ask_one_after_the_other(file):
     with ThreadPoolExecutor() as threads:
         list(threads.map(verdicts.admit, (ONE, TWO)))
 
-    assert len(os.pread(file, 1000, 0).splitlines()) == 2
+    assert len(os.pread(file, 1000, 0).strip().splitlines()) == 2
 
 
 def test_no_child_of_a_worker_inherits_the_file(file):

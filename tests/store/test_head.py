@@ -1,5 +1,8 @@
 """Where the log ends between two checkpoints: the leaves tell it, to whoever comes next."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from gateway.core.errors import EvidenceFault
@@ -85,3 +88,18 @@ async def test_a_leaf_that_this_process_wrote_and_is_not_that_any_more_is_notice
         tamper(file, "UPDATE leaf SET hash = zeroblob(32) WHERE idx = 1")
         with pytest.raises(EvidenceFault, match="leaf 1 is not the one that was written"):
             await log.append(HEARTBEAT)
+
+
+async def test_a_log_whose_last_leaves_were_cut_off_is_not_gone_on_with(file, keys):
+    """The checkpoint is older than they are; what stands beside them still tells of them."""
+    async with EvidenceLog.open(file, keys, now=now) as log:
+        session = await log.session("client", members={}, idle_s=60)
+        await log.probe()
+        await log.append(intent(session, "x1"))
+        copy = file.with_name("copy.db")
+        with closing(sqlite3.connect(file)) as running, closing(sqlite3.connect(copy)) as made:
+            running.backup(made)
+    tamper(copy, "DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)")
+    with pytest.raises(EvidenceFault, match="the last leaves are missing"):
+        async with EvidenceLog.open(copy, keys, now=now):
+            pass

@@ -48,6 +48,12 @@ async def test_a_client_is_told_what_comes_after_the_messages_that_it_has(log, s
     assert found.answered
 
 
+async def test_who_was_refused_is_told_so(log, session):
+    await log.append(Record(LeafType.EXCHANGE_REFUSED, {"effect": "deny"}, session, "x2", bodies={"response": SAID[4]}))
+    found = await log.recall(session, "x2", 0, waits=False)
+    assert (found.messages, found.ended, found.answered) == ((SAID[4],), True, True)
+
+
 async def test_a_leaf_of_several_messages_is_named_once(log, session):
     found = await log.recall(session, EXCHANGE, 2, waits=False)
     own, other = found.leaves

@@ -57,6 +57,17 @@ async def test_what_is_relayed_first_makes_it_a_stream_that_the_reply_ends() -> 
     assert wire.events[-1]["more_body"] is False
 
 
+async def test_who_waited_to_keep_a_stream_alive_leaves_a_reply_that_went_out_whole_alone() -> None:
+    wire = Wire()
+    client = HttpClient(wire.send)
+    async with trio.open_nursery() as nursery, client._stream():
+        nursery.start_soon(client.relay, [b'{"a":1}'])
+        await trio.testing.wait_all_tasks_blocked()
+        await client.finish(REPLY)
+
+    assert (wire.kind, wire.body) == (b"application/json", REPLY.data)
+
+
 async def test_a_silent_call_is_kept_alive_by_comments(autojump_clock: object) -> None:
     wire = Wire()
     client = HttpClient(wire.send, keepalive_s=15)

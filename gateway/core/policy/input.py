@@ -52,9 +52,13 @@ def for_results(
     """The inputs of `for_result` for several messages of one call, each under what is the same for two of them exactly
     where their inputs are: what is asked twice at one time is one question."""
     shared = _for_any_result(call)
-    for message, profile in zip(messages, profiles, strict=True):
+    for number, (message, profile) in enumerate(zip(messages, profiles, strict=True)):
         own = _of_result(message, profile)
-        yield orjson.dumps(own, option=orjson.OPT_SORT_KEYS), {**shared, **own}
+        try:
+            key = orjson.dumps(own, option=orjson.OPT_SORT_KEYS)
+        except TypeError:  # A name that is no text, as in JSON within a text: policy is not asked, and denies this one.
+            key = b"unlike any other: %d" % number
+        yield key, {**shared, **own}
 
 
 def for_catalogue(call: Call, kind: str, items: list[Json]) -> Document:

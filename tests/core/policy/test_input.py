@@ -203,3 +203,11 @@ def test_a_completion_is_about_what_it_completes(ref, name):
 )
 def test_an_elicitation_dressed_as_an_error_is_told_as_what_it_asks(failure, asks):
     assert policy_input.for_result(call(), failure, Profile())["result"]["asks"] == asks
+
+
+def test_messages_whose_profile_is_no_json_are_each_a_question_of_its_own():
+    line = Notification("notifications/message", {})
+    odd, plain = Profile({"paths": ["$.message.ssn\ud800"]}), Profile({"paths": []})
+    keys = [key for key, _ in policy_input.for_results(call(), [line] * 4, [odd, odd, plain, plain])]
+
+    assert len(set(keys)) == 3
