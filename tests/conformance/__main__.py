@@ -17,6 +17,8 @@ from tests.conformance.suite import Runs, Scenario
 
 PLAIN = "everything"
 """The upstream of both eras."""
+TASKS = "tasks"
+"""The one that has tasks, and nothing else that the suite asks for."""
 
 
 @contextmanager
@@ -25,11 +27,12 @@ def upstreams() -> Iterator[dict[str, dict[str, Any]]]:
 
     By name, with their settings.
     """
-    with parts.everything_server() as url, parts.legacy_server() as legacy:
+    with parts.everything_server() as url, parts.legacy_server() as legacy, parts.tasks_server() as tasks:
         yield {
             PLAIN: {"url": url, "labels": {"phi": False}},
             "of-the-legacy-era": {"url": legacy, "labels": {"phi": False}},
             "pinned-to-the-modern-era": {"url": url, "labels": {"phi": False}, "era": "modern"},
+            TASKS: {"url": tasks, "labels": {"phi": False}},
         }
 
 
@@ -56,6 +59,11 @@ def through(gateway: Through) -> str:
     return f"{sys.executable} -m tests.conformance.client {gateway.config} {gateway.mcp}"
 
 
+def of_tasks(url: str) -> Runs:
+    """The scenarios of the tasks extension: the suite does not score them, and its own fixtures have no tasks."""
+    return {name: each for name, each in suite.server(url, suite.REVISIONS[-1]).items() if name.startswith("tasks-")}
+
+
 def client_leg(revision: str, gateway: Through) -> tuple[Runs, Runs]:
     """The client scenarios of `revision` that are not about authorization, directly and through the gateway."""
     direct = f"{sys.executable} -W ignore {real_parts.sdist('mcp') / '.github/actions/conformance/client.py'}"
@@ -71,10 +79,20 @@ def main() -> int:
     with upstreams() as behind, parts.gateway(behind) as gateway:
         for revision in suite.REVISIONS:
             for name, settings in behind.items():
+                if name == TASKS:
+                    continue
                 runs = suite.server(settings["url"], revision), suite.server(f"{gateway.mcp}/{name}", revision)
                 lost += _told(console, f"server {revision}, {name}", *runs, LACKING.get(name, frozenset()))
             lost += _told(console, f"client {revision}", *client_leg(revision, gateway), frozenset())
+        runs = of_tasks(behind[TASKS]["url"]), of_tasks(f"{gateway.mcp}/{TASKS}")
+        console.print(_table(TASKS, *runs))
+        lost += len(played(runs[0]) - played(runs[1]))
     return 1 if lost else 0
+
+
+def played(runs: Runs) -> set[str]:
+    """The scenarios that passed."""
+    return {name for name, each in runs.items() if each.passed}
 
 
 def _told(console: Console, what: str, direct: Runs, through: Runs, lacking: frozenset[str]) -> int:
@@ -85,9 +103,9 @@ def _told(console: Console, what: str, direct: Runs, through: Runs, lacking: fro
 
 
 def _table(what: str, direct: Mapping[str, Scenario], through: Mapping[str, Scenario]) -> Table:
-    required = [name for name, each in direct.items() if each.required]
+    required = [name for name, each in direct.items() if each.required or what == TASKS]
     scores = [sum(name in run and run[name].passed for name in required) for run in (direct, through)]
-    table = Table(title=f"{what}: direct {scores[0]}, through the gateway {scores[1]} of {len(required)} required")
+    table = Table(title=f"{what}: direct {scores[0]}, through the gateway {scores[1]} of {len(required)}")
     for column in ("scenario", "direct", "through", "why not"):
         table.add_column(column, overflow="fold")
     for name, each in direct.items():

@@ -36,6 +36,16 @@ def legacy_server() -> Iterator[str]:
 
 
 @contextmanager
+def tasks_server() -> Iterator[str]:
+    """The URL of `tasks_server.py`, whose tools the scenarios of the tasks extension call."""
+    port = harness.free_port()
+    python = real_parts.python_tool("fastmcp-tasks").parent / "python"
+    with harness.child(str(python), str(Path(__file__).with_name("tasks_server.py")), str(port)) as process:
+        harness.wait_for_port(process, port)
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@contextmanager
 def _everything(sdist: str, python: str) -> Iterator[str]:
     source = real_parts.sdist(sdist) / "examples/servers/everything-server"
     port = harness.free_port()

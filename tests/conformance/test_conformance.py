@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from tests.conformance import parts, suite
-from tests.conformance.__main__ import LACKING, PLAIN, through, upstreams
+from tests.conformance.__main__ import LACKING, PLAIN, TASKS, of_tasks, played, through, upstreams
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,14 @@ def test_what_the_upstream_passes_beyond_that_passes_through_the_gateway_too(run
     more = [name for name, each in direct.items() if not each.required and each.passed]
     assert more
     assert [(name, through[name].why) for name in more if not through[name].passed] == []
+
+
+def test_every_scenario_of_tasks_passes_directly_and_through_the_gateway(behind, gateway):
+    direct, through = of_tasks(behind[TASKS]["url"]), of_tasks(f"{gateway.mcp}/{TASKS}")
+
+    assert len(direct) == 10
+    assert played(direct) == direct.keys()
+    assert [(name, each.why) for name, each in through.items() if not each.passed] == []
 
 
 @pytest.mark.parametrize(("upstream", "count"), [(name, 67 - len(lacking)) for name, lacking in LACKING.items()])
