@@ -9,7 +9,10 @@ from gateway.core.errors import UpstreamFault
 
 def same_origin(url: str, location: str) -> bytes:
     """The target that a redirect leads to. Raises UpstreamFault if it leads elsewhere: credentials would follow it."""
-    here, there = urlsplit(url), urlsplit(urljoin(url, location))
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+    except ValueError:
+        raise UpstreamFault("it redirects to what is no address", kind="status") from None
     if not location or (here.scheme, here.netloc) != (there.scheme, there.netloc):
         raise UpstreamFault("it redirects to another origin, where its credentials must not go", kind="status")
     return target(there)

@@ -77,6 +77,8 @@ class Talk:
         said = self._said.popleft()
         if isinstance(said, UpstreamFault):
             raise UpstreamFault(said.detail, kind=said.kind)
+        if isinstance(said, Exception):
+            raise said
         self.answered = self.answered or said is None or isinstance(said, Success | Failure)
         return said
 

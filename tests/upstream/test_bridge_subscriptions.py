@@ -278,3 +278,14 @@ async def test_an_upstream_that_forgets_each_session_whose_stream_is_opened_is_n
             await begun(bridge, conversation, listen(**ALL))
     assert raised.value.kind == "timeout"
     assert upstream.methods().count("initialize") < 8
+
+
+async def test_attack_a_word_that_breaks_the_reader_of_a_stream_ends_that_and_not_the_process(caplog):
+    upstream = streaming()
+    async with processes(upstream, era=Era.LEGACY) as (bridge,), bridge.converse(MODERN) as conversation:
+        await begun(bridge, conversation, listen(**ALL))
+        upstream.streams[0].say(ValueError("Synthia Mock"))
+        await wait_all_tasks_blocked()
+        assert (await answer_to(bridge, modern(), MODERN)).result["echo"] == "tools/call"
+    assert "ValueError" in caplog.text
+    assert "Synthia" not in caplog.text

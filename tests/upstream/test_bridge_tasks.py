@@ -10,7 +10,10 @@ from gateway.core.protocol import mcp, tasks
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.upstream.bridge import modern as modern_side
 from gateway.upstream.bridge import undertakings
+from gateway.upstream.bridge.office import Office
+from gateway.upstream.bridge.sessions import Sessions
 from gateway.upstream.bridge.undertakings import EACH
+from tests.fakes.mail import FakeMail, Post
 from tests.upstream.scripted import (
     LEGACY,
     MODERN,
@@ -354,3 +357,77 @@ async def test_an_unknown_task_is_unknown():
     async with processes(modern_tasks(WORKING)) as (bridge,):
         for method in ("tasks/get", "tasks/result", "tasks/cancel"):
             assert (await answer_to(bridge, legacy_about(method, "other"), LEGACY)).code == -32602
+
+
+def unasked_tasks(together=1):
+    """A legacy upstream that makes a task of every call, asked or not, once so many are under way `together`."""
+    waiting = []
+
+    async def play(talk, message):
+        match message.method:
+            case "tools/list":
+                talk.result(tools=[{"name": "query", "execution": {"taskSupport": support}}])
+            case "tools/call":
+                waiting.append(talk)
+                if len(waiting) >= together:
+                    for each in waiting:
+                        each.result(task={"taskId": "t-1", "status": "working", "ttl": 60_000, **TIMES})
+                    waiting.clear()
+
+    support = "required" if together > 1 else "forbidden"
+    return legacy_server(play, capabilities=CAPABILITIES)
+
+
+async def outcomes(bridge, count):
+    """How many of so many calls at once became tasks, and how many were refused for want of room."""
+    made, full = [], []
+
+    async def one(ident):
+        nonlocal full
+        try:
+            answer = await answer_to(bridge, modern(ident=ident, **TASKS), MODERN)
+            made.append(answer.result["taskId"])
+        except UpstreamFault as fault:
+            full += ["too many tasks"] if "too many tasks" in fault.detail else []
+
+    async with trio.open_nursery() as nursery:
+        for ident in range(count):
+            nursery.start_soon(one, ident)
+    return len(made), len(full)
+
+
+async def test_attack_calls_made_together_do_not_all_find_the_one_place_that_is_left():
+    async with processes(unasked_tasks(together=3 * EACH)) as (bridge,):
+        assert await outcomes(bridge, 3 * EACH) == (EACH, 2 * EACH)
+
+
+async def test_attack_an_upstream_that_makes_tasks_unasked_does_not_fill_the_memory():
+    async with processes(unasked_tasks()) as (bridge,):
+        assert await outcomes(bridge, 2 * EACH) == (EACH, EACH)
+
+
+class Hasty:
+    """Work beside that has not taken a step when what it is for is let go of."""
+
+    def __init__(self, nursery):
+        self.nursery = nursery
+        self.before = lambda: None
+
+    def start_soon(self, work, *args):
+        self.before()
+        self.nursery.start_soon(work, *args)
+
+
+async def test_attack_a_task_that_is_let_go_of_before_its_questions_are_heard_is_not_heard_for_ever(autojump_clock):
+    upstream = legacy_tasks("input_required", result=Notification("notifications/message", {"level": "info"}))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            hasty = Hasty(nursery)
+            sessions = Sessions(upstream, Office(FakeMail("here", Post()), "clinic"), hasty)
+            kept = undertakings.Undertakings(sessions)
+            session = await sessions.session(MODERN, mcp.meta(modern(**TASKS)))
+            ident = kept.keep(session, {"taskId": "t-1", "status": "working", **TIMES})["taskId"]
+            hasty.before = kept.close
+            poll = about(ident)
+            assert (await kept.answer(poll)).result["status"] == "working"
+    assert session.busy == 0

@@ -73,6 +73,11 @@ LIES = {
     "a request instead of an answer": (json_response(b'{"jsonrpc":"2.0","id":"call-1","method":"m"}'), "malformed"),
     "an answer to another call in a stream": (STREAM + event({"jsonrpc": "2.0", "id": 9, "result": {}}), "malformed"),
     "a request in a modern stream": (STREAM + event({"jsonrpc": "2.0", "id": 9, "method": "roots/list"}), "malformed"),
+    "a pause that no clock can hold": (STREAM + chunk(b"retry: " + b"9" * 400 + b"\n\n") + b"0\r\n\r\n", "closed"),
+    "a pause of too many digits to read": (
+        STREAM + chunk(b"retry: " + b"9" * 5000 + b"\n\n") + b"0\r\n\r\n",
+        "closed",
+    ),
     "an event that is no message": (STREAM + chunk(b"data: hello\n\n"), "malformed"),
     "a declared length beyond the limit": (HEAD + b"Content-Length: 100000000\r\n\r\n", "oversize"),
     "a body beyond the limit, in chunks": (
@@ -94,6 +99,10 @@ LIES = {
     ),
     "a redirect to another scheme": (
         b"HTTP/1.1 308 P\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
+        "status",
+    ),
+    "a redirect to what is no address": (
+        b"HTTP/1.1 307 T\r\nLocation: http://[::1/mcp\r\nContent-Length: 0\r\n\r\n",
         "status",
     ),
     "a redirect to nowhere": (b"HTTP/1.1 307 T\r\nContent-Length: 0\r\n\r\n", "status"),

@@ -10,6 +10,9 @@ from gateway.core.errors import UpstreamFault
 _PLAIN = re.compile(rb"(?:(?:event: ?message|id: ?([^\r\n\0]*))\r?\n)*data: ?([^\r\n]*)\r?\n\r?\n")
 """An event of one line of data: what comes of reading it line by line, in one step."""
 
+_RETRY_DIGITS = 9
+"""Of milliseconds: eleven days. What is longer is no wait, and at some length no number that can be held."""
+
 
 @dataclass(slots=True)  # Not frozen: one of these is made for each event, and that would take three times as long.
 class Event:
@@ -115,7 +118,7 @@ class Decoder:
                 self._type = value.decode(errors="replace")
             case b"id" if b"\0" not in value:
                 self.last_id = value.decode(errors="replace")
-            case b"retry" if value.isdigit():
+            case b"retry" if value.isdigit() and len(value) <= _RETRY_DIGITS:
                 self.retry_s = int(value) / 1000
 
     def _dispatch(self, events: list[Event]) -> None:

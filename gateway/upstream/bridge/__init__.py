@@ -17,6 +17,7 @@ from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Reques
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
 from gateway.upstream.bridge import detection
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.carrier import Carrier
 from gateway.upstream.bridge.downward import Downward
 from gateway.upstream.bridge.feed import Feeds
@@ -45,17 +46,17 @@ class Bridge:
         self.local = inner.local
         self.inner = inner
         self._office = office
-        self._nursery = nursery
+        self._beside = beside = Beside(nursery)
         self._modern: bool | None = None if era is None else era is Era.MODERN
         self._legacy: bool | None = None if era is None else era is Era.LEGACY
         self._asking = trio.Lock()
-        self._sessions = Sessions(inner, office, nursery)
-        self._parked = Parked(office, nursery)
+        self._sessions = Sessions(inner, office, beside)
+        self._parked = Parked(office, beside)
         self._undertakings = Undertakings(self._sessions)
         self._feeds = Feeds(self._sessions)
-        self._side = ModernSide(inner, office, nursery)
+        self._side = ModernSide(inner, office, beside)
         self._listeners = Listeners(self._side)
-        self._carrier = Carrier(office, nursery, self._upward)
+        self._carrier = Carrier(office, beside, self._upward)
         office.on(_ENDED, self._ended)
 
     @classmethod
@@ -151,7 +152,7 @@ class Bridge:
     def _straight(
         self, link: Link, inner: AbstractAsyncContextManager[Conversation]
     ) -> AbstractAsyncContextManager[Conversation]:
-        return Straight(self._office, link.session, inner, self._nursery) if self.local else inner
+        return Straight(self._office, link.session, inner, self._beside) if self.local else inner
 
     def _upward(self, link: Link) -> Upward:
         return Upward(self._office, self._sessions, self._parked, self._undertakings, link)
@@ -159,7 +160,7 @@ class Bridge:
     def _ended(self, document: Document) -> None:
         """A client ended its session at another process; this one may have a program for it."""
         link = Link(SessionId(str(document.get("session"))), Era.LEGACY, "")
-        self._nursery.start_soon(self.inner.end, link)
+        self._beside.start_soon(self.inner.end, link)
 
     async def _let_go(self) -> None:
         self._undertakings.close()

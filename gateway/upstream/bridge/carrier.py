@@ -13,6 +13,7 @@ from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Link
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.far import ALIVE_S, LEAVE, RESUME
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.upward import Upward
@@ -23,9 +24,9 @@ logger = logging.getLogger(__name__)
 class Carrier:
     """Has the retry made here and sends what comes of it to the process that has the client."""
 
-    def __init__(self, office: Office, nursery: trio.Nursery, upward: Callable[[Link], Upward]) -> None:
+    def __init__(self, office: Office, beside: Beside, upward: Callable[[Link], Upward]) -> None:
         self._office = office
-        self._nursery = nursery
+        self._beside = beside
         self._upward = upward
         self._scopes: dict[str, trio.CancelScope] = {}
         office.on(RESUME, self._resume)
@@ -38,7 +39,7 @@ class Carrier:
                 link = Link(SessionId(session), Era.MODERN, version)
                 if isinstance(request, Request):
                     scope = self._scopes[thread] = trio.CancelScope()
-                    self._nursery.start_soon(self._carry, scope, to, thread, link, request)
+                    self._beside.start_soon(self._carry, scope, to, thread, link, request)
 
     def _leave(self, document: Document) -> None:
         """The client has hung up."""
@@ -48,7 +49,7 @@ class Carrier:
 
     async def _carry(self, scope: trio.CancelScope, to: str, thread: str, link: Link, request: Request) -> None:
         alive = trio.CancelScope()
-        self._nursery.start_soon(self._still_here, alive, to, thread)
+        self._beside.start_soon(self._still_here, alive, to, thread)
         try:
             with scope:
                 await self._office.tell(to, thread, taken=True)

@@ -44,7 +44,7 @@ class Feed:
         forgets each session as soon as its stream is asked for would be tried for ever."""
         self.users += 1
         if self.users == 1:
-            self._sessions.nursery.start_soon(self._pump)
+            self._sessions.beside.start_soon(self._pump)
         with trio.move_on_after(OPENED_S):
             await self._opened.wait()
         if not self._opened.is_set():

@@ -18,6 +18,7 @@ from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Link, Upstream
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.office import Office
 
 URIS = 256
@@ -34,10 +35,10 @@ _URIS = "uris"
 class ModernSide:
     """One modern upstream and the legacy sessions of its clients."""
 
-    def __init__(self, inner: Upstream, office: Office, nursery: trio.Nursery) -> None:
+    def __init__(self, inner: Upstream, office: Office, beside: Beside) -> None:
         self.inner = inner
         self.office = office
-        self._nursery = nursery
+        self._beside = beside
         self._tasks: bool | None = None
         """Whether the upstream has the tasks extension; None while it has not said what it has."""
 
@@ -77,7 +78,7 @@ class ModernSide:
         ident = f"{_KEPT}{secrets.token_urlsafe(24)}"
         task: Document = {"taskId": ident, **stands, "status": "completed", "result": bridge.legacy_result(result)}
         await self.office.mail.change(self._place(ident), lambda _: task)
-        self._nursery.start_soon(self._forget, ident)
+        self._beside.start_soon(self._forget, ident)
         return {**task, "status": "working"}  # As every task begins (2025-11-25, Tasks: Task Status Lifecycle).
 
     async def kept(self, ident: str) -> Document | None:

@@ -17,6 +17,7 @@ from gateway.core.protocol import bridge, jsonrpc, mcp
 from gateway.core.protocol.jsonrpc import Request
 from gateway.core.types import Json
 from gateway.upstream.base import Link
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.run import Run
 
@@ -41,9 +42,9 @@ class _Parked:
 class Parked:
     """The calls that wait in this process."""
 
-    def __init__(self, office: Office, nursery: trio.Nursery) -> None:
+    def __init__(self, office: Office, beside: Beside) -> None:
         self._office = office
-        self._nursery = nursery
+        self._beside = beside
         self._parked: dict[str, _Parked] = {}
         """By state, those that have waited longest first."""
 
@@ -57,7 +58,7 @@ class Parked:
         """
         own = [state for state, each in self._parked.items() if each.about[0] == link.session]
         if len(own) >= EACH:
-            self._nursery.start_soon(self._parked.pop(own[0]).run.aclose)
+            self._beside.start_soon(self._parked.pop(own[0]).run.aclose)
         elif len(self._parked) >= ALL:
             raise UpstreamFault("it needs an answer, and too many calls wait for one; try again", kind="unreachable")
         state = f"{self._office.name}.{secrets.token_urlsafe(24)}"

@@ -19,6 +19,7 @@ from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Response, Success
 from gateway.core.types import Document, Era, Json, SessionId
 from gateway.upstream.base import Conversation, Link, Upstream
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.office import Office
 
 IDLE_S = 1800.0
@@ -78,10 +79,10 @@ class Session:
 class Sessions:
     """The sessions that this process keeps at one legacy upstream."""
 
-    def __init__(self, inner: Upstream, office: Office, nursery: trio.Nursery) -> None:
+    def __init__(self, inner: Upstream, office: Office, beside: Beside) -> None:
         self.inner = inner
         self.office = office
-        self.nursery = nursery
+        self.beside = beside
         self._sessions: dict[str, Session] = {}
 
     async def session(self, link: Link, meta: Document) -> Session:

@@ -15,6 +15,7 @@ from gateway.core.errors import UpstreamFault
 from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Request, RequestId, Response, Success
 from gateway.core.types import SessionId
 from gateway.upstream.base import Conversation
+from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.office import Office
 
 
@@ -26,13 +27,13 @@ class Straight:
         office: Office,
         session: SessionId,
         inner: AbstractAsyncContextManager[Conversation],
-        nursery: trio.Nursery,
+        beside: Beside,
     ) -> None:
         self.upstream_session: str | None = None
         self._office = office
         self._session = session
         self._inner = inner
-        self._nursery = nursery
+        self._beside = beside
         self._stack = AsyncExitStack()
         self._talk: Conversation | None = None
         self._request: Request | None = None
@@ -89,7 +90,7 @@ class Straight:
         return replace(message, id=ident)
 
     def _take(self, message: Response) -> None:
-        self._nursery.start_soon(self._answer_late, message)
+        self._beside.start_soon(self._answer_late, message)
 
     async def _answer_late(self, message: Response) -> None:
         with suppress(UpstreamFault):  # The call hears of it where it waits.

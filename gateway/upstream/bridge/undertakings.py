@@ -47,7 +47,7 @@ class Undertaking:
         self._using = ExitStack()
         self._using.enter_context(session.use())
         self._scope = trio.CancelScope()
-        self._hearing = False
+        self._hearing = self._gone = False
         self._run: Run | None = None
         self._question: tuple[str, Request] | None = None
         """What the upstream has asked and the client has not answered yet, and its key."""
@@ -73,6 +73,7 @@ class Undertaking:
 
     def let_go(self) -> None:
         """It is not asked for any more."""
+        self._gone = True
         self._scope.cancel()
         self._using.close()
 
@@ -91,9 +92,9 @@ class Undertaking:
 
     async def _asked(self, request: Request) -> Document:
         """What the task wants to know; that it works, while that has not arrived here."""
-        if not self._hearing:
-            self._hearing = True
-            self._sessions.nursery.start_soon(self._hear, mcp.capabilities(request))
+        if not self._hearing and not self._gone:
+            self._hearing, self._scope = True, trio.CancelScope()  # It may be cancelled before it has taken a step.
+            self._sessions.beside.start_soon(self._hear, mcp.capabilities(request))
         with trio.move_on_after(QUESTION_S):
             while self._question is None and self._hearing:
                 await self._changed.wait()
@@ -106,7 +107,6 @@ class Undertaking:
     async def _hear(self, able: Json) -> None:
         """Take the task's questions, one by one, until it has no more."""
         run = Run(self._sessions, self._session, Request(0, wording.RESULT, self._about))
-        self._scope = trio.CancelScope()
         try:
             with self._scope, suppress(UpstreamFault):  # The next poll begins anew.
                 await run.begin()
@@ -168,7 +168,9 @@ class Undertakings:
             raise UpstreamFault("too many tasks are under way with it; try again later", kind="unreachable")
 
     def keep(self, session: Session, task: Document) -> Document:
-        """The task as its client is told that it was made."""
+        """The task as its client is told that it was made. Raises UpstreamFault when there are too many: calls that
+        were under way together have all found room, and an upstream may make one that nobody asked for."""
+        self.make_room(session.owner)
         ident = f"{self._sessions.office.name}.{secrets.token_urlsafe(24)}"
         self._kept[ident] = Undertaking(self._sessions, session, task, ident)
         return self._kept[ident].told(task)

@@ -63,6 +63,14 @@ def test_decoding_undoes_encoding(messages):
     assert decode(stream) == [Event(message) for message in messages]
 
 
+@pytest.mark.parametrize("digits", [10, 400, 5000])
+def test_a_pause_that_no_clock_can_hold_is_none(digits):
+    decoder = Decoder(10_000)
+
+    assert decoder.feed(b"retry: 250\nretry: " + b"9" * digits + b"\ndata: a\n\n") == [Event(b"a")]
+    assert decoder.retry_s == 0.25
+
+
 def test_an_event_larger_than_the_limit_is_refused_before_it_is_whole():
     decoder = Decoder(1000)
     decoder.feed(b"data: " + b"x" * 900)
