@@ -58,6 +58,8 @@ class Call:
     """What a retry of a held call brought back from the gateway."""
     task: Task | None = None
     """The gateway's own task that a `tasks/…` request names."""
+    makes_tasks: bool = False
+    """A legacy client was told that any tool of this modern upstream may be called by a task."""
 
     @property
     def listens(self) -> bool:

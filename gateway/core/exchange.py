@@ -46,11 +46,11 @@ from gateway.core.held import Way
 from gateway.core.policy import approval, catalogue
 from gateway.core.policy import input as policy_input
 from gateway.core.policy.decision import Effect, Entrypoint
-from gateway.core.protocol import caching, jsonrpc, paging
+from gateway.core.protocol import bridge_tasks, caching, jsonrpc, paging
 from gateway.core.protocol.jsonrpc import Failure, Message, Request, Response, Success
 from gateway.core.records import Ending, Status, Told
 from gateway.core.replies import Reply, promised_schema
-from gateway.core.types import Era
+from gateway.core.types import Era, Json
 
 
 def exchange(call: Call) -> Script[Reply]:
@@ -208,7 +208,7 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
         reply = replies.unmaskable(call)
         ending = Ending(Status.WITHHELD, reply, decided=decisions, upstream=message, why="unmaskable")
         return (yield from close(call, ending))
-    value = caching.scoped(held.declared(call.era, call.message, masked.value), decided.decision.labels)
+    value = caching.scoped(declared(call, masked.value), decided.decision.labels)
     if cursor is not None and isinstance(call.message, Request):
         purpose = paging.purpose(call.actor, call.upstream.name, call.message)
         value = paging.together(value, (yield from seal(cursor, purpose, paging.LIVES_S)))
@@ -221,6 +221,13 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
     released_by = grant.approval if grant is not None else None
     ending = Ending(status, reply, decisions, message, masked.manifest, released_by)
     return (yield from close(call, ending))
+
+
+def declared(call: Call, value: Json) -> Json:
+    """A masked answer with what the gateway adds: that it may answer calls with tasks. A listing is pinned before."""
+    value = held.declared(call.era, call.message, value)
+    lists = isinstance(call.message, Request) and call.message.method == "tools/list"
+    return bridge_tasks.supported(value) if lists and call.makes_tasks else value
 
 
 def seal_state(call: Call, state: str) -> Script[str]:

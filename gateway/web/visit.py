@@ -33,7 +33,7 @@ from gateway.core.types import Document, Era, ExchangeId, Principal, SessionId, 
 from gateway.driver import Driver
 from gateway.telemetry.watch import Arrival
 from gateway.upstream.base import Link, Upstream
-from gateway.upstream.bridge import BRIDGED
+from gateway.upstream.bridge.translated import WITH_TASKS, is_bridged
 from gateway.upstream.renaming import Renaming
 from gateway.web.client import Headers, HttpClient, Receive, Send
 from gateway.web.clients import Clients
@@ -273,6 +273,7 @@ class Visit:
             emergency=Emergency.CLAIMED if meta.get(EMERGENCY) is True else Emergency.NONE,
             claim=opened.claim,
             task=opened.task,
+            makes_tasks=link.upstream_session == WITH_TASKS,
         )
 
     async def _tool(self, message: Message) -> Tool | None:
@@ -284,7 +285,7 @@ class Visit:
         """The `Mcp-Param-*` headers that go on: the client's that repeat the body, or those that a bridge adds."""
         if link.era is Era.MODERN:
             return mirrored.passing(self.request.headers, message, tool)
-        return mirrored.needed(message, tool) if link.upstream_session == BRIDGED else ()
+        return mirrored.needed(message, tool) if is_bridged(link) else ()
 
     async def _run(self, link: Link, opened: Opened, ident: ExchangeId) -> Reply:
         """Make a call in an exchange of its own that its client does not wait in."""

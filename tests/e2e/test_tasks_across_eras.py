@@ -29,9 +29,17 @@ def gateway(tmp_path_factory, people, everything_http_upstream):
     with jobs.server() as url:
         upstreams = [everything_http_upstream, Upstream("jobs", {"url": url, "era": "modern"})]
         place = tmp_path_factory.mktemp("tasks")
-        with harness.running(place, people, upstreams, workers=2, policy=parts.opened) as running:
+        more = {"workers": 2, "policy": parts.opened, "aggregates": [{"name": "all"}]}
+        with harness.running(place, people, upstreams, **more) as running:
             running.phi.add(jobs.SSN)
             yield running
+
+
+@pytest.fixture(params=["own", "all"])
+def door(request):
+    """The endpoint and the tool's name there, of an upstream's tool: at its own endpoint, and at the aggregate."""
+    own = lambda upstream, tool: (upstream, tool)  # noqa: E731
+    return own if request.param == "own" else lambda upstream, tool: ("all", f"{upstream}__{tool}")
 
 
 def told(gateway, upstream, era, tool, arguments=None, **more):
@@ -51,15 +59,17 @@ def told(gateway, upstream, era, tool, arguments=None, **more):
     return lines[:-1], lines[-1]
 
 
-def test_a_modern_client_polls_a_task_of_a_legacy_upstream(gateway):
-    seen, end = told(gateway, "everything-http", "modern", RESEARCH, {"topic": "synthetic"})
+def test_a_modern_client_polls_a_task_of_a_legacy_upstream(gateway, door):
+    at, tool = door("everything-http", RESEARCH)
+    seen, end = told(gateway, at, "modern", tool, {"topic": "synthetic"})
     assert {"kind": "task", "era": "modern"} in seen
     assert end["ended"] == "completed"
     assert "# Research Report: synthetic" in end["result"]["content"][0]["text"]
 
 
-def test_a_modern_client_answers_what_a_legacy_upstreams_task_asks(gateway):
-    seen, end = told(gateway, "everything-http", "modern", RESEARCH, {"topic": "synthetic", "ambiguous": True})
+def test_a_modern_client_answers_what_a_legacy_upstreams_task_asks(gateway, door):
+    at, tool = door("everything-http", RESEARCH)
+    seen, end = told(gateway, at, "modern", tool, {"topic": "synthetic", "ambiguous": True})
     (question,) = (line for line in seen if "asked" in line)
     assert question["asked"] == "elicitation"
     assert "multiple interpretations" in question["message"]
@@ -71,10 +81,11 @@ async def elicited(context, params):
 
 
 @pytest.mark.parametrize("ambiguous", [False, True])
-async def test_a_modern_client_that_knows_no_tasks_gets_what_a_tool_comes_to_that_must_be_one(gateway, ambiguous):
+async def test_a_modern_client_that_knows_no_tasks_gets_what_a_tool_comes_to_that_must_be_one(gateway, door, ambiguous):
+    at, tool = door("everything-http", RESEARCH)
     more = {"mode": "auto", "elicitation_callback": elicited}
-    async with harness.client(gateway, "everything-http", parts.WHO, groups=[parts.WHO], **more) as client:
-        result = await client.call_tool(RESEARCH, {"topic": "synthetic", "ambiguous": ambiguous})
+    async with harness.client(gateway, at, parts.WHO, groups=[parts.WHO], **more) as client:
+        result = await client.call_tool(tool, {"topic": "synthetic", "ambiguous": ambiguous})
     assert "# Research Report: synthetic" in result.content[0].text
     assert ("(Ada)" in result.content[0].text) == ambiguous
 
@@ -87,35 +98,53 @@ async def test_a_modern_client_that_knows_no_tasks_gets_what_a_tool_comes_to_tha
         ("jobs", "modern", "slow"),
     ],
 )
-def test_a_task_is_taken_back(gateway, upstream, era, tool):
+def test_a_task_is_taken_back(gateway, door, upstream, era, tool):
     arguments = {"topic": "synthetic"} if tool == RESEARCH else {"seconds": 30}
-    _, end = told(gateway, upstream, era, tool, arguments, CANCEL="1")
+    at, name = door(upstream, tool)
+    _, end = told(gateway, at, era, name, arguments, CANCEL="1")
     assert end["ended"] == "cancelled"
 
 
-def test_a_legacy_client_polls_a_task_of_a_modern_upstream(gateway):
-    seen, end = told(gateway, "jobs", "legacy", "slow")
+def test_a_legacy_client_polls_a_task_of_a_modern_upstream(gateway, door):
+    at, tool = door("jobs", "slow")
+    seen, end = told(gateway, at, "legacy", tool)
     assert {"kind": "task", "era": "legacy"} in seen
     assert end["ended"] == "completed"
     assert end["result"]["content"][0]["text"].startswith("done; SSN")
     assert jobs.SSN not in json.dumps(end)
 
 
-def test_a_legacy_client_answers_what_a_modern_upstreams_task_asks(gateway):
-    seen, end = told(gateway, "jobs", "v1", "named")
+def test_a_legacy_client_answers_what_a_modern_upstreams_task_asks(gateway, door):
+    at, tool = door("jobs", "named")
+    seen, end = told(gateway, at, "v1", tool)
     assert [line["message"] for line in seen if "asked" in line] == ["Who is it for?"]
     assert end["result"]["content"][0]["text"] == "for Ada"
 
 
-def test_a_legacy_client_that_wants_a_task_gets_one_where_the_upstream_answers_at_once(gateway):
-    seen, end = told(gateway, "jobs", "legacy", "quick")
+def test_a_legacy_client_that_wants_a_task_gets_one_where_the_upstream_answers_at_once(gateway, door):
+    at, tool = door("jobs", "quick")
+    seen, end = told(gateway, at, "legacy", tool)
     assert {"kind": "task", "era": "legacy"} in seen
     assert (end["ended"], end["result"]["content"][0]["text"]) == ("completed", "at once")
 
 
-def test_a_task_that_goes_wrong_says_so_to_a_legacy_client(gateway):
-    _, end = told(gateway, "jobs", "legacy", "wrong")
+def test_a_task_that_goes_wrong_says_so_to_a_legacy_client(gateway, door):
+    at, tool = door("jobs", "wrong")
+    _, end = told(gateway, at, "legacy", tool)
     assert end["ended"] == "failed"
+
+
+async def test_a_modern_upstreams_tools_say_to_legacy_clients_that_they_may_be_tasks_and_are_pinned_as_they_came(
+    gateway, door
+):
+    at, tool = door("jobs", "quick")
+    support = {}
+    for mode in ("legacy", "2026-07-28"):
+        async with harness.client(gateway, at, parts.WHO, groups=[parts.WHO], mode=mode) as client:
+            (found,) = [each for each in (await client.list_tools()).tools if each.name == tool]
+            support[mode] = found.execution.task_support if getattr(found, "execution", None) else None
+    assert support == {"legacy": "optional", "2026-07-28": None}
+    assert [leaf for leaf in gateway.leaves() if leaf["type"] == "tool.changed"] == []
 
 
 META = {

@@ -463,6 +463,25 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
     assert orjson.loads(play.ends().data)["result"] == {**seen, "nextCursor": "sealed"}
 
 
+@pytest.mark.parametrize("makes_tasks", [False, True])
+def test_what_a_legacy_client_is_told_of_tasks_is_no_part_of_what_is_pinned(makes_tasks: bool) -> None:
+    tools = [{"name": "read_patient"}]
+    play = forwarded(call(Request(7, "tools/list"), tool=None, makes_tasks=makes_tasks))
+    play.expects(Receive, Success(7, {"tools": tools}))
+    assert play.expects(Learn, frozenset()).tools == tuple(tools)
+    play.decides(Entrypoint.CATALOGUE, decided(Decision(Effect.ALLOW, visible=frozenset({"read_patient"}))))
+    seen = play.expects(Inspect, Profile()).value
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked(seen))
+    play.expects(Present, True)
+    outcome = play.records(LeafType.EXCHANGE_OUTCOME, status="replied")
+    reply = play.ends()
+
+    (told,) = orjson.loads(reply.data)["result"]["tools"]
+    assert told.get("execution") == ({"taskSupport": "optional"} if makes_tasks else None)
+    assert outcome.bodies["response"] == reply.data
+
+
 @pytest.mark.parametrize(("labels", "scope"), [({}, "private"), ({"cache": "public"}, "public")])
 def test_what_an_upstream_lets_everybody_cache_is_its_principals_alone(labels: Document, scope: str) -> None:
     play = forwarded(call(Request(7, "resources/read", {"uri": "file:///x"}), era=Era.MODERN, tool=None))

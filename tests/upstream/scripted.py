@@ -13,7 +13,8 @@ from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era, SessionId
 from gateway.upstream.base import Link
-from gateway.upstream.bridge import BRIDGED, Bridge
+from gateway.upstream.bridge import Bridge
+from gateway.upstream.bridge.translated import BRIDGED
 from tests.fakes.mail import FakeMail, Post
 
 META = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -12,6 +14,7 @@ from gateway.upstream.bridge import modern as modern_side
 from gateway.upstream.bridge import undertakings
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.sessions import Sessions
+from gateway.upstream.bridge.translated import BRIDGED, WITH_TASKS
 from gateway.upstream.bridge.undertakings import EACH
 from tests.fakes.mail import FakeMail, Post
 from tests.upstream.scripted import (
@@ -266,6 +269,21 @@ async def task_of(bridge):
 
 def legacy_about(method, ident="m-1"):
     return Request(9, method, {"taskId": ident})
+
+
+@pytest.mark.parametrize(
+    ("version", "offers", "mark"),
+    [("2025-11-25", True, WITH_TASKS), ("2025-06-18", True, BRIDGED), ("2025-11-25", False, BRIDGED)],
+)
+async def test_a_greeting_says_that_there_are_tasks_where_both_sides_know_some(version, offers, mark):
+    async with processes(modern_tasks(WORKING, offers=offers)) as (bridge,):
+        greeting = Request(1, "initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": {}})
+        fresh = replace(LEGACY, upstream_session=None)
+        async with bridge.converse(fresh) as conversation:
+            await conversation.send(greeting)
+            answer = await conversation.receive()
+            assert conversation.upstream_session == mark
+    assert ("tasks" in answer.result["capabilities"]) == (mark == WITH_TASKS)
 
 
 async def test_a_legacy_client_that_wants_a_task_gets_the_modern_upstreams():

@@ -120,7 +120,7 @@ def initialized(discovery: Document, version: str) -> Document:
     info = meta.get(mcp.SERVER_INFO) if isinstance(meta, dict) else None
     result: Document = {
         "protocolVersion": version,
-        "capabilities": bridge_tasks.legacy_capabilities(discovery.get("capabilities", {})),
+        "capabilities": bridge_tasks.legacy_capabilities(discovery.get("capabilities", {}), version),
         "serverInfo": info if isinstance(info, dict) else {"name": "unnamed", "version": "0"},
     }
     if isinstance(instructions := discovery.get("instructions"), str):

@@ -15,6 +15,8 @@ TASK = "task"
 """The param with which a legacy client asks for a task, and the member of the result that holds it."""
 FORBIDDEN, OPTIONAL, REQUIRED = "forbidden", "optional", "required"
 """What a legacy tool says of tasks; the first where it says nothing."""
+SINCE = "2025-11-25"
+"""The only legacy protocol version that has tasks."""
 ENDED = frozenset({"cancelled", "completed", "failed"})
 _OF_BOTH = ("taskId", "status", "statusMessage", "createdAt", "lastUpdatedAt")
 _LEGACY: Document = {"cancel": {}, "requests": {"tools": {"call": {}}}}
@@ -50,6 +52,22 @@ def supports(listing: Response) -> dict[str, str]:
     return found
 
 
+def supported(listing: Json) -> Json:
+    """A modern upstream's listing of tools as a legacy client wants it that may ask for tasks: the upstream decides
+    by itself, call by call, so each tool may be called by one; where a tool says nothing, such a client must not ask
+    (there, Tool-Level Negotiation). A word of the tool's own stays."""
+    if not isinstance(listing, dict) or not isinstance(tools := listing.get("tools"), list):
+        return listing
+    return {**listing, "tools": [_supported(tool) for tool in tools]}
+
+
+def _supported(tool: Json) -> Json:
+    execution = tool.get("execution", {}) if isinstance(tool, dict) else None
+    if not isinstance(tool, dict) or not isinstance(execution, dict):
+        return tool
+    return {**tool, "execution": {"taskSupport": OPTIONAL, **execution}}
+
+
 def modern_capabilities(capabilities: Json) -> Json:
     """A legacy upstream's capabilities, with the extension where it makes tasks of calls."""
     if not isinstance(capabilities, dict):
@@ -58,9 +76,9 @@ def modern_capabilities(capabilities: Json) -> Json:
     return {**found, "extensions": {mcp.TASKS: {}}} if runs_tools(capabilities) else found
 
 
-def legacy_capabilities(capabilities: Json) -> Json:
-    """A modern upstream's capabilities with what a legacy client may ask for."""
-    if not isinstance(capabilities, dict) or not offered(capabilities):
+def legacy_capabilities(capabilities: Json, version: str) -> Json:
+    """A modern upstream's capabilities with what a legacy client of this protocol version may ask for."""
+    if not isinstance(capabilities, dict) or not offered(capabilities) or version < SINCE:
         return capabilities
     return {**capabilities, "tasks": _LEGACY}
 

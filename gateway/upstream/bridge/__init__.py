@@ -29,12 +29,11 @@ from gateway.upstream.bridge.polled import ABOUT_TASKS, Polled
 from gateway.upstream.bridge.sessions import Sessions
 from gateway.upstream.bridge.straight import Straight
 from gateway.upstream.bridge.subscription import Subscription
+from gateway.upstream.bridge.translated import is_bridged
 from gateway.upstream.bridge.undertakings import Undertakings
 from gateway.upstream.bridge.upward import Upward
 from gateway.upstream.mail import Mail
 
-BRIDGED = "(bridged)"
-"""Stands in a legacy client's ticket for the session that its modern upstream does not have."""
 _ENDED = "ended"
 
 
@@ -84,13 +83,13 @@ class Bridge:
 
     def listen(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """See `Upstream`."""
-        if link.upstream_session == BRIDGED:
+        if is_bridged(link):
             return Listening(self._listeners, link)
         return self._straight(link, self.inner.listen(link))
 
     async def end(self, link: Link) -> None:
         """See `Upstream`."""
-        if link.upstream_session == BRIDGED:
+        if is_bridged(link):
             await self._side.forget(link.session)
             return
         if self.local:
@@ -115,7 +114,7 @@ class Bridge:
     def downward(self, link: Link) -> AbstractAsyncContextManager[Conversation]:
         """The bridge for a legacy client whose greeting the upstream does not know."""
         self._legacy = False
-        return Downward(self._listeners, link, BRIDGED)
+        return Downward(self._listeners, link)
 
     def speaks_legacy(self) -> None:
         """The upstream has taken a greeting."""
@@ -134,17 +133,18 @@ class Bridge:
         """Whether whatever this client says goes straight through, and that is known already: nearly always."""
         if link.era is Era.MODERN:
             return self._modern is True
-        return not self.local and link.upstream_session not in (None, BRIDGED)  # It has greeted the upstream itself.
+        greeted = link.upstream_session is not None and not is_bridged(link)  # The upstream itself.
+        return greeted and not self.local
 
     def _for_legacy(self, link: Link, message: Message) -> AbstractAsyncContextManager[Conversation]:
-        bridged = link.upstream_session == BRIDGED
+        bridged = is_bridged(link)
         if isinstance(message, Success | Failure) or mcp.cancelled(message) is not None:
             return Delivery(self._office, link.session) if bridged or self.local else self.inner.converse(link)
         greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
         if bridged and isinstance(message, Request) and message.method in ABOUT_TASKS:
-            return Polled(self._listeners, link, BRIDGED)
+            return Polled(self._listeners, link)
         if bridged or (greets and self._legacy is False):
-            return Downward(self._listeners, link, BRIDGED)
+            return Downward(self._listeners, link)
         if greets and self._legacy is None:
             return _Greeting(self, link)
         return self._straight(link, self.inner.converse(link))

@@ -19,7 +19,7 @@ from gateway.core.types import Document, Era
 from gateway.upstream.base import Conversation, Link
 from gateway.upstream.bridge.listening import Listeners
 from gateway.upstream.bridge.modern import URIS
-from gateway.upstream.bridge.translated import Translated
+from gateway.upstream.bridge.translated import BRIDGED, WITH_TASKS, Translated
 
 ROUNDS = 10
 """How often one call may need more; the SDKs' own clients give up after as many."""
@@ -32,17 +32,16 @@ _AGAIN_S, _AGAIN_MOST_S = 0.1, 5.0
 
 
 class Downward(Translated):
-    """One legacy request to a modern upstream, and what comes back for it. `marker`: the session of those without."""
+    """One legacy request to a modern upstream, and what comes back for it."""
 
     rounds = ROUNDS
 
-    def __init__(self, listeners: Listeners, link: Link, marker: str) -> None:
+    def __init__(self, listeners: Listeners, link: Link) -> None:
         self.upstream_session: str | None = None
         self._listeners = listeners
         self._side = listeners.side
         self._office = listeners.side.office
         self._link = link
-        self._marker = marker
         self._stack = AsyncExitStack()
         self._inner: Conversation | None = None
         self._request: Request | None = None
@@ -161,8 +160,9 @@ class Downward(Translated):
             return answer
         found = answer.result if isinstance(answer.result, dict) else {}
         self._side.knows(found)
-        self.upstream_session = self._marker
-        return Success(request.id, bridge.initialized(found, version))
+        told = bridge.initialized(found, version)
+        self.upstream_session = WITH_TASKS if wording.runs_tools(told["capabilities"]) else BRIDGED
+        return Success(request.id, told)
 
     async def _forward(self, request: Request) -> None:
         self._inner = await self._stack.enter_async_context(self._side.inner.converse(self._side.link(self._link)))

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from gateway.core.protocol.jsonrpc import Notification
+from gateway.upstream.base import Link
+
+BRIDGED = "(bridged)"
+"""Stands in a legacy client's ticket for the session that its modern upstream does not have."""
+WITH_TASKS = "(bridged, with tasks)"
+"""The same where the client was told that calls may be tasks: what a session's greeting said holds while it lasts."""
+
+
+def is_bridged(link: Link) -> bool:
+    """Whether a legacy client's session is with a modern upstream."""
+    return link.upstream_session in (BRIDGED, WITH_TASKS)
 
 
 class Translated:

@@ -69,8 +69,12 @@ def test_who_can_make_tasks_is_said_in_each_eras_way():
     assert wording.modern_capabilities(old) == {"tools": {}, "extensions": EXTENDED}
     assert wording.modern_capabilities({"tools": {}, "tasks": {"list": {}}}) == {"tools": {}}
     new = {"tools": {}, "extensions": EXTENDED}
-    assert wording.legacy_capabilities(new)["tasks"] == {"cancel": {}, "requests": {"tools": {"call": {}}}}
-    assert wording.legacy_capabilities({"tools": {}}) == {"tools": {}}
+    assert wording.legacy_capabilities(new, "2025-11-25")["tasks"] == {
+        "cancel": {},
+        "requests": {"tools": {"call": {}}},
+    }
+    assert wording.legacy_capabilities(new, "2025-06-18") == new
+    assert wording.legacy_capabilities({"tools": {}}, "2025-11-25") == {"tools": {}}
 
 
 def test_the_extension_is_declared_where_a_task_is_wanted_and_never_else():
@@ -93,13 +97,27 @@ def test_tools_say_whether_they_may_or_must_be_tasks():
     assert wording.supports(Failure(1, -32601, "no")) == {}
 
 
+def test_each_tool_of_an_upstream_that_decides_by_itself_may_be_a_task_but_one_that_says_otherwise():
+    said = {"taskSupport": "forbidden"}
+    listed = [{"name": "silent"}, {"name": "other", "execution": {"at": 1}}, {"name": "own", "execution": said}, "none"]
+    found = wording.supported({"tools": listed, "ttlMs": 0})
+    assert found["tools"] == [
+        {"name": "silent", "execution": {"taskSupport": "optional"}},
+        {"name": "other", "execution": {"taskSupport": "optional", "at": 1}},
+        {"name": "own", "execution": said},
+        "none",
+    ]
+    assert wording.supports(Success(1, found)) == {"silent": "optional", "other": "optional"}
+
+
 @given(ANY)
 def test_whatever_an_upstream_says_is_read(value):
     told = value if isinstance(value, dict) else {}
     wording.created(value)
     wording.runs_tools(value)
     wording.offered(value)
-    wording.legacy_capabilities(value)
+    wording.legacy_capabilities(value, "2025-11-25")
+    wording.supported(value)
     wording.modern_capabilities(value)
     wording.supports(Success(1, value))
     wording.ended(wording.modern(told, "t", most_ms=1), Success(1, value))

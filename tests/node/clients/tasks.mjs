@@ -54,7 +54,9 @@ async function withExtTasks() {
     onInputRequest: async ({ params }) => answered(params),
   });
   const { inputSchema, execution: support } = (await client.listTools()).tools.find(({ name }) => name === tool);
-  const declaration = { name: tool, inputSchema, taskSupport: support?.taskSupport ?? 'optional' };
+  // Of a legacy server's tool that says nothing no task may be asked for (2025-11-25, Tasks: Tool-Level Negotiation).
+  const silent = client.getProtocolEra() === 'modern' ? 'optional' : 'forbidden';
+  const declaration = { name: tool, inputSchema, taskSupport: support?.taskSupport ?? silent };
   const options = { declaration, task: { preference: 'prefer' } };
   const execution = await session.callTool(called.name, called.arguments, options);
   say({ kind: execution.kind, era: client.getProtocolEra() });
