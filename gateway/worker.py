@@ -52,7 +52,7 @@ def main() -> int:
         trio.run(_run, config, place, Verdicts(options.verdicts), options.sockets, options.lifeline)
     except GatewayError as fault:
         return _failed([fault])
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # Of `_run`'s nursery: told if it is faults of ours alone, else raised on.
         faults, others = group.split(GatewayError)
         if others is not None or faults is None:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -109,7 +109,7 @@ class Postgres:
                 time.sleep(0.05)
         try:
             _prepare(connection, idle_s=max(1.0, self._database.lease_s / 4))
-        except BaseException:
+        except BaseException:  # Whatever it was, nobody else knows of this connection.
             connection.close()
             raise
         return connection
@@ -120,7 +120,7 @@ class Postgres:
             try:
                 schema.check_version(_version(connection) or _missing(self._database))
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            except BaseException:
+            except BaseException:  # As above.
                 connection.close()
                 raise
         return connection
@@ -149,7 +149,6 @@ class Postgres:
             return _migrate(connection, origin)
         except (errors.UniqueViolation, errors.DuplicateTable):
             # Another was quicker, and was waited for: PostgreSQL makes each name once.
-            connection.execute("ROLLBACK")
             return _migrate(connection, origin)
 
     def begin(self, connection: Connection, writer: str) -> None:
@@ -309,8 +308,9 @@ def _migrate(connection: Connection, origin: str) -> int | None:
                 connection.execute(statement)
             connection.execute("UPDATE schema_version SET version = ?", (schema.VERSION,))
         schema.check_origin(connection, origin)
-    except BaseException:
-        connection.execute("ROLLBACK")
+    except BaseException:  # Whatever it was, half a store must not stay.
+        with suppress(psycopg.Error):  # A connection that broke has taken it along, and why it broke is to be told.
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
     return before

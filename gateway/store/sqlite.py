@@ -219,8 +219,9 @@ def create_or_check(connection: Connection, origin: str) -> None:
         check(connection)
         _bring_up_to_date(connection)
         schema.check_origin(connection, origin)
-    except BaseException:
-        connection.execute("ROLLBACK")
+    except BaseException:  # Whatever it was, half a store must not stay.
+        with contextlib.suppress(sqlite3.Error):  # When the disk is full, SQLite has done it: that is to be told.
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 

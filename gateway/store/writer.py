@@ -179,7 +179,7 @@ class Writer:
             try:
                 self._steadily(lambda connection: self._engine.beat(connection, self.id))
                 self._beaten_at = now
-            except Exception as error:
+            except Exception as error:  # A writer that cannot say that it lives is taken for dead: it stops at once.
                 self._fail([], error)
 
     def _work(self, jobs: list[Job]) -> None:

@@ -357,7 +357,7 @@ class _Get(_Post):
     async def __aenter__(self) -> Conversation:
         try:
             await self._open()
-        except BaseException:
+        except BaseException:  # Failed or cancelled: a block that was not entered is not left by anybody else.
             await self.__aexit__()
             raise
         return self

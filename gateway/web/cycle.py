@@ -76,12 +76,12 @@ class Cycle:
         except Exception as error:  # The app's bug ends this request, unanswered or cut short, and no other.
             report(error)
             return False
-        except BaseExceptionGroup as group:
-            cancelled, faults = group.split(trio.Cancelled)
-            if faults is not None:
-                report(faults)
-            if cancelled is not None:
-                raise cancelled from None
+        except BaseExceptionGroup as group:  # Of a nursery: cancellation, or the end of the process, is no bug.
+            bugs, others = group.split(Exception)
+            if bugs is not None:
+                report(bugs)
+            if others is not None:
+                raise others from None
             return False
         return True
 

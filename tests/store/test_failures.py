@@ -26,6 +26,7 @@ from gateway.store.sequencer import EvidenceLog
 from tests.fakes.evidence import (
     SECRET,
     Fails,
+    Heard,
     edited,
     findings,
     intent,
@@ -194,6 +195,25 @@ def test_a_full_disk_stops_the_log_and_loses_nothing(file, keys, tmp_path):
 
     assert report(file, keys).passed
     assert set(said) <= {name for name, kinds in exchanges(file).items() if kinds[-1] is LeafType.EXCHANGE_OUTCOME}
+
+
+async def test_why_a_store_could_not_be_made_is_told_though_it_was_rolled_back_already(file, keys):
+    def connect(engine):
+        def hear(statement, run):
+            if statement.startswith("INSERT INTO head"):
+                connection.execute("ROLLBACK")  # As SQLite may do by itself (Response To Errors Within A Transaction).
+                raise sqlite3.OperationalError("database or disk is full")
+            return run()
+
+        connection = engine.connect()
+        return Heard(connection, hear)
+
+    with pytest.raises(EvidenceFault, match="free space"):
+        async with EvidenceLog.open(file, keys, now=now, connect=connect):
+            pass
+
+    await settle(file, keys)
+    assert report(file, keys).passed
 
 
 async def test_a_full_disk_is_told_and_a_probe_goes_on_when_there_is_room(file, keys):

@@ -353,6 +353,21 @@ async def test_replicas_do_not_make_tables_unless_they_were_told_to(store, keys)
         await log.append(HEARTBEAT)
 
 
+async def test_why_a_store_could_not_be_made_is_told_though_the_connection_is_gone(store, keys):
+    with edited(store) as connection:
+
+        def hear(statement, run):
+            if statement.startswith("INSERT INTO head"):
+                return connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            return run()
+
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            engines.of(store).migrate(Heard(connection, hear), keys.origin)
+
+    async with EvidenceLog.open(store, keys, now=now) as log:
+        await log.append(HEARTBEAT)
+
+
 async def test_an_older_store_is_refused_until_it_is_brought_up_to_date_and_is_then_like_a_new_one(store, keys):
     async with EvidenceLog.open(store, keys, now=now):
         pass

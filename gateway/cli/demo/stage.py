@@ -68,7 +68,7 @@ async def _play(place: Place, port: int, interactive: bool, keep: bool) -> None:
             await story.tell()
             if keep:
                 await _stay(screen, story)
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # Of nurseries; the person at the terminal is told the one thing that counts.
         raise _told(group) from group
 
 

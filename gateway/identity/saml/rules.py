@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from xml.etree.ElementTree import Element
 
+from gateway.core.errors import Unauthenticated
 from gateway.core.types import Principal
 from gateway.identity import groups, settings
 from gateway.identity.saml.document import SAML, SAMLP
@@ -126,13 +127,13 @@ def issuer_of(element: Element) -> str:
 
 def _confirmed(subject: Element, expected: Expected) -> tuple[str | None, float]:
     """The request that a bearer confirmation answers, and until when it holds; the first reason, if none holds."""
-    faults: list[Exception] = []
+    faults: list[Unauthenticated] = []
     for confirmation in _all(subject, "SubjectConfirmation"):
         if confirmation.get("Method") != _BEARER:
             continue
         try:
             return _bearer(_one(confirmation, "SubjectConfirmationData", Reason.WRONG_RECIPIENT), expected)
-        except Exception as fault:  # Another confirmation may do; if none does, the first fault is raised below.
+        except Unauthenticated as fault:  # Another confirmation may do; if none does, the first fault is raised below.
             faults.append(fault)
     raise faults[0] if faults else refused(Reason.NOT_AUTHENTICATED)
 

@@ -139,7 +139,7 @@ class Feeds:
             feed = self._feeds[session] = Feed(self._sessions, session)
         try:
             await feed.join()
-        except BaseException:
+        except BaseException:  # Failed or cancelled: nobody will leave a feed that he never got.
             self.leave(session, feed)
             raise
         return feed

@@ -64,7 +64,7 @@ class Listening(Translated):
         self._listeners.add(self._link.session, self)  # Before the first wait: what changes from now on is heard.
         try:
             await self._subscribe()
-        except BaseException:
+        except BaseException:  # Failed or cancelled: a block that was not entered is not left by anybody else.
             await self.__aexit__()
             raise
         return self

@@ -419,6 +419,21 @@ async def test_a_failure_is_logged_with_its_place_and_without_its_text(start, ap
     assert "12345678" not in caplog.text
 
 
+async def test_a_process_that_is_to_end_ends_though_an_app_has_a_bug_at_the_same_time(apps, caplog):
+    async def app(scope, receive, send):
+        raise BaseExceptionGroup("of a nursery", [LookupError("MRN 12345678"), SystemExit(3)])
+
+    ours, theirs = trio.socket.socketpair()
+    connection = Connection(app, ServerSettings(), {}, trio.SocketStream(ours))
+    await theirs.send(GET)
+    with theirs, caplog.at_level(logging.ERROR), pytest.raises(BaseExceptionGroup) as ended:
+        await connection.run()
+
+    assert [type(each) for each in ended.value.exceptions] == [SystemExit]
+    assert "LookupError" in caplog.text
+    assert "12345678" not in caplog.text
+
+
 async def test_a_request_that_had_arrived_when_the_drain_began_is_answered_and_the_last(apps, nursery):
     ours, theirs = trio.socket.socketpair()
     connection = Connection(apps.echo, ServerSettings(), {}, trio.SocketStream(ours))
