@@ -55,7 +55,7 @@ def _said() -> Iterator[tuple[Command, object]]:
     yield commands.Receive(), Success(1, {})
     yield commands.Inspect(None), Profile()
     yield commands.Decide(Entrypoint.RESULT, {}), _DECIDED
-    yield commands.Mask(None, ()), _MASKED
+    yield commands.Mask(None, Profile(), ()), _MASKED
     yield commands.Present(), True
     yield commands.Append(Record(LeafType.EXCHANGE_OUTCOME, {"status": "replied"})), LeafIndex(2)
 

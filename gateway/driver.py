@@ -28,7 +28,6 @@ from gateway.core.evidence.record import LeafType
 from gateway.core.masking import plan, profile
 from gateway.core.masking.plan import Masked
 from gateway.core.masking.profile import Profile
-from gateway.core.masking.survey import Survey
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.protocol.jsonrpc import Message, Notification, Request
 from gateway.core.records import Ending, Status
@@ -93,10 +92,10 @@ class Driver:
     _hearing: trio.CancelScope | None = None
     """Around the wait for the upstream's next message, where the client's hang-up or `_until` may end it."""
     _open: bool = False
-    _seen: tuple[Json, Survey | None, bool] = (None, None, False)
-    """The value inspected last, what was seen of it, for masking it next, and whether it is large; of several, that."""
     _profile: Profile = _UNSEEN
-    """Of the value inspected last."""
+    """Of the value inspected last, which policy's budgets count; they do not go with bursts."""
+    _large: bool = False
+    """Whether what was inspected last, and is masked next, is looked at beside the event loop."""
     _turn: float = -math.inf
     """When notifications may leave again, on trio's clock."""
     _came: str | None = None
@@ -290,33 +289,26 @@ class Driver:
     async def _inspect(self, inspect: commands.Inspect) -> Profile:
         value = inspect.value
         look = partial(profile.inspect, value, patient_key=self.world.standing.patient_key)
-        large = _is_large(value)
-        found = await _compute(look, beside=large)
-        self._seen = value, found.survey, large
-        self._profile = found
+        self._large = _is_large(value)
+        self._profile = found = await _compute(look, beside=self._large)
         return found
 
     async def _mask(self, mask: commands.Mask) -> Masked:
-        value = mask.value
-        seen, survey, large = self._seen
-        self._seen = None, None, False
-        if seen is not value:
-            survey, large = None, _is_large(value)
-        work = partial(plan.apply, value, mask.plan, key=self.world.mask_key, schema=mask.schema, survey=survey)
-        return await _compute(work, beside=large)
+        key, survey = self.world.mask_key, mask.profile.survey
+        work = partial(plan.apply, mask.value, mask.plan, key=key, schema=mask.schema, survey=survey)
+        return await _compute(work, beside=self._large)
 
     async def _inspect_all(self, inspect: commands.InspectAll) -> tuple[Profile, ...]:
         values = inspect.values
         if len(values) == 1:
             return (await self._inspect(commands.Inspect(values[0])),)
-        large = _is_large(values)
-        self._seen = None, None, large
-        return await _compute(partial(profile.inspect_all, values), beside=large)
+        self._large = _is_large(values)
+        return await _compute(partial(profile.inspect_all, values), beside=self._large)
 
     async def _mask_all(self, mask: commands.MaskAll) -> tuple[Masked | None, ...]:
         surveys = [found.survey for found in mask.profiles]
         work = partial(plan.apply_all, mask.values, surveys, mask.plan, key=self.world.mask_key)
-        return await _compute(work, beside=self._seen[2])
+        return await _compute(work, beside=self._large)
 
     async def _learn(self, learn: commands.Learn) -> frozenset[str]:
         return await self.world.evidence.learn(self.call.upstream.name, learn.tools)

@@ -207,6 +207,8 @@ class Mask:
     """Carry out a mask plan on a value. Throws MaskFault when any of it cannot be carried out."""
 
     value: Json = field(repr=False)
+    profile: Profile = field(repr=False)
+    """What inspecting it gave."""
     plan: tuple[MaskRule, ...]
     schema: Document | None = field(default=None, repr=False)
     """The JSON Schema that `structuredContent` promised, which it must still keep."""
@@ -364,8 +366,8 @@ def mask_all(
     return cast("tuple[Masked | None, ...]", (yield MaskAll(values, profiles, plan)))
 
 
-def mask(value: Json, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:
-    return cast(Masked, (yield Mask(value, plan, schema)))
+def mask(value: Json, profile: Profile, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:
+    return cast(Masked, (yield Mask(value, profile, plan, schema)))
 
 
 def learn(tools: tuple[Document, ...]) -> Script[frozenset[str]]:

@@ -203,7 +203,7 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
         reply = replies.withheld_result(call, decided.decision)
         return (yield from close(call, Ending(Status.WITHHELD, reply, decided=decisions, upstream=message)))
     try:
-        masked = yield from mask(body, decided.decision.mask, promised_schema(call, seen))
+        masked = yield from mask(body, profile, decided.decision.mask, promised_schema(call, seen))
     except MaskFault:
         reply = replies.unmaskable(call)
         ending = Ending(Status.WITHHELD, reply, decided=decisions, upstream=message, why="unmaskable")

@@ -42,7 +42,7 @@ class Profile:
     uncounted: int = 0
     """How many patients there are beyond those."""
     survey: Survey | None = field(default=None, repr=False, compare=False)
-    """What the profile was read from, so that masking the same value need not look at it again; good for once."""
+    """What the profile was read from, so that masking the same value need not look at it again."""
 
 
 def inspect(value: Json, *, patient_key: bytes | None = None) -> Profile:
