@@ -115,8 +115,8 @@ def opened(era: Era, message: Message, principal: Principal, upstream: str, unse
     """A client's message as policy and the upstream see it, and what it says of a call that is held."""
     if not isinstance(message, Request):
         return Opened(message)
-    ident = message.params.get("taskId")
-    if message.method in mcp.TASK_REQUESTS and isinstance(ident, str) and ident.startswith(TASK_PREFIX):
+    if names_own(message):
+        ident = str(message.params["taskId"])
         sealed = unseal(ident.removeprefix(TASK_PREFIX), purpose("task", principal, upstream))
         return Opened(message, task=Task(ident, _approval(sealed)))
     if era is not Era.MODERN or mcp.REQUEST_STATE not in message.params:
@@ -124,6 +124,14 @@ def opened(era: Era, message: Message, principal: Principal, upstream: str, unse
     state = message.params[mcp.REQUEST_STATE]
     document = unseal(state, purpose("state", principal, upstream)) if isinstance(state, str) else None
     return _with_state(message, document)
+
+
+def names_own(message: Message) -> bool:
+    """Whether a request is about a task of the gateway's own, or of nobody's: no upstream hears of it."""
+    if not isinstance(message, Request) or message.method not in mcp.TASK_REQUESTS:
+        return False
+    ident = message.params.get("taskId")
+    return isinstance(ident, str) and ident.startswith(TASK_PREFIX)
 
 
 def without_state(era: Era, response: Response) -> tuple[Response, str | None]:

@@ -223,7 +223,9 @@ class Visit:
                 "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=bridge_tasks.missing()
             )
         ident = tasks.asked(message)
-        if ident is None or ident.startswith(held.TASK_PREFIX) or self._untagged(ident) != ident:
+        if not tasks.asks(message) or (
+            ident is not None and (held.names_own(message) or self._untagged(ident) != ident)
+        ):
             return
         detail = "There is no such task for you here. Make the call again."
         raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)

@@ -85,6 +85,21 @@ PING = called("ping", modern=False)
 ANSWER = {"jsonrpc": "2.0", "id": 1, "result": {}}
 UNKNOWN_VERSION = {"mcp-protocol-version": "2099-01-01"}
 
+NO_TASKS = {
+    "a list with an id": ["t-1"],
+    "an object": {"toString": "t-1"},
+    "a number": 1,
+    "nothing": None,
+    "somebody's bare id": "t-1",
+    "no text at all": "",
+}
+
+
+def about_task(method: str, ident: Any, *, asks: bool = True) -> dict[str, Any]:
+    message = {"jsonrpc": "2.0", "method": method, "params": {"taskId": ident}}
+    return message | ({"id": 7} if asks else {})
+
+
 CASES = {
     # Headers and body (2026-07-28, Server Validation).
     "method differs": modern(400, MISMATCH, "Server Validation", headers={"mcp-method": "tools/list"}),
@@ -111,6 +126,18 @@ CASES = {
     "legacy header unknown": old(400, VERSION, "Protocol Version Header", headers=UNKNOWN_VERSION),
     "no capabilities": modern(400, PARAMS, "2026-07-28 Basic: _meta", said(able=None)),
     "capabilities no object": modern(400, PARAMS, "2026-07-28 Basic: _meta", said(able=[])),
+    # Tasks: ids are their principals' alone, in whatever shape they are written.
+    **{
+        f"{method} of {what}": old(200, PARAMS, "2025-11-25 Tasks: Task Isolation", about_task(method, ident))
+        for method in ("tasks/get", "tasks/result", "tasks/cancel")
+        for what, ident in NO_TASKS.items()
+    },
+    "a result under the gateway's prefix": old(
+        200, PARAMS, "2025-11-25 Tasks: Task Isolation", about_task("tasks/result", "phigate.t-1")
+    ),
+    "a task cancelled by a notification": old(
+        400, REQUEST, "2025-11-25 Tasks: Task Isolation", about_task("tasks/cancel", "t-1", asks=False)
+    ),
     # Methods.
     "method of no revision": modern(
         404, METHOD, "Protocol Version Header", called("fuzz/unknown", modern=True),

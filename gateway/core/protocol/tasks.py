@@ -37,11 +37,14 @@ def own(ident: str, key: bytes, whose: str) -> str | None:
     return bare if hmac.compare_digest(tag.encode("utf-8", "replace"), _tag(bare, key, whose).encode()) else None
 
 
+def asks(message: Message) -> bool:
+    """Whether a client asks about one task."""
+    return isinstance(message, Request) and message.method in ASKING
+
+
 def asked(message: Message) -> str | None:
-    """The id of the task that a client asks about; None when it asks about none."""
-    if not isinstance(message, Request) or message.method not in ASKING:
-        return None
-    ident = message.params.get("taskId")
+    """The id of that task; None where there is none, or what is no id: an upstream might still find one in it."""
+    ident = message.params.get("taskId") if isinstance(message, Request) and asks(message) else None
     return ident if isinstance(ident, str) else None
 
 
@@ -60,14 +63,18 @@ def outward(message: Message, rename: Rename) -> Message:
 
 
 def inward(message: Message, rename: Rename) -> Message:
-    """What a client says, with each id of a task of the upstream's renamed."""
+    """What a client says, with each id of a task of the upstream's renamed. A request that says that it belongs to a
+    task which is not the client's says nothing of it any more: an upstream may have that one's client told of it, or
+    repeat the id, which would then leave as this client's own."""
     match message:
         case Request(method=method, params=params) if method in ASKING:
-            return with_body(message, _related(_id(params, rename), rename))
+            return with_body(message, _related(_id(params, rename), rename, own_alone=True))
         case Request(method=mcp.LISTEN, params=params):
             # Of a task that is not this client's own nothing is to be told, whatever an upstream would tell.
-            return with_body(message, _related(_subscribed(params, rename, own_alone=True), rename))
-        case Request(params=params) | Notification(params=params) if mcp.META in params:
+            return with_body(message, _related(_subscribed(params, rename, own_alone=True), rename, own_alone=True))
+        case Request(params=params) if mcp.META in params:
+            return with_body(message, _related(params, rename, own_alone=True))
+        case Notification(params=params) if mcp.META in params:
             return with_body(message, _related(params, rename))
         case Success(result=dict() as result) if mcp.META in result:
             return with_body(message, _related(result, rename))
@@ -110,11 +117,16 @@ def _named(held: Document, rename: Rename) -> Document:
     return {**held, "task": _id(task, rename)} if isinstance(task, dict) else held
 
 
-def _related(held: Document, rename: Rename) -> Document:
+def _related(held: Document, rename: Rename, *, own_alone: bool = False) -> Document:
+    """With the task renamed that this belongs to; `own_alone`: of one that has no other name there nothing is said."""
     meta = held.get(mcp.META)
-    if not isinstance(meta, dict) or not isinstance(related := meta.get(RELATED), dict):
+    if not isinstance(meta, dict) or RELATED not in meta:
         return held
-    return {**held, mcp.META: {**meta, RELATED: _id(related, rename)}}
+    related = meta[RELATED]
+    told = _id(related, rename) if isinstance(related, dict) else related
+    if own_alone and told == related:
+        return {**held, mcp.META: {key: value for key, value in meta.items() if key != RELATED}}
+    return {**held, mcp.META: {**meta, RELATED: told}}
 
 
 def _id(held: Document, rename: Rename) -> Document:

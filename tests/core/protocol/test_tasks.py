@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,32 @@ def test_a_question_about_a_task_goes_on_under_its_name_there():
         assert tasks.asked(message) == "t1"
         told = tasks.inward(message, mark).params
         assert (told["taskId"], told["_meta"][tasks.RELATED]) == ("<t1>", {"taskId": "<t1>"})
+
+
+def own(ident):
+    """The name there of what is the client's; any other keeps its own."""
+    return {"mine": "t1"}.get(ident, ident)
+
+
+@pytest.mark.parametrize("related", [{"taskId": "t2"}, {"taskId": ["mine"]}, {"taskId": None}, {}, ["t2"], "t2"])
+def test_attack_a_request_cannot_be_made_to_belong_to_a_task_of_somebody_else(related):
+    for method, params in (
+        ("tools/call", {"name": "echo"}),
+        ("tasks/get", {"taskId": "mine"}),
+        ("subscriptions/listen", {"notifications": {}}),
+    ):
+        message = Request(1, method, {**params, "_meta": {tasks.RELATED: related, "other": 1}})
+        assert tasks.inward(message, own).params["_meta"] == {"other": 1}
+        message = Request(1, method, {**params, "_meta": {tasks.RELATED: {"taskId": "mine"}}})
+        assert tasks.inward(message, own).params["_meta"] == {tasks.RELATED: {"taskId": "t1"}}
+
+
+@pytest.mark.parametrize("ident", [["t1"], {"taskId": "t1"}, 1, None, True])
+def test_attack_a_question_about_what_is_no_id_is_still_a_question_about_a_task(ident):
+    for method in sorted(tasks.ASKING):
+        message = Request(1, method, {"taskId": ident})
+        assert tasks.asks(message)
+        assert tasks.asked(message) is None
 
 
 def test_what_an_upstream_runs_for_everybody_gets_no_names_in_a_list():
