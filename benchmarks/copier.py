@@ -51,20 +51,20 @@ class Copier:
         kept = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
         kept += [(b"host", b"%s:%d" % (self._host.encode(), self._port)), (b"content-length", b"%d" % len(body))]
         head = b"".join(b"%s: %s\r\n" % header for header in kept)
-        exchange = await pool.exchange(Clock(60.0))
+        connection = await pool.connection(Clock(60.0))
         try:
-            await exchange.send(
+            await connection.send(
                 b"%s %s HTTP/1.1\r\n%s\r\n%s" % (scope["method"].encode(), scope["raw_path"], head, body)
             )
-            await exchange.begin()
+            await connection.begin()
             names = (b"content-type", b"mcp-session-id", b"content-length")
-            headers = [(name, value) for name in names if (value := exchange.header(name))]
-            await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
-            while data := await exchange.read():
+            headers = [(name, value) for name in names if (value := connection.header(name))]
+            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+            while data := await connection.read():
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            exchange.release()
+            connection.release()
 
 
 async def main(port: int, upstream: str) -> None:

@@ -35,7 +35,7 @@ _RESOLVED = (Settled.GRANTED, Settled.REFUSED, Settled.EXPIRED, Settled.CANCELLE
 
 
 class Commit(Protocol):
-    """A transaction of the evidence store that is durable: see `store.writer.Commit`."""
+    """A transaction of the evidence store that is durable: see `store.job.Commit`."""
 
     @property
     def jobs(self) -> int: ...

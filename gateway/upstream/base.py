@@ -93,7 +93,7 @@ class Link:
     """The gateway's session: keys the process of a stdio upstream, so that sessions never share one."""
     era: Era
     version: str
-    """MCP protocol version that the client speaks; the same on both sides until bridging."""
+    """MCP protocol version that is spoken here; a bridge has a link of its own on its other side."""
     upstream_session: str | None = field(default=None, repr=False)
     """Legacy Streamable HTTP: the `Mcp-Session-Id` that the upstream gave at `initialize`."""
     greeting: Document | None = field(default=None, repr=False)

@@ -48,10 +48,10 @@ class Clock:
         return trio.CancelScope(deadline=self.due())
 
 
-class Exchange:
+class Connection:
     """One connection, and the response on it as far as it has been read.
 
-    It is its parser's protocol, and stays with the connection: the next request begins with `renew`.
+    It is its parser's protocol. The next request on it begins with `renew`.
     """
 
     __slots__ = ("_body", "_interim", "_late", "_lateness", "_parser", "_pool", "_quiet", "_surplus", "_wire", "clock",
@@ -227,26 +227,19 @@ class Pool:
         self._origin = origin
         self._deadlines = deadlines
         self.bounds = bounds
-        self._idle: list[tuple[float, Exchange]] = []
-        self._open: set[Exchange] = set()
+        self._idle: list[tuple[float, Connection]] = []
+        self._open: set[Connection] = set()
         self._connecting = 0
         self._closed = False
 
-    def kept(self, clock: Clock) -> Exchange | None:
-        """A kept connection, to send one request on, that is certainly still open; None where there is none."""
+    async def connection(self, clock: Clock) -> Connection:
+        """A connection to send one request on: a kept one that is certainly still open, else a new one."""
         while self._idle:
-            since, exchange = self._idle.pop()
-            if trio.current_time() - since < self.bounds.keepalive_s and exchange.quiet:
-                exchange.renew(clock)
-                return exchange
-            self.drop(exchange)
-        return None
-
-    async def exchange(self, clock: Clock) -> Exchange:
-        """A connection to send one request on: a kept one, else a new one."""
-        kept = self.kept(clock)
-        if kept is not None:
-            return kept
+            since, connection = self._idle.pop()
+            if trio.current_time() - since < self.bounds.keepalive_s and connection.quiet:
+                connection.renew(clock)
+                return connection
+            self.drop(connection)
         if self._closed:
             raise UpstreamFault("the gateway is shutting down", kind="unreachable")
         if len(self._open) + self._connecting >= self.bounds.max_connections:
@@ -256,9 +249,9 @@ class Pool:
             wire = await self._connect(trio.current_time() + self._deadlines.connect_s)
         finally:
             self._connecting -= 1
-        exchange = Exchange(self, wire, clock)
-        self._open.add(exchange)
-        return exchange
+        connection = Connection(self, wire, clock)
+        self._open.add(connection)
+        return connection
 
     async def _connect(self, deadline: float) -> Tcp | Tls:
         origin, tcp = self._origin, None
@@ -279,25 +272,25 @@ class Pool:
                 raise UpstreamFault(_why_not(error), kind="unreachable") from None
             raise
 
-    def keep(self, exchange: Exchange) -> None:
+    def keep(self, connection: Connection) -> None:
         """Take back a connection whose last response was read to its end."""
         if self._closed or len(self._idle) >= _KEPT_IDLE:
-            self.drop(exchange)
+            self.drop(connection)
         else:
-            self._idle.append((trio.current_time(), exchange))
+            self._idle.append((trio.current_time(), connection))
 
-    def drop(self, exchange: Exchange) -> None:
+    def drop(self, connection: Connection) -> None:
         """Close a connection that nobody uses any more."""
-        self._open.discard(exchange)
-        exchange.let_go()
+        self._open.discard(connection)
+        connection.let_go()
 
     def close(self) -> None:
         """Close every connection; whoever uses one is told so, and lets go of it."""
         self._closed = True
         while self._idle:
             self.drop(self._idle.pop()[1])
-        for exchange in self._open:
-            exchange.close()
+        for connection in self._open:
+            connection.close()
 
 
 def _why_not(error: OSError) -> str:

@@ -20,7 +20,7 @@ from gateway.upstream.base import TOGETHER_BYTES, TOGETHER_MOST, Conversation, H
 from gateway.upstream.credentials import Source
 from gateway.upstream.events import Events
 from gateway.upstream.faults import same_origin, target, unexpected
-from gateway.upstream.http1 import Clock, Exchange, Origin, Pool
+from gateway.upstream.http1 import Clock, Connection, Origin, Pool
 
 _REDIRECTS = 3
 _LINGER_S = 0.01
@@ -70,14 +70,14 @@ class StreamableHttp:
         if link.upstream_session is None:
             return
         head = self.head(b"DELETE", self.target, link) + await self.authorized(link)
-        exchange = await self.pool.exchange(Clock(self.settings.deadlines.idle_s))
+        connection = await self.pool.connection(Clock(self.settings.deadlines.idle_s))
         try:
-            await exchange.send(head + b"\r\n")
-            await exchange.begin()
-            if exchange.status >= 400 and exchange.status not in (404, 405):
-                raise unexpected(exchange.status)
+            await connection.send(head + b"\r\n")
+            await connection.begin()
+            if connection.status >= 400 and connection.status not in (404, 405):
+                raise unexpected(connection.status)
         finally:
-            exchange.release()
+            connection.release()
 
     async def aclose(self) -> None:
         """See `Upstream`."""
@@ -121,7 +121,7 @@ class _Post:
         self._message: Message | None = None
         self._idle_s = upstream.settings.deadlines.idle_s
         self._clock = Clock(self._idle_s)
-        self._exchange: Exchange | None = None
+        self._connection: Connection | None = None
         self._events: Events | None = None
         self._answered = False
         self._authorized = b""
@@ -138,11 +138,11 @@ class _Post:
     async def receive(self) -> Message | None:
         """See `Conversation`."""
         if self._events is None and not self._answered:
-            exchange = await self._headers()
-            kind = _media_type(exchange)
-            if exchange.status != 200 or kind != b"text/event-stream":
-                return await self._whole(exchange, kind)
-            self._take_session(exchange)
+            connection = await self._headers()
+            kind = _media_type(connection)
+            if connection.status != 200 or kind != b"text/event-stream":
+                return await self._whole(connection, kind)
+            self._take_session(connection)
             self._events = Events(self._upstream.settings.bounds.message)
         return await self._next()
 
@@ -175,18 +175,18 @@ class _Post:
 
     async def __aexit__(self, *_: object) -> None:
         """Let the connection be used again if the answer has been read to its end, close it otherwise."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         try:
-            if self._answered and not exchange.ended:
+            if self._answered and not connection.ended:
                 with trio.move_on_after(_LINGER_S):
-                    while await exchange.read():
+                    while await connection.read():
                         pass
         except UpstreamFault:
             pass  # The answer was complete; how the connection ends after it concerns nobody.
         finally:
-            exchange.release()
+            connection.release()
 
     async def _request(self, target: bytes) -> None:
         message = self._message
@@ -194,34 +194,34 @@ class _Post:
         data, upstream = jsonrpc.format(message), self._upstream
         self._authorized = await upstream.authorized(self._link)
         head = upstream.head(b"POST", target, self._link, message)
-        self._exchange = await upstream.pool.exchange(self._clock)
-        await self._exchange.send(_POSTED % (head, self._authorized, len(data), data))
+        self._connection = await upstream.pool.connection(self._clock)
+        await self._connection.send(_POSTED % (head, self._authorized, len(data), data))
 
-    async def _headers(self) -> Exchange:
-        """The exchange once its headers are there, after redirects within the origin that keep method and body."""
+    async def _headers(self) -> Connection:
+        """The connection once its headers are there, after redirects within the origin that keep method and body."""
         for _ in range(_REDIRECTS + 1):
-            exchange = self._exchange
-            assert exchange is not None
-            await exchange.begin()
-            if exchange.status == 401:
+            connection = self._connection
+            assert connection is not None
+            await connection.begin()
+            if connection.status == 401:
                 self._upstream.rejected(self._authorized)
-            if exchange.status not in (307, 308):
-                return exchange
-            target = same_origin(self._upstream.settings.url, exchange.header(b"location").decode("latin-1"))
-            self._exchange = None
-            exchange.release()
+            if connection.status not in (307, 308):
+                return connection
+            target = same_origin(self._upstream.settings.url, connection.header(b"location").decode("latin-1"))
+            self._connection = None
+            connection.release()
             await self._request(target)
         raise UpstreamFault("it redirects in a circle", kind="status")
 
-    async def _whole(self, exchange: Exchange, kind: bytes) -> Message | None:
+    async def _whole(self, connection: Connection, kind: bytes) -> Message | None:
         """The one message of an answer that is no stream; None where it accepted a message that has no reply."""
-        status, link = exchange.status, self._link
+        status, link = connection.status, self._link
         if status == 404 and link.upstream_session is not None and link.era is Era.LEGACY:
             raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
         request = self._message if isinstance(self._message, Request) else None
         if request is None:
             if 200 <= status < 300:
-                await self._body(exchange)  # To keep the connection; 202 has none.
+                await self._body(connection)  # To keep the connection; 202 has none.
                 self._answered = True
                 return None
             raise unexpected(status)
@@ -229,40 +229,40 @@ class _Post:
             neither = UpstreamFault("it answered with neither JSON nor an event stream", kind="malformed")
             raise neither if status == 200 else unexpected(status)
         try:
-            message = jsonrpc.parse_upstream(await self._body(exchange), self._upstream.settings.bounds.message)
+            message = jsonrpc.parse_upstream(await self._body(connection), self._upstream.settings.bounds.message)
         except UpstreamFault as fault:
             raise fault if status == 200 else unexpected(status) from None
-        return self._final(request, message, status, exchange)
+        return self._final(request, message, status, connection)
 
-    def _final(self, request: Request, message: Message, status: int, exchange: Exchange) -> Message:
+    def _final(self, request: Request, message: Message, status: int, connection: Connection) -> Message:
         if status != 200:
             # A JSON-RPC error says it better than the status; its id may be missing (2025-11-25, Sending Messages).
             if not isinstance(message, Failure) or message.id not in (None, request.id):
                 raise unexpected(status)
             message = Failure(request.id, message.code, message.message, message.data)
-        self._take_session(exchange)
+        self._take_session(connection)
         return self._answer(request, message)
 
     async def _next(self) -> Message | None:
         """The next message of the event stream."""
         while True:
-            exchange, events = self._exchange, self._events
-            assert exchange is not None
+            connection, events = self._connection, self._events
+            assert connection is not None
             assert events is not None
             if events:
                 return self._check(events.take())
             if not await self._fill(events):
                 if not self._resumable(events):
                     return self._at_end()
-                await self._resume(exchange, events)
+                await self._resume(connection, events)
 
     async def _fill(self, events: Events) -> int:
         """Take in what comes next of the stream; how many bytes, none where it has ended, also by a connection that
         broke."""
-        exchange = self._exchange
-        assert exchange is not None
+        connection = self._connection
+        assert connection is not None
         try:
-            data = await exchange.read()
+            data = await connection.read()
         except UpstreamFault as fault:
             if fault.kind == "closed":
                 return 0
@@ -276,11 +276,11 @@ class _Post:
         named = bool(events.last_id) and events.last_id.isascii() and events.last_id.isprintable()
         return named and self._link.era is Era.LEGACY and not _initializes(self._message)
 
-    async def _resume(self, exchange: Exchange, events: Events) -> None:
+    async def _resume(self, connection: Connection, events: Events) -> None:
         """Go on with a stream that ended before its answer: the upstream may close it on purpose and have its client
         come back for the rest (2025-11-25, Resumability and Redelivery). A call's own deadline ends this."""
-        self._exchange = None
-        exchange.release()
+        self._connection = None
+        connection.release()
         with self._clock.scope() as scope:
             await trio.sleep(_RETRY_S if events.retry_s is None else max(events.retry_s, _RETRY_LEAST_S))
         if scope.cancelled_caught:
@@ -294,15 +294,15 @@ class _Post:
         upstream = self._upstream
         self._authorized = await upstream.authorized(self._link)
         head = upstream.head(b"GET", upstream.target, self._link) + self._authorized
-        self._exchange = exchange = await upstream.pool.exchange(self._clock)
-        await exchange.send(head + more + b"Accept: text/event-stream\r\n\r\n")
-        await exchange.begin()
-        if exchange.status == 401:
+        self._connection = connection = await upstream.pool.connection(self._clock)
+        await connection.send(head + more + b"Accept: text/event-stream\r\n\r\n")
+        await connection.begin()
+        if connection.status == 401:
             upstream.rejected(self._authorized)
-        if exchange.status == 404 and self._link.upstream_session is not None:
+        if connection.status == 404 and self._link.upstream_session is not None:
             raise UpstreamFault("it no longer knows this session; the client has to begin a new one", kind="ended")
-        if exchange.status != 200 or _media_type(exchange) != b"text/event-stream":
-            raise unexpected(exchange.status)
+        if connection.status != 200 or _media_type(connection) != b"text/event-stream":
+            raise unexpected(connection.status)
 
     def _at_end(self) -> Message | None:
         raise UpstreamFault("it ended the stream before its answer", kind="closed")
@@ -325,26 +325,26 @@ class _Post:
         self._answered = True
         return message
 
-    async def _body(self, exchange: Exchange) -> bytes:
-        limit = self._upstream.settings.bounds.message.max_bytes if exchange.status == 200 else _ERROR_BYTES
-        declared = exchange.header(b"content-length")
+    async def _body(self, connection: Connection) -> bytes:
+        limit = self._upstream.settings.bounds.message.max_bytes if connection.status == 200 else _ERROR_BYTES
+        declared = connection.header(b"content-length")
         parts: list[bytes] = []
         size = 0
-        if exchange.header(b"content-encoding") not in (b"", b"identity"):
+        if connection.header(b"content-encoding") not in (b"", b"identity"):
             raise UpstreamFault("it compressed its answer without being asked to", kind="malformed")
         while max(size, int(declared or 0)) <= limit:  # llhttp has checked that it is a number.
-            data = await exchange.read()
+            data = await connection.read()
             if not data:
                 return b"".join(parts)
             parts.append(data)
             size += len(data)
         raise UpstreamFault(f"its answer is larger than {limit} bytes", kind="oversize")
 
-    def _take_session(self, exchange: Exchange) -> None:
+    def _take_session(self, connection: Connection) -> None:
         """Keep the session id that the response to `initialize` assigns (2025-11-25, Session Management)."""
         if not _initializes(self._message):
             return
-        value = exchange.header(b"mcp-session-id")
+        value = connection.header(b"mcp-session-id")
         if value:
             if not all(0x21 <= byte <= 0x7E for byte in value):
                 raise UpstreamFault("its session id is not visible ASCII", kind="malformed")
@@ -379,8 +379,8 @@ def _initializes(message: Message | None) -> bool:
     return isinstance(message, Request) and message.method == mcp.INITIALIZE
 
 
-def _media_type(exchange: Exchange) -> bytes:
-    return exchange.header(b"content-type").partition(b";")[0].strip().lower()
+def _media_type(connection: Connection) -> bytes:
+    return connection.header(b"content-type").partition(b";")[0].strip().lower()
 
 
 def _same_id(one: jsonrpc.RequestId | None, other: jsonrpc.RequestId) -> bool:

@@ -146,9 +146,7 @@ class Switchboard:
             case Success() | Failure():
                 await self._answer(message)
             case Request(method="ping", id=ident):
-                await self._write(
-                    Success(ident, {})
-                )  # It asks whether we are there; clients have nothing to do with it.
+                await self._write(Success(ident, {}))  # It asks whether we are there, and no client.
             case Request():
                 talk = None if self.shared else self._latest() or self._listener()
                 if talk is None:

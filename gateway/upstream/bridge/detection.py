@@ -11,9 +11,10 @@ import trio
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import bridge, mcp, versions
-from gateway.core.protocol.jsonrpc import Failure, Request, Response, Success
+from gateway.core.protocol.jsonrpc import Failure, Request, Response
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Link, Upstream
+from gateway.upstream.bridge.translated import answered
 
 ABSENT = frozenset({"closed", "malformed", "status", "timeout"})
 """Faults by which an upstream may say that it does not know a question; one that is unreachable has said nothing."""
@@ -65,9 +66,7 @@ async def _ask(inner: Upstream, link: Link, question: Request) -> tuple[Response
         with trio.move_on_after(PROBE_S):
             async with inner.converse(link) as conversation:
                 await conversation.send(question)
-                while not isinstance(answer := await conversation.receive(), Success | Failure):
-                    pass
-                return answer, conversation.upstream_session
+                return await answered(conversation), conversation.upstream_session
     finally:
         if inner.local:
             await inner.end(link)

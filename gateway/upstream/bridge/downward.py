@@ -19,7 +19,7 @@ from gateway.core.types import Document, Era
 from gateway.upstream.base import Conversation, Link
 from gateway.upstream.bridge.listening import Listeners
 from gateway.upstream.bridge.modern import URIS
-from gateway.upstream.bridge.translated import BRIDGED, WITH_TASKS, Translated
+from gateway.upstream.bridge.translated import BRIDGED, WITH_TASKS, Translated, answered
 
 ROUNDS = 10
 """How often one call may need more; the SDKs' own clients give up after as many."""
@@ -154,8 +154,7 @@ class Downward(Translated):
         discover = bridge.modern_request(question, request.params, versions.LATEST_MODERN)
         async with self._side.inner.converse(self._side.link(self._link)) as conversation:
             await conversation.send(discover)
-            while not isinstance(answer := await conversation.receive(), Success | Failure):
-                pass
+            answer = await answered(conversation)
         if isinstance(answer, Failure):
             return answer
         found = answer.result if isinstance(answer.result, dict) else {}

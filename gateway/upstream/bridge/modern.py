@@ -15,11 +15,12 @@ import trio
 from gateway.core.errors import EvidenceFault
 from gateway.core.protocol import bridge, mcp, versions
 from gateway.core.protocol import bridge_tasks as wording
-from gateway.core.protocol.jsonrpc import Failure, Request, Success
+from gateway.core.protocol.jsonrpc import Request, Success
 from gateway.core.types import Document, Era, SessionId
 from gateway.upstream.base import Link, Upstream
 from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.office import Office
+from gateway.upstream.bridge.translated import answered
 
 URIS = 256
 """Resources that one session may be subscribed to."""
@@ -65,8 +66,7 @@ class ModernSide:
         if self._tasks is None:
             async with self.inner.converse(self.link(link)) as conversation:
                 await conversation.send(await self.request(link, Request("(discover)", mcp.DISCOVER, {})))
-                while not isinstance(answer := await conversation.receive(), Success | Failure):
-                    pass
+                answer = await answered(conversation)
             self.knows(answer.result if isinstance(answer, Success) and isinstance(answer.result, dict) else {})
         return bool(self._tasks)
 

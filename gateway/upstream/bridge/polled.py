@@ -14,6 +14,7 @@ from gateway.core.protocol import bridge_tasks as wording
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, Failure, Message, Request, Response, Success
 from gateway.core.types import Document
 from gateway.upstream.bridge.downward import Downward
+from gateway.upstream.bridge.translated import answered
 
 ABOUT_TASKS = frozenset({mcp.TASK_GET, mcp.TASK_CANCEL, wording.RESULT})
 LASTS_S = 300.0
@@ -91,8 +92,7 @@ class Polled(Downward):
     async def _tell(self, method: str, params: Document) -> None:
         await self._forward(Request("(task)", method, params))
         assert self._inner is not None
-        while not isinstance(answer := await self._inner.receive(), Success | Failure):
-            pass
+        answer = await answered(self._inner)
         await self._stack.aclose()
         if isinstance(answer, Failure):
             raise UpstreamFault("it refuses to take what its task needs to hear", kind="closed")

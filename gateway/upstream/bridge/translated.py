@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.core.protocol.jsonrpc import Notification
-from gateway.upstream.base import Link
+from gateway.core.protocol.jsonrpc import Failure, Notification, Response, Success
+from gateway.upstream.base import Conversation, Link
 
 BRIDGED = "(bridged)"
 """Stands in a legacy client's ticket for the session that its modern upstream does not have."""
@@ -22,3 +22,10 @@ class Translated:
     async def together(self, _until: float) -> tuple[Notification, ...]:
         """See `Conversation`. What is translated is looked at one by one."""
         return ()
+
+
+async def answered(conversation: Conversation) -> Response:
+    """What a question of the gateway's own comes to. What is said before that concerns nobody. Raises UpstreamFault."""
+    while not isinstance(answer := await conversation.receive(), Success | Failure):
+        pass
+    return answer
