@@ -23,6 +23,7 @@ from gateway.core.masking.rules import Plan, compiled
 from gateway.core.masking.structure import Leaf, Node
 from gateway.core.masking.survey import NOTHING, Survey, look, to_scan
 from gateway.core.policy.decision import MaskRule, Operator, Selector
+from gateway.core.protocol.mcp import MEMBERS
 from gateway.core.types import Document, Json
 
 _STRUCTURED = "structuredContent"
@@ -114,6 +115,8 @@ class _Masking:
         self._changes: list[_Change] = []
         self._done: list[Done] = []
         self._safe: dict[str, str] = {}
+        self._renamed: dict[Node, dict[int | str, str]] = {}
+        """What members are called now, where some were renamed."""
 
     def run(self, value: Json, schema: Document | None) -> Masked:
         free = self._sort()
@@ -312,9 +315,10 @@ class _Masking:
 
     def _finish(self, names: dict[str, str]) -> bool:
         """Rename members whose names are PHI and write opened JSON back, inner before outer; whether that may have
-        changed `structuredContent`."""
+        changed `structuredContent`. MCP's own words for its members stay: they are nobody's, and clients go by them."""
         walk = self._survey.walk
         changed = bool(names)
+        others = {name: told for name, told in names.items() if name not in MEMBERS}
         for mirror, _ in walk.mirrors:
             self._own(mirror.above or mirror)
         for one in reversed(walk.inner):
@@ -322,17 +326,19 @@ class _Masking:
                 changed = changed or structure.place(one, 0)[0] == _STRUCTURED
                 self._write(one, self._copies.get(one, one.value)[0])  # type: ignore[index]  # A list of one.
             elif names and not names.keys().isdisjoint(one.value):
-                _rename(self._own(one), names)
+                told = others if structure.is_of_mcp(one) else names
+                self._renamed[one] = _rename(self._own(one), told)
         for mirror, wrapped in walk.mirrors:
             whole = self._structured()
-            self._write(mirror, whole["result"] if wrapped and isinstance(whole, dict) else whole)
+            self._write(mirror, next(iter(whole.values())) if wrapped and isinstance(whole, dict) else whole)
         return changed
 
     def _write(self, opened: Node, value: Json) -> None:
         """Write JSON back into the string that it was opened from."""
         assert opened.above is not None
         assert opened.style is not None
-        self._own(opened.above)[opened.key] = layers.close_json(value, opened.style)  # type: ignore[index]
+        key = self._renamed.get(opened.above, {}).get(opened.key, opened.key)
+        self._own(opened.above)[key] = layers.close_json(value, opened.style)  # type: ignore[index]
 
     def _names(self) -> dict[str, str]:
         """New spellings of object keys that are PHI or known values."""
@@ -364,13 +370,17 @@ def _operator(detector: str, rule: MaskRule) -> Operator:
     return _REDACT if detector.startswith("decoded") else rule.operator
 
 
-def _rename(node: list[Json] | dict[str, Json], names: dict[str, str]) -> None:
+def _rename(node: list[Json] | dict[str, Json], names: dict[str, str]) -> dict[int | str, str]:
+    """Give members their new names; each name, and what it is now: of two that become the same one is told apart."""
     assert isinstance(node, dict)
     members = list(node.items())
     node.clear()
+    now: dict[int | str, str] = {}
     for key, value in members:
         new = base = names.get(key, key)
         number = 2
         while new in node:
             new, number = f"{base}#{number}", number + 1
         node[new] = value
+        now[key] = new
+    return now

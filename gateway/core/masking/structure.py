@@ -293,6 +293,15 @@ def place(node: Node, key: int | str) -> list[int | str]:
     return keys[::-1]
 
 
+def is_of_mcp(node: Node) -> bool:
+    """Whether MCP says how members of this are called: everywhere but in `structuredContent` and in JSON in strings."""
+    while node.above is not None:
+        if node.style is not None or (node.above.above is None and node.key == "structuredContent"):
+            return False
+        node = node.above
+    return True
+
+
 def field_name(name: str) -> str:
     """A field selector's name as leaves carry it."""
     return named(name).name if len(name) <= LONGEST_NAME else normalise(name)

@@ -55,6 +55,19 @@ NOTIFICATIONS = CLIENT_NOTIFICATIONS | UPSTREAM_NOTIFICATIONS
 METHODS = CLIENT_REQUESTS | CLIENT_NOTIFICATIONS | UPSTREAM_REQUESTS | UPSTREAM_NOTIFICATIONS
 """Every method of every revision from 2024-11-05 to 2026-07-28, and of the tasks extension."""
 
+MEMBERS = frozenset({
+    "_meta", "action", "annotations", "arguments", "audience", "blob", "capabilities", "code", "completion", "content",
+    "contents", "createdAt", "data", "description", "error", "extensions", "hasMore", "hints", "icons", "id",
+    "inputRequests", "inputSchema", "instructions", "isError", "lastModified", "lastUpdatedAt", "level", "logger",
+    "maxTokens", "message", "messages", "method", "mimeType", "mode", "model", "name", "nextCursor", "notifications",
+    "outputSchema", "params", "pollInterval", "pollIntervalMs", "priority", "progress", "progressToken", "prompts",
+    "protocolVersion", "reason", "requestId", "requestedSchema", "required", "resource", "resourceTemplates",
+    "resources", "result", "resultType", "role", "roots", "serverInfo", "size", "status", "statusMessage",
+    "structuredContent", "supportedVersions", "systemPrompt", "task", "taskId", "tasks", "text", "title", "tools",
+    "total", "ttl", "ttlMs", "type", "uri", "uriTemplate", "url", "values", "version",
+})  # fmt: skip
+"""What members of an upstream's messages are called in every revision: MCP's words, wherever it says what is there."""
+
 LEGACY_ONLY = frozenset({
     INITIALIZE, "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe", "tasks/list",
     "tasks/result",

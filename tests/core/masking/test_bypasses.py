@@ -17,6 +17,7 @@ import pytest
 
 from gateway.core.masking import plan, profile
 from gateway.core.policy.decision import MaskRule, Operator, Selector
+from gateway.core.protocol.mcp import MEMBERS
 from gateway.core.types import Json
 
 SSN = "219-09-9999"
@@ -121,6 +122,37 @@ def test_31_a_duplicate_in_the_mirror_of_structured_content_hides_nothing() -> N
         {"content": [{"type": "text", "text": f'{{"a": "{SSN}", "a": "x"}}'}], "structuredContent": {"a": "x"}}
     )
     assert SSN not in out
+
+
+@pytest.mark.parametrize("name", sorted(MEMBERS))
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_attack_a_patient_called_as_mcp_calls_a_member_is_masked_like_any_other(name: str, wrapped: bool) -> None:
+    row: Json = {"patient_name": name.capitalize(), "ssn": SSN, "note": f"{name.capitalize()} has {SSN}"}
+    value: Json = {
+        "content": [{"type": "text", "text": json.dumps([row] if wrapped else row)}],
+        "structuredContent": {"result": [row]} if wrapped else row,
+        "isError": False,
+    }
+    out = plan.apply(value, ALL, key=KEY, schema=None).value
+    assert isinstance(out, dict)
+    assert SSN not in json.dumps(out)
+    assert [*out] == ["content", "structuredContent", "isError"]
+    content: Any = out["content"]
+    (block,) = content
+    assert [*block] == ["type", "text"]
+    structured: Any = out["structuredContent"]
+    told = next(iter(structured.values())) if wrapped else structured
+    assert json.loads(block["text"]) == told
+    assert (told[0] if wrapped else told)["patient_name"] == "[NAME]"
+
+
+def test_attack_a_mirror_under_a_name_that_is_masked_does_not_stay_behind() -> None:
+    row: Json = {"patient_name": "Synthia", "ssn": SSN}
+    said = json.dumps(row)
+    value: Json = {"content": [{"type": "text", "Synthia": said, "_meta": {"Synthia": said}}], "structuredContent": row}
+    out = masked(value)
+    assert SSN not in out
+    assert "Synthia" not in out
 
 
 def test_31_nesting_beyond_the_bounds_is_unreadable_and_goes_as_a_whole() -> None:
