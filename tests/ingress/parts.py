@@ -51,6 +51,8 @@ class Kind:
     """The header of `[gateway.mtls]`."""
     brief: Changes
     """Its limits on silence, from a minute to three seconds."""
+    unnoticed: Changes
+    """It looks once a minute whether a gateway is well that was well."""
     to_batch: Changes
     """Takes in the example that gives one tool a pool of its own."""
 
@@ -149,6 +151,7 @@ NGINX = Kind(
         ("client_header_timeout 10s", "client_header_timeout 1s"),
         ("client_body_timeout 30s", "client_body_timeout 1s"),
     ],
+    unnoticed=(),
     to_batch=[
         ('# "tools/call nightly_export" phigate_batch;', '"tools/call nightly_export" phigate_batch;'),
         ("    upstream phigate {", "    upstream phigate_batch { server 127.0.0.1:BATCH; }\n    upstream phigate {"),
@@ -173,6 +176,7 @@ HAPROXY = Kind(
         ("timeout server 60s", "timeout server 3s"),
         ("timeout http-request 10s", "timeout http-request 1s"),
     ],
+    unnoticed=[("check inter 1s", "check inter 60s fastinter 1s downinter 1s")],
     to_batch=[
         ("# use_backend phigate_batch", "use_backend phigate_batch"),
         ("\nbackend phigate\n", "\nbackend phigate_batch\n    server batch 127.0.0.1:BATCH\n\nbackend phigate\n"),
@@ -198,6 +202,10 @@ ENVOY = Kind(
     brief=[
         ("stream_idle_timeout: 60s", "stream_idle_timeout: 3s"),
         ("request_headers_timeout: 10s", "request_headers_timeout: 1s"),
+    ],
+    unnoticed=[
+        (" interval: 1s\n", " interval: 60s\n"),
+        (" no_traffic_interval: 1s\n", " no_traffic_interval: 60s\n          unhealthy_interval: 1s\n"),
     ],
     to_batch=[
         *((f"# {line}", line) for line in (
