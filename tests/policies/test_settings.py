@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import PolicyFault
@@ -21,12 +21,12 @@ GROUPS = st.sampled_from(["clinicians", "analysts", "engineers", "privacy-office
 ROLES = st.sampled_from([*SHIPPED["roles"]])
 NAMES = st.sampled_from(["*", "read_*", "run_sql", "read_patient", "chart"])
 TERMS = st.fixed_dictionaries(
-    {
-        "groups": st.lists(GROUPS, min_size=1, max_size=3, unique=True),
+    {"groups": st.lists(GROUPS, min_size=1, max_size=3, unique=True)},
+    optional={
         "quorum": st.integers(1, 3),
         "expires_s": st.integers(60, 86_400),
         "justification": st.sampled_from(["optional", "required"]),
-    }
+    },
 )
 ROLE = st.fixed_dictionaries(
     {
@@ -124,7 +124,20 @@ def test_the_librarys_own_tests_hold_whatever_an_organisation_sets(changed):
     assert [outcome.name for outcome in suite.run(bundle(changed)) if outcome.word != "PASS"] == []
 
 
+NOBODY_IN_COMMON = {
+    **SHIPPED,
+    "changed_tools": "require_approval",
+    "approvals": {
+        **SHIPPED["approvals"],
+        "tool_changed": {"groups": ["staff"]},
+        "write": {"groups": ["auditors", "analysts"]},
+    },
+}
+"""A changed tool that writes is held for two reasons, and no group may approve it for both."""
+
+
 @settings(max_examples=4, deadline=None, suppress_health_check=QUICK, phases=(Phase.explicit, Phase.generate))
+@example(NOBODY_IN_COMMON)
 @given(edited())
 def test_whatever_an_organisation_sets_is_admitted(changed):
     admission.admit(bundle(changed))

@@ -116,13 +116,14 @@ ruling := {"effect": "allow"} if {
 } else := {"effect": "deny", "reasons": refusals | data.gateway.emergency.reasons} if {
 	count(refusals) > 0
 } else := {"effect": "require_approval", "reasons": holds, "approval": terms} if {
-	undenied
-}
+	held
+	count(terms.groups) > 0
+} else := {"effect": "deny", "reasons": (holds | {nobody}) | data.gateway.emergency.reasons} if held
 
 # What an emergency would have to override.
 opposed := refusals | holds
 
-# A guard that refuses and does not say why is overridden by nothing.
+# A guard that does not allow and does not say why is overridden by nothing.
 explained(guard) if {
 	verdict(guard) == "allow"
 } else if {
@@ -146,6 +147,14 @@ undenied if {
 	}
 }
 
+# A guard that holds and does not say why is not released on the terms of another.
+held if {
+	undenied
+	every guard in guards {
+		explained(guard)
+	}
+}
+
 refusals contains reason if {
 	some guard in guards
 	said := verdict(guard)
@@ -163,14 +172,24 @@ holds contains reason if {
 terms := {
 	"phase": "call",
 	"groups": [group | some group in offers[0].groups; every offer in offers { group in offer.groups }],
-	"quorum": max([offer.quorum | some offer in offers]),
-	"expires_s": min([offer.expires_s | some offer in offers]),
+	"quorum": max([object.get(offer, "quorum", 1) | some offer in offers]),
+	"expires_s": min([object.get(offer, "expires_s", 900) | some offer in offers]),
 	"justification": justification(offers),
 } if {
 	offers := [data.gateway.settings.approvals[hold.code] | some hold in holds]
 
 	# A reason without terms must not be waved through on the terms of another.
 	count(offers) == count(holds)
+}
+
+# A hold that no group could end is a refusal, and says so at once.
+nobody := {
+	"code": "nobody_approves",
+	"message": sprintf(
+		"No group may approve this for all of its reasons: name one in `settings.approvals` under each of %s.",
+		[concat(", ", sort({hold.code | some hold in holds}))],
+	),
+	"rule": "gateway.call",
 }
 
 justification(offers) := "required" if {

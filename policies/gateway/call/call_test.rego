@@ -317,23 +317,68 @@ test_a_word_that_is_no_verdict_denies if {
 	decided(asked).effect == "deny" with data.gateway.defaults.roles as roles
 }
 
+bulk_write := object.union(call, {
+	"principal": clinician,
+	"facts": {"sql": {
+		"understood": true,
+		"statements": [{"kind": "select", "keyed": false}, {"kind": "update", "keyed": true}],
+		"outputs": [],
+	}},
+})
+
 test_two_reasons_take_the_strictest_terms if {
-	statements := [{"kind": "select", "keyed": false}, {"kind": "update", "keyed": true}]
-	document := object.union(call, {
-		"principal": clinician,
-		"facts": {"sql": {"understood": true, "statements": statements, "outputs": []}},
-	})
 	approvals := {
 		"bulk_select": {"groups": ["privacy-officers", "chiefs"], "quorum": 2, "expires_s": 900, "justification": "optional"},
 		"write": {"groups": ["chiefs"], "quorum": 1, "expires_s": 60, "justification": "required"},
 	}
-	decision := decided(document) with data.gateway.defaults.approvals as approvals
+	decision := decided(bulk_write) with data.gateway.defaults.approvals as approvals
 	decision.approval == {
 		"phase": "call",
 		"groups": ["chiefs"],
 		"quorum": 2,
 		"expires_s": 60,
 		"justification": "required",
+	}
+}
+
+test_reasons_that_no_group_may_approve_together_are_refused_and_say_what_to_set if {
+	approvals := {
+		"bulk_select": {"groups": ["privacy-officers"], "quorum": 1, "expires_s": 900, "justification": "optional"},
+		"write": {"groups": ["chiefs"], "quorum": 1, "expires_s": 900, "justification": "optional"},
+	}
+	decision := decided(bulk_write) with data.gateway.defaults.approvals as approvals
+	decision.effect == "deny"
+	codes(decision) == {"bulk_select", "write", "nobody_approves"}
+	some reason in decision.reasons
+	endswith(reason.message, "name one in `settings.approvals` under each of bulk_select, write.")
+}
+
+test_a_reason_without_terms_is_not_released_on_the_terms_of_another if {
+	every approvals in [{"write": {"groups": ["chiefs"]}}, {"write": {"groups": ["chiefs"]}, "bulk_select": {"groups": []}}] {
+		decision := decided(bulk_write) with data.gateway.defaults.approvals as approvals
+		decision.effect == "deny"
+		codes(decision) == {"bulk_select", "write", "nobody_approves"}
+	}
+}
+
+test_a_guard_that_holds_and_does_not_say_why_is_not_released_on_the_terms_of_another if {
+	asked := object.union(with_sql({"kind": "update", "keyed": true}), {"principal": clinician})
+	decision := decided(asked) with data.gateway.defaults.guards as {"hours": {}}
+		with data.gateway.hours.verdict as "require_approval"
+		with data.gateway.hours.reasons as set()
+	decision.effect == "deny"
+}
+
+test_terms_that_only_name_groups_are_one_grant_within_a_quarter_of_an_hour if {
+	approvals := {"bulk_select": {"groups": ["privacy-officers"]}}
+	decision := decided(with_sql({"kind": "select", "keyed": false, "limit": null}))
+		with data.gateway.defaults.approvals as approvals
+	decision.approval == {
+		"phase": "call",
+		"groups": ["privacy-officers"],
+		"quorum": 1,
+		"expires_s": 900,
+		"justification": "optional",
 	}
 }
 
