@@ -110,7 +110,8 @@ async def worker(directory: Path, clock: Clock, policy: Bundle) -> AsyncIterator
     ring = keys.load(secrets) if secrets.exists() else keys.generate(secrets, origin="test.example/log")
     async with EvidenceLog.open(directory / "evidence.db", ring, now=clock) as log:
         await log.learn("clinic", [{"name": "read_patient", "annotations": {"readOnlyHint": True}}])
-        yield Worker(log, Pdp(policy))
+        with Pdp(policy) as pdp:
+            yield Worker(log, pdp)
 
 
 def told(result: Document) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.core.commands import Decided
 from gateway.core.evidence.record import LeafType, Record
+from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Entrypoint
 from gateway.core.policy.input import principal_document
 from gateway.core.types import Document, Principal, SessionId
+from gateway.pdp.engine import Pdp
 from gateway.store.engines import Store
 from gateway.store.keys import Keys
 from gateway.store.sequencer import EvidenceLog
-
-Decide = Callable[[Entrypoint, Document], Decided]
+from gateway.store.stamps import timestamp
 
 
 async def ask(
-    store: Store, keys: Keys, session: SessionId, purpose: str, decide: Decide, *, exchange: str | None = None
+    store: Store, keys: Keys, session: SessionId, purpose: str, bundle: Bundle, *, exchange: str | None = None
 ) -> Decided:
-    """Policy's answer to whether this operator may read a session's bodies, or those of one exchange of it.
+    """What `bundle` says to whether this operator may read a session's bodies, or those of one exchange of it.
 
     It is in the log of `store` before it is returned, be it yes or no.
     """
@@ -31,7 +31,8 @@ async def ask(
         "principal": principal_document(principal),
         "access": {"kind": "plaintext", "session": session, "purpose": purpose},
     }
-    decided = decide(Entrypoint.ACCESS, question)
+    with Pdp(bundle) as pdp:
+        decided = pdp.decide(Entrypoint.ACCESS, question, at=timestamp(datetime.now(UTC)))
     members: Document = {
         "actor": keys.actor(principal),
         "kind": "session" if exchange is None else "exchange",

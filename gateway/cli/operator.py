@@ -40,13 +40,13 @@ def now() -> datetime:
 
 def ask(arguments: argparse.Namespace, kind: str, purpose: str) -> Decided:
     """Policy's answer to whether whoever is logged in may do `kind`, and for this purpose."""
-    pdp = Pdp(loader.read(places.bundle(arguments)))
     question: Document = {
         "phase": "access",
         "principal": principal_document(principal()),
         "access": {"kind": kind, "purpose": purpose},
     }
-    return pdp.decide(Entrypoint.ACCESS, question, at=timestamp(now()))
+    with Pdp(loader.read(places.bundle(arguments))) as pdp:
+        return pdp.decide(Entrypoint.ACCESS, question, at=timestamp(now()))
 
 
 def refused(decided: Decided) -> bool:

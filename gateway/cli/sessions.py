@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -19,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import opening, places, replay
-from gateway.cli.opening import Decide
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.leaf import Leaf
@@ -27,10 +25,8 @@ from gateway.core.evidence.note import Verifier
 from gateway.core.policy.decision import Effect
 from gateway.core.types import Document, Json, SessionId
 from gateway.pdp import loader
-from gateway.pdp.engine import Pdp
 from gateway.store import keys as keystore
 from gateway.store.reader import Reader, Session
-from gateway.store.stamps import timestamp
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,18 +78,14 @@ def _show(arguments: argparse.Namespace) -> int:
             _print(reader, session, arguments, None, _verifier(arguments))
         return 0
     keys = keystore.load(places.keys(arguments))
-    pdp = Pdp(loader.read(places.bundle(arguments)))
-    decided = trio.run(opening.ask, path, keys, session, arguments.purpose, _decider(pdp))
+    bundle = loader.read(places.bundle(arguments))
+    decided = trio.run(opening.ask, path, keys, session, arguments.purpose, bundle)
     if decided.decision.effect is not Effect.ALLOW:
         why = "; ".join(reason.message.rstrip(".") for reason in decided.decision.reasons) or "no policy allows it"
         raise EvidenceFault(f"Policy does not let you read this session's bodies: {why}. The attempt is on record.")
     with Reader.open(path, keys) as reader:
         _print(reader, session, arguments, reader.body, keys.signer.verifier)
     return 0
-
-
-def _decider(pdp: Pdp) -> Decide:
-    return lambda entrypoint, document: pdp.decide(entrypoint, document, at=timestamp(datetime.now(UTC)))
 
 
 def _find(reader: Reader, given: str) -> SessionId:

@@ -2,7 +2,8 @@
 
 The only file that imports regorus. What it guards against is listed in docs/policies.md ("The engine"): Rust panics
 are no `Exception`, an undefined rule comes back as a bare word, and `set_input` with a Python object can kill the
-process, so input goes in as the very JSON text that evidence keeps. An engine belongs to the thread that built it.
+process, so input goes in as the very JSON text that evidence keeps. An engine belongs to the thread that built it: no
+other can free it, and what the collector finds of engines on another thread stays in memory for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import count
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 import orjson
 
@@ -126,7 +127,7 @@ class _Question:
 
 
 class Pdp:
-    """Decides with one bundle, on the thread that made it."""
+    """Decides with one bundle, on the thread that made it, until that closes it: as a block (`with`), or by `close`."""
 
     def __init__(self, bundle: Bundle, *, deadline_s: float = DEADLINE_S) -> None:
         """Load `bundle` and answer every entrypoint once, so that the first real call does not pay for compilation.
@@ -152,6 +153,16 @@ class Pdp:
         for question in self._questions.values():
             self._evaluate(question, b"{}")
         self._fresh = self._engine.clone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the engine here and now, whoever still holds this PDP: once, and nothing is decided with it any more."""
+        del self._engine, self._fresh
 
     def decide(self, entrypoint: Entrypoint, document: Document, *, at: str) -> Decided:
         """Ask the entrypoint about `document`, at the time `at` (RFC 3339). Always answers, at worst with a denial."""

@@ -218,8 +218,10 @@ class ActivePolicy:
             await self._activate(await trio.to_thread.run_sync(self._source.believed, archive), from_archive=True)
 
     def close(self) -> None:
-        """Let go of the engine, on the thread that made it: it may not be dropped by a collection on another."""
-        self._current = None
+        """Decide no more, and free the engine, on the thread that made it."""
+        pdp, self._current = self._current, None
+        if pdp is not None:
+            pdp.close()
 
     async def watch(self) -> None:
         """Look at the source for ever and activate what is new; run it in a nursery that is cancelled to stop it."""
@@ -266,9 +268,10 @@ class ActivePolicy:
         pdp = Pdp(bundle, deadline_s=self._deadline_s)
         try:
             await self._on_activate(bundle)
-            self._current = pdp
-        finally:
-            del pdp  # Or a fault's traceback would hold it, and a collection on another thread may not free an engine.
+        except BaseException:
+            pdp.close()  # Or it would live on in the fault's traceback, until a collection on any thread.
+            raise
+        self._current = pdp  # The one before is freed with the last decision that is under way.
         self._noted(
             name=bundle.name,
             active_revision=bundle.manifest.revision,

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 
 import pytest
 import trio
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cli import replay, sessions
+from gateway.cli import opening, replay, sessions
 from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.record import LeafType, Record
@@ -150,22 +151,19 @@ def policy(effect, asked):
     """A policy with one answer, in place of the bundle that the configuration names."""
 
     class Policy:
-        def __init__(self, bundle):
-            pass
-
         def decide(self, entrypoint, document, *, at):
             asked.append((entrypoint, document))
             decision = Decision(effect, reasons=(Reason("no_access", "Ask the privacy office."),))
             return Decided(decision, b'{"asked": true}', "b" * 64)
 
-    return Policy
+    return lambda _: nullcontext(Policy())
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """What policy is asked; it allows."""
     found = []
-    monkeypatch.setattr(sessions, "Pdp", policy(Effect.ALLOW, found))
+    monkeypatch.setattr(opening, "Pdp", policy(Effect.ALLOW, found))
     monkeypatch.setattr(sessions.loader, "read", lambda path: path)
     return found
 
@@ -226,7 +224,7 @@ def test_long_bodies_are_cut_unless_they_are_asked_for(store, tmp_path, capsys, 
 
 
 def test_when_policy_denies_nothing_is_shown_and_the_attempt_is_on_record(store, tmp_path, capsys, monkeypatch, asked):
-    monkeypatch.setattr(sessions, "Pdp", policy(Effect.DENY, asked))
+    monkeypatch.setattr(opening, "Pdp", policy(Effect.DENY, asked))
 
     with pytest.raises(EvidenceFault, match=r"bodies: Ask the privacy office\. The attempt is on record"):
         show(store, tmp_path)

@@ -89,7 +89,8 @@ async def filling(place):
         try:
             yield traffic
         finally:
-            traffic.pdp = None  # Here and now: an engine may not be freed by another thread.
+            if traffic.pdp is not None:
+                traffic.pdp.close()
 
 
 def fill(place, script):

@@ -42,7 +42,8 @@ TOOL = {
 
 @pytest.fixture(scope="module")
 def pdp():
-    return Pdp(loader.read(POLICIES))
+    with Pdp(loader.read(POLICIES)) as pdp:
+        yield pdp
 
 
 def masked(pdp, group, method, result):

@@ -101,7 +101,7 @@ async def watching(candidate, *, record=None, summary_s=0.0):
         try:
             yield watched, source
         finally:
-            watched.pdp = None
+            watched.pdp.close()
             nursery.cancel_scope.cancel()
 
 

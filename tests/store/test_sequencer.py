@@ -2,6 +2,8 @@
 
 import sqlite3
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trio
@@ -481,6 +483,30 @@ async def test_what_was_committed_is_put_away_beside_the_appends_and_the_wal_beg
 
     assert sizes[-1] <= max(sizes[:3])
     assert report(file, keys).passed
+
+
+def descriptors(file):
+    """How often this process has a file open."""
+    held = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # That of looking.
+            held += entry.readlink() == file
+    return held
+
+
+async def test_putting_away_opens_the_file_once_more_and_never_again(file, keys, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.SETTLED_LEAVES", 2)
+    async with EvidenceLog.open(file, keys, now=now) as log:
+        for _ in range(20):
+            for _ in range(2):
+                await log.append(HEARTBEAT)
+            for _ in range(2):  # As above.
+                await log.read(lambda connection: connection.execute("SELECT 1").fetchone())
+        # SQLite keeps the second: to close it would drop the locks that this process has on the file (POSIX).
+        assert descriptors(file) == 2
+        assert descriptors(file.with_name(f"{file.name}-wal")) == 1
+
+    assert descriptors(file) == 0
 
 
 async def test_a_store_that_cannot_be_put_away_at_the_moment_is_no_fault(tmp_path):

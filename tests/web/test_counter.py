@@ -1,6 +1,5 @@
 """Who may see and resolve what, as the shipped policy has it."""
 
-import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +24,8 @@ TERMS = ApprovalTerms(("privacy-officers",))
 
 @pytest.fixture(scope="module")
 def pdp():
-    yield Pdp(loader.read(LIBRARY))
-    gc.collect()  # What still holds the engine: only this thread may free it, and a log's thread collects too.
+    with Pdp(loader.read(LIBRARY)) as pdp:
+        yield pdp
 
 
 @pytest.fixture

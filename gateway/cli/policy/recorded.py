@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import orjson
 import trio
 
 from gateway.cli import opening, places
-from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.leaf import Leaf
 from gateway.core.evidence.record import LeafType
@@ -24,10 +23,8 @@ from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.types import Digest, Document, LeafIndex
 from gateway.pdp import replay
-from gateway.pdp.engine import Pdp
 from gateway.store import keys as keystore
 from gateway.store.reader import Reader
-from gateway.store.stamps import timestamp
 
 _BODIES = ("decision", "catalogue", "recheck")
 
@@ -61,18 +58,12 @@ def read(arguments: argparse.Namespace, entrypoint: Entrypoint | None) -> Record
     path, keys = places.store(arguments), keystore.load(places.keys(arguments))
     with Reader.open(path, keys) as reader:
         leaves = _leaves(reader, arguments.exchange)
-        pdp = Pdp(_in_force(reader))
+        bundle = _in_force(reader)
     session, exchange = leaves[0].session, leaves[0].exchange
     if session is None:
         raise EvidenceFault(f"The exchange {exchange} belongs to no session.")
 
-    def decide(asked: Entrypoint, document: Document) -> Decided:
-        return pdp.decide(asked, document, at=timestamp(datetime.now(UTC)))
-
-    async def ask() -> Decided:
-        return await opening.ask(path, keys, session, arguments.purpose, decide, exchange=exchange)
-
-    decided = trio.run(ask)
+    decided = trio.run(partial(opening.ask, exchange=exchange), path, keys, session, arguments.purpose, bundle)
     if decided.decision.effect is not Effect.ALLOW:
         why = "; ".join(reason.message.rstrip(".") for reason in decided.decision.reasons) or "no policy allows it"
         raise EvidenceFault(f"Policy does not let you read this exchange: {why}. The attempt is on record.")

@@ -14,18 +14,14 @@ from rich.markup import escape
 from gateway.cli import opening, places
 from gateway.cli.policy import crew, shared
 from gateway.cli.policy.again import Job, replayed
-from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
-from gateway.core.policy.decision import Effect, Entrypoint
+from gateway.core.policy.decision import Effect
 from gateway.core.types import Document, Json, LeafIndex, SessionId
 from gateway.pdp import loader
 from gateway.pdp import replay as again
-from gateway.pdp.engine import Pdp
-from gateway.process import now
 from gateway.store import engines
 from gateway.store import keys as keystore
 from gateway.store.reader import Reader
-from gateway.store.stamps import timestamp
 
 SHOWN = 100
 """Differences told one by one on a terminal; JSON has all."""
@@ -82,13 +78,9 @@ def _ask(arguments: argparse.Namespace, whole: Job, first: int) -> None:
     path, keys = engines.unpack(whole.store), keystore.load(Path(whole.keys))
     with Reader.open(path) as reader:
         session = reader.leaf(LeafIndex(first)).session
-    pdp = Pdp(loader.read(places.bundle(arguments)))
-
-    def decide(entrypoint: Entrypoint, document: Document) -> Decided:
-        return pdp.decide(entrypoint, document, at=timestamp(now()))
-
     leave = partial(opening.ask, exchange=whole.exchange)
-    decided = trio.run(leave, path, keys, session or SessionId(""), arguments.purpose, decide)
+    bundle = loader.read(places.bundle(arguments))
+    decided = trio.run(leave, path, keys, session or SessionId(""), arguments.purpose, bundle)
     if decided.decision.effect is not Effect.ALLOW:
         why = "; ".join(reason.message.rstrip(".") for reason in decided.decision.reasons) or "no policy allows it"
         raise EvidenceFault(f"Policy does not let you see what was decided there: {why}. The attempt is on record.")
