@@ -99,10 +99,10 @@ PARTS = (
     ),
     (
         "the id of an upstream's task",
-        "not by policy: it leaves with a tag, good for its principal at its upstream; any other id is refused "
-        "(`-32602`). Those in a `tasks/list`, which are everybody's, get none",
-        "no",
-        "with its tag",
+        "not by policy: it leaves sealed, the same each time, for its principal at its upstream; any other id is "
+        "refused (`-32602`). Those in a `tasks/list`, which are everybody's, leave as they are",
+        "it cannot be read; when the task was made and has changed stays, masked or not",
+        "sealed as it was handed out",
     ),
     (
         "`inputRequests` of a result or a task",

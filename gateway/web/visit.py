@@ -223,9 +223,7 @@ class Visit:
                 "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=bridge_tasks.missing()
             )
         ident = tasks.asked(message)
-        if not tasks.asks(message) or (
-            ident is not None and (held.names_own(message) or self._untagged(ident) != ident)
-        ):
+        if not tasks.asks(message) or (ident is not None and (held.names_own(message) or self._opened(ident) != ident)):
             return
         detail = "There is no such task for you here. Make the call again."
         raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
@@ -236,15 +234,15 @@ class Visit:
         return own if self.renamed is None else self.renamed(own)
 
     def _outward(self, message: Message) -> Message:
-        return tasks.outward(message, self._tagged)
+        return tasks.outward(message, self._sealed)
 
     def _inward(self, message: Message) -> Message:
-        return tasks.inward(message, self._untagged)
+        return tasks.inward(message, self._opened)
 
-    def _tagged(self, ident: str) -> str:
-        return tasks.tagged(ident, self.desk.sealer.key, self._whose_tasks())
+    def _sealed(self, ident: str) -> str:
+        return tasks.sealed(ident, self.desk.sealer.key, self._whose_tasks())
 
-    def _untagged(self, ident: str) -> str:
+    def _opened(self, ident: str) -> str:
         return tasks.own(ident, self.desk.sealer.key, self._whose_tasks()) or ident
 
     def _whose_tasks(self) -> str:

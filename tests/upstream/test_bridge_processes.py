@@ -7,11 +7,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.core.errors import UpstreamFault
-from gateway.core.protocol import mcp
+from gateway.core.protocol import mcp, tasks
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
 from gateway.core.types import Era, SessionId
 from gateway.upstream.base import Link
-from gateway.upstream.bridge import far
+from gateway.upstream.bridge import far, homes
 from gateway.upstream.bridge.office import Office
 from tests.fakes.mail import FakeMail, Post
 from tests.upstream.scripted import (
@@ -341,3 +341,90 @@ async def test_what_another_release_says_is_not_understood_and_harms_nothing(cap
         await two._office.tell(one._office.name, "made up")
         await two._office.tell("", "cancel", session="s", id=None)
     assert "same release" in caplog.text
+
+
+def program_with_a_task(era=Era.LEGACY):
+    """A program that makes a task of a call, and asks who it is for before it tells what came of it."""
+
+    async def play(talk, message):
+        match message.method:
+            case "tools/call" if era is Era.MODERN:
+                talk.result(resultType="task", taskId="t.1", status="working", ttlMs=None)
+            case "tools/call":
+                talk.result(task={"taskId": "t.1", "status": "working", "ttl": None})
+            case "tasks/result":
+                talk.say(Request("q", "elicitation/create", {"_meta": {tasks.RELATED: {"taskId": "t.1"}}}))
+            case "tasks/get" if message.params["taskId"] == "t.1":
+                talk.result(taskId="t.1", status="working", resultType="complete")
+            case _:
+                talk.say(Failure(message.id, -32602, "no such task"))
+
+    async def answered(talk, response):
+        talk.result(content=[getattr(response, "result", None)], _meta={tasks.RELATED: {"taskId": "t.1"}})
+
+    make = legacy_server if era is Era.LEGACY else modern_server
+    upstream = make(play, local=True)
+    upstream.answered = answered
+    return upstream
+
+
+def nothing_running(era=Era.LEGACY):
+    """The same in a process that has made none."""
+
+    async def play(talk, message):
+        talk.say(Failure(message.id, -32602, "no such task"))
+
+    return (legacy_server if era is Era.LEGACY else modern_server)(play, local=True)
+
+
+async def begun(bridge, request, link):
+    result = (await answer_to(bridge, request, link)).result
+    return (result.get("task") or result)["taskId"]
+
+
+@pytest.mark.parametrize(
+    ("era", "request_", "link"),
+    [
+        (Era.LEGACY, call(task={}), PROGRAM),
+        (Era.MODERN, modern(), MODERN),
+    ],
+)
+async def test_a_programs_task_is_asked_after_at_every_process(era, request_, link):
+    holder, other = program_with_a_task(era), nothing_running(era)
+    async with processes(holder, other, era=era) as (one, two):
+        ident = await begun(one, request_, link)
+        polls = [Request(5, "tasks/get", {**request_.params, "taskId": ident})] * 2
+        told = [(await answer_to(bridge, poll, link)).result for bridge, poll in zip((one, two), polls, strict=True)]
+    assert [(each["taskId"], each["status"]) for each in told] == [(ident, "working")] * 2
+    assert other.heard == []
+    assert {message.params["taskId"] for message in holder.of("tasks/get")} == {"t.1"}
+
+
+async def test_what_a_programs_task_asks_reaches_the_client_at_another_process_and_its_answer_comes_back():
+    async with processes(program_with_a_task(), nothing_running(), era=Era.LEGACY) as (one, two):
+        ident = await begun(one, call(task={}), PROGRAM)
+        async with two.converse(PROGRAM) as conversation:
+            await conversation.send(Request(5, "tasks/result", {"taskId": ident}))
+            question = await conversation.receive()
+            assert question.params["_meta"][tasks.RELATED]["taskId"] == ident
+            async with two.converse(PROGRAM) as answering:
+                await answering.send(Success(question.id, {"action": "accept"}))
+            done = await conversation.receive()
+    assert done.result == {"content": [{"action": "accept"}], "_meta": {tasks.RELATED: {"taskId": ident}}}
+
+
+async def test_a_question_of_a_task_elsewhere_that_policy_withholds_is_answered_there():
+    async with processes(program_with_a_task(), nothing_running(), era=Era.LEGACY) as (one, two):
+        ident = await begun(one, call(task={}), PROGRAM)
+        async with two.converse(PROGRAM) as conversation:
+            await conversation.send(Request(5, "tasks/result", {"taskId": ident}))
+            question = await conversation.receive()
+            await conversation.respond(Failure(question.id, -32010, "withheld"))
+            assert (await conversation.receive()).result["content"] == [None]
+
+
+async def test_a_task_whose_program_went_with_its_process_is_said_to_be_lost(autojump_clock):
+    async with processes(nothing_running(), era=Era.LEGACY) as (two,):
+        gone = "018f0000-0000-7000-8000-000000000009.t.1"
+        lost = await answer_to(two, Request(5, "tasks/get", {"taskId": gone}), PROGRAM)
+    assert lost == Failure(5, -32602, homes.LOST)

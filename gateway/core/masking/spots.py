@@ -7,6 +7,7 @@ is bounded: objects with many members or long names are read anew each time.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from gateway.core.masking import paths
@@ -23,6 +24,20 @@ _COLUMN_MEMBERS = frozenset(paths.COLUMNS)
 _VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"})
 """MCP's protocol versions are dates, and no patient's."""
 _VERSION_PLACES = ("rotocolVersion", "rotocolVersions", "upportedVersions[*]")
+_TIME_PLACES = frozenset({f"$.{place}{name}" for place in ("", "task.") for name in ("createdAt", "lastUpdatedAt")})
+
+
+class _Times:
+    """When a task was made or has changed: a whole moment, and none from before there were tasks."""
+
+    _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+    _SINCE = "2025-11-25"
+
+    def __contains__(self, text: str) -> bool:
+        return text >= self._SINCE and self._MOMENT.fullmatch(text) is not None
+
+
+TIMES = _Times()
 _DEFINITIONS = frozenset({"tools", "prompts", "resources", "resourceTemplates", "serverInfo", "capabilities"})
 _KEPT_MEMBERS = 64
 _KEPT_CHARACTERS = 1024
@@ -96,8 +111,8 @@ class Spot:
         """The name that a value here stands under."""
         self.judge: Judge | None = None if phi is None else JUDGES.get(phi)
         """Which texts are of the class, where not all are."""
-        self.fixed: frozenset[str] | None = _VERSIONS if template.endswith(_VERSION_PLACES) else None
-        """Texts that the protocol prescribes here: they are nobody's."""
+        self.fixed: frozenset[str] | _Times | None = _fixed(template)
+        """Texts that the protocol prescribes here: they are nobody's. TIMES only in a task."""
         self.blob: Phi | None = None
         """The class of base64 of something binary that stands here."""
         self.plain = self.fixed is None
@@ -163,6 +178,12 @@ def members(at: Spot, node: Document) -> Members:
     if len(node) <= _KEPT_MEMBERS and len(at.template) + len("".join(node)) <= _KEPT_CHARACTERS:
         return _members(at, tuple(node), under)
     return _members.__wrapped__(at, tuple(node), under)
+
+
+def _fixed(template: str) -> frozenset[str] | _Times | None:
+    if template in _TIME_PLACES:
+        return TIMES
+    return _VERSIONS if template.endswith(_VERSION_PLACES) else None
 
 
 @lru_cache(maxsize=2048)

@@ -85,6 +85,8 @@ class Walk:
         self._written: str | None = None
         """`structuredContent` as most write it into a text block, once a text asked for it."""
         self._zone = ""
+        self._of_task = False
+        """The message is a task, or holds one (2025-11-25, Tasks; tasks extension)."""
 
     def message(self, value: Json) -> Node:
         """Walk a result, an error or params, and give its node; what is no object is in a list of one. What is met
@@ -97,6 +99,7 @@ class Walk:
             self._visit(node, 0, value, spots.WHOLE, None)
             return node
         node = Node(value)
+        self._of_task = _is_task(value) or _is_task(value.get("task"))
         self._structured = value.get("structuredContent")
         mark = self._marks.get((id(root), 0))
         members = spots.top(value)
@@ -219,7 +222,11 @@ class Walk:
             self.rows[self._zone] = self.rows.get(self._zone, 0) + rows
 
     def _string(self, node: Node, key: int | str, text: str, spot: Spot, rule: MaskRule | None) -> None:
-        if spot.fixed is not None and text in spot.fixed:
+        if (
+            spot.fixed is not None
+            and text in spot.fixed
+            and (spot.fixed is not spots.TIMES or (self._of_task and rule is None))
+        ):
             return
         if spot.blob is not None:
             self.leaves.append(Leaf(node, key, text, spot, spot.blob, rule, "blob"))
@@ -262,6 +269,10 @@ class Walk:
             self.mirrors.append((inner, True))
             return True
         return False
+
+
+def _is_task(value: Json) -> bool:
+    return isinstance(value, dict) and "taskId" in value and "status" in value
 
 
 def _told(value: dict[str, Json], at: Spot, members: Members) -> Iterable[Spot]:

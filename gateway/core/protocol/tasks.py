@@ -2,7 +2,10 @@
 
 Whoever knows a task's id may ask for its result, so a receiver binds tasks to the context that they were made in (MCP
 2025-11-25, Tasks: Task Isolation and Access Control). An upstream cannot: the gateway comes to it with credentials of
-its own, whoever it comes for. So ids leave with a tag that says whose they are, and no other id is brought to it.
+its own, whoever it comes for. So ids leave sealed for whose they are, and no other id is brought to it.
+
+Most upstreams' ids are UUIDs, which masking takes for what identifies somebody, and one may say more than that: sealed
+they say nothing, and are written so that no detector finds anything in them.
 Ids in a `tasks/list` get none: an upstream lists there what it runs for everybody.
 """
 
@@ -10,7 +13,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from hashlib import sha256
+from hashlib import sha512
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from gateway.core.protocol import mcp
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Success, with_body
@@ -21,20 +27,28 @@ RELATED = "io.modelcontextprotocol/related-task"
 ASKING = frozenset({mcp.TASK_GET, mcp.TASK_UPDATE, mcp.TASK_CANCEL, "tasks/result"})
 """Requests about one task."""
 _TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
-_TAG_CHARACTERS = 32
+_DIGITS, _LETTERS = "0123456789abcdef", "abcdefghijklmnop"
+_WRITTEN, _READ = str.maketrans(_DIGITS, _LETTERS), str.maketrans(_LETTERS, _DIGITS)
+"""Hexadecimal in letters alone."""
 
 Rename = Callable[[str], str]
 
 
-def tagged(ident: str, key: bytes, whose: str) -> str:
-    """The id of an upstream's task for `whose` client it was made for; the same each time."""
-    return f"{ident}.{_tag(ident, key, whose)}"
+def sealed(ident: str, key: bytes, whose: str) -> str:
+    """The id of an upstream's task for `whose` client it was made for; the same each time (RFC 5297)."""
+    plain = ident.encode("utf-8", "surrogatepass")
+    return _siv(key).encrypt(plain, [_about(whose)]).hex().translate(_WRITTEN)
 
 
 def own(ident: str, key: bytes, whose: str) -> str | None:
-    """The upstream's id behind one that was tagged for `whose`; None for any other."""
-    bare, _, tag = ident.rpartition(".")
-    return bare if hmac.compare_digest(tag.encode("utf-8", "replace"), _tag(bare, key, whose).encode()) else None
+    """The upstream's id behind one that was sealed for `whose`; None for any other."""
+    if ident.strip(_LETTERS):
+        return None
+    try:
+        plain = _siv(key).decrypt(bytes.fromhex(ident.translate(_READ)), [_about(whose)])
+        return plain.decode("utf-8", "surrogatepass")
+    except (InvalidTag, ValueError):
+        return None
 
 
 def asks(message: Message) -> bool:
@@ -134,6 +148,9 @@ def _id(held: Document, rename: Rename) -> Document:
     return {**held, "taskId": rename(ident)} if isinstance(ident, str) else held
 
 
-def _tag(ident: str, key: bytes, whose: str) -> str:
-    text = f"phigate/task/v1\n{len(whose)}\n{whose}\n{ident}"
-    return hmac.new(key, text.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:_TAG_CHARACTERS]
+def _siv(key: bytes) -> AESSIV:
+    return AESSIV(hmac.new(key, b"phigate/task/v2", sha512).digest())
+
+
+def _about(whose: str) -> bytes:
+    return whose.encode("utf-8", "surrogatepass")

@@ -21,6 +21,7 @@ from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.carrier import Carrier
 from gateway.upstream.bridge.downward import Downward
 from gateway.upstream.bridge.feed import Feeds
+from gateway.upstream.bridge.homes import Carried, Homes
 from gateway.upstream.bridge.listening import Listeners, Listening
 from gateway.upstream.bridge.modern import ModernSide
 from gateway.upstream.bridge.office import Delivery, Office
@@ -43,8 +44,9 @@ class Bridge:
     def __init__(self, inner: Upstream, office: Office, era: Era | None, nursery: trio.Nursery) -> None:
         self.name = inner.name
         self.local = inner.local
-        self.inner = inner
         self._office = office
+        self._homes = Homes(office)
+        self.inner = inner = self._homes.around(inner) if inner.local else inner
         self._beside = beside = Beside(nursery)
         self._modern: bool | None = None if era is None else era is Era.MODERN
         self._legacy: bool | None = None if era is None else era is Era.LEGACY
@@ -55,7 +57,7 @@ class Bridge:
         self._feeds = Feeds(self._sessions)
         self._side = ModernSide(inner, office, beside)
         self._listeners = Listeners(self._side)
-        self._carrier = Carrier(office, beside, self._upward)
+        self._carrier = Carrier(office, beside, self.converse)
         office.on(_ENDED, self._ended)
 
     @classmethod
@@ -106,7 +108,7 @@ class Bridge:
         if link.era is Era.LEGACY:
             return self._for_legacy(link, message)
         if await self.speaks_modern():
-            return self.inner.converse(link)
+            return self._at_home(link, message) or self.inner.converse(link)
         if isinstance(message, Request) and message.method == mcp.LISTEN:
             return Subscription(self._sessions, self._feeds, link)
         return self._upward(link)
@@ -132,7 +134,7 @@ class Bridge:
     def _is_straight(self, link: Link) -> bool:
         """Whether whatever this client says goes straight through, and that is known already: nearly always."""
         if link.era is Era.MODERN:
-            return self._modern is True
+            return self._modern is True and not self.local
         greeted = link.upstream_session is not None and not is_bridged(link)  # The upstream itself.
         return greeted and not self.local
 
@@ -140,6 +142,8 @@ class Bridge:
         bridged = is_bridged(link)
         if isinstance(message, Success | Failure) or mcp.cancelled(message) is not None:
             return Delivery(self._office, link.session) if bridged or self.local else self.inner.converse(link)
+        if (at_home := self._at_home(link, message)) is not None:
+            return at_home
         greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
         if bridged and isinstance(message, Request) and message.method in ABOUT_TASKS:
             return Polled(self._listeners, link)
@@ -148,6 +152,11 @@ class Bridge:
         if greets and self._legacy is None:
             return _Greeting(self, link)
         return self._straight(link, self.inner.converse(link))
+
+    def _at_home(self, link: Link, message: Message) -> Carried | None:
+        """What carries a request about a task to the process that has the task's program."""
+        holder = self._homes.elsewhere(message) if self.local else None
+        return Carried(self._office, holder, link) if holder is not None else None
 
     def _straight(
         self, link: Link, inner: AbstractAsyncContextManager[Conversation]

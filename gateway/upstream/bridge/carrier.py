@@ -1,10 +1,10 @@
-"""Goes on with calls that wait in this process when their retries came to another: the other end of `far.py`."""
+"""Answers what came to another process and is about a call or a task in this one: the other end of `far.py`."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 import trio
 
@@ -12,31 +12,32 @@ from gateway.core.errors import EvidenceFault, UpstreamFault
 from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
 from gateway.core.types import Document, Era, SessionId
-from gateway.upstream.base import Link
+from gateway.upstream.base import Conversation, Link
 from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.far import ALIVE_S, LEAVE, RESUME
 from gateway.upstream.bridge.office import Office
-from gateway.upstream.bridge.upward import Upward
+
+Converse = Callable[[Link], AbstractAsyncContextManager[Conversation]]
 
 logger = logging.getLogger(__name__)
 
 
 class Carrier:
-    """Has the retry made here and sends what comes of it to the process that has the client."""
+    """Has the request made here and sends what comes of it to the process that has the client."""
 
-    def __init__(self, office: Office, beside: Beside, upward: Callable[[Link], Upward]) -> None:
+    def __init__(self, office: Office, beside: Beside, converse: Converse) -> None:
         self._office = office
         self._beside = beside
-        self._upward = upward
+        self._converse = converse
         self._scopes: dict[str, trio.CancelScope] = {}
         office.on(RESUME, self._resume)
         office.on(LEAVE, self._leave)
 
     def _resume(self, document: Document) -> None:
         match document:
-            case {"to": str(to), "thread": str(thread), "session": str(session), "version": str(version)}:
+            case {"to": str(to), "thread": str(thread)}:
                 request = jsonrpc.parse_upstream(str(document["request"]).encode())
-                link = Link(SessionId(session), Era.MODERN, version)
+                link = _link(document)
                 if isinstance(request, Request):
                     scope = self._scopes[thread] = trio.CancelScope()
                     self._beside.start_soon(self._carry, scope, to, thread, link, request)
@@ -64,9 +65,9 @@ class Carrier:
             del self._scopes[thread]
 
     async def _relay(self, to: str, thread: str, link: Link, request: Request) -> None:
-        async with self._upward(link) as upward:
-            await upward.send(request)
-            while (message := await upward.receive()) is not None:
+        async with self._converse(link) as conversation:
+            await conversation.send(request)
+            while (message := await conversation.receive()) is not None:
                 await self._office.tell(to, thread, message=jsonrpc.format(message).decode())
                 if isinstance(message, Success | Failure):
                     return
@@ -77,3 +78,15 @@ class Carrier:
             while True:
                 await trio.sleep(ALIVE_S)
                 await self._office.tell(to, thread, alive=True)
+
+
+def _link(document: Document) -> Link:
+    """The client's link as the other process has it."""
+    upstream, greeting = document.get("upstream_session"), document.get("greeting")
+    return Link(
+        SessionId(str(document["session"])),
+        Era(document["era"]),
+        str(document["version"]),
+        upstream if isinstance(upstream, str) else None,
+        greeting if isinstance(greeting, dict) else None,
+    )

@@ -1,4 +1,4 @@
-"""The retry of a call that waits in another process, seen from the process that has the client.
+"""A request about a call or a task that another process has, seen from the process that has the client.
 
 The holder goes on with the call and sends whatever comes of it here, message by message: `carrier.py`.
 """
@@ -29,7 +29,7 @@ LEAVE = "leave"
 
 
 class Far:
-    """The retry of a call that waits in another process, seen from the process that has the client."""
+    """One request that another process has to answer: a retry of a call that waits there, or about a task of it."""
 
     def __init__(self, office: Office, holder: str) -> None:
         self._office = office
@@ -37,15 +37,16 @@ class Far:
         self._thread = secrets.token_urlsafe(12)
         self._said: deque[Document] = deque()
         self._news = trio.Event()
-        self._over = False
+        self._begun = self._over = False
 
     async def open(self, link: Link, request: Request) -> bool:
         """Have the call go on; False when its holder is gone. Raises EvidenceFault."""
+        self._begun = True
         self._office.on(self._thread, self._hear)
         text = jsonrpc.format(request).decode()
         await self._office.tell(
-            self._holder, RESUME, to=self._office.name, thread=self._thread, session=link.session,
-            version=link.version, request=text,
+            self._holder, RESUME, to=self._office.name, thread=self._thread, session=link.session, era=link.era.value,
+            version=link.version, upstream_session=link.upstream_session, greeting=link.greeting, request=text,
         )  # fmt: skip
         with trio.move_on_after(TAKEN_S):
             await self._next()
@@ -73,6 +74,8 @@ class Far:
 
     async def aclose(self) -> None:
         """Let go of it; a call that has not ended is cancelled."""
+        if not self._begun:
+            return
         self._office.off(self._thread)
         if not self._over:
             with suppress(EvidenceFault):  # Its own deadline ends it then.

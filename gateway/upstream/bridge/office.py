@@ -107,7 +107,7 @@ class Office:
         try:
             if hear is not None:
                 hear(document)
-        except (GatewayError, KeyError):
+        except (GatewayError, KeyError, ValueError):
             logger.error("a message of another process could not be read: do all run the same release?")
 
     def _answered(self, document: Document) -> None:

@@ -7,11 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
 from gateway.core.masking import plan
 from gateway.core.masking.manifest import ITEMS_MOST
 from gateway.core.policy.decision import MaskRule, Operator, Selector
+from gateway.core.protocol import tasks
 from gateway.core.types import Document, Json
 
 KEY = b"k" * 32
@@ -354,6 +357,39 @@ def test_what_the_protocol_fixes_stays() -> None:
     assert apply(value, rule("class", "PHI"), rule("field", "type"), rule("field", "is_error")) == value
     error: Json = {"code": -32000, "message": "ssn 219-09-9999"}
     assert apply(error, rule("class", "PHI"), rule("field", "code", "null")) == {"code": -32000, "message": "ssn [SSN]"}
+
+
+MADE = "2026-11-23T04:18:20.349Z"
+TASK: Document = {"taskId": "t", "status": "working", "createdAt": MADE, "lastUpdatedAt": "2026-11-23T05:00:00+01:00"}
+
+
+@pytest.mark.parametrize("value", [TASK, {"task": TASK}, {**TASK, "resultType": "task"}])
+def test_when_a_task_was_made_stays(value: Json) -> None:
+    assert apply(value, rule("class", "PHI")) == value
+    assert apply(value, rule("class", "PHI"), rule("field", "created_at")) != value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {**TASK, "createdAt": "2026-11-23"},
+        {**TASK, "createdAt": "1962-03-04T00:00:00Z"},
+        {**TASK, "createdAt": f"{MADE} of Jane Doe, 1962-03-04"},
+        {**TASK, "bornAt": MADE},
+        {"taskId": "t", "createdAt": MADE},
+        {"structuredContent": TASK},
+        {"task": {"createdAt": MADE}},
+        {"_meta": {"task": TASK}},
+    ],
+)
+def test_attack_no_other_time_passes_for_when_a_task_was_made(value: Json) -> None:
+    assert apply(value, rule("class", "PHI")) != value
+
+
+@given(st.text() | st.uuids().map(str) | st.sampled_from(["219-09-9999", "patient-219099999-1962-03-04"]), st.text())
+def test_the_id_of_an_upstreams_task_says_nothing_and_is_left_alone(ident: str, whose: str) -> None:
+    task: Json = {"taskId": tasks.sealed(ident, KEY, whose), "status": "working"}
+    assert apply(task, rule("class", "PHI")) == task
 
 
 def test_definitions_of_tools_keep_their_names_and_schemas() -> None:

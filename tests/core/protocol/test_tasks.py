@@ -19,8 +19,8 @@ def mark(ident):
 
 @given(st.text(), st.text(), st.text())
 def test_an_id_is_its_owners_alone(ident, mine, yours):
-    told = tasks.tagged(ident, KEY, mine)
-    assert told == tasks.tagged(ident, KEY, mine)
+    told = tasks.sealed(ident, KEY, mine)
+    assert told == tasks.sealed(ident, KEY, mine)
     assert tasks.own(told, KEY, mine) == ident
     assert (tasks.own(told, KEY, yours) is None) == (mine != yours)
     assert tasks.own(told, b"x" * 32, mine) is None
