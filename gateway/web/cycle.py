@@ -175,10 +175,11 @@ class Cycle:
             self._gone = True
         if more:
             await trio.lowlevel.checkpoint()  # A stream must not keep the others waiting.
-        elif self._over is not None:
-            self._over.set()
-        else:
-            connection.wake()
+        if not more or self._gone:  # Whoever waits for the client to hang up waits no longer.
+            if self._over is not None:
+                self._over.set()
+            else:
+                connection.wake()
 
 
 def report(error: BaseException) -> None:

@@ -346,6 +346,59 @@ async def test_a_client_cannot_make_us_hold_what_it_pipelines_without_end(start,
     assert (await peer.answer()).body == b"done"
 
 
+@pytest.mark.parametrize("ending", ["hang_up", "reset"])
+async def test_attack_a_client_that_wrote_far_ahead_and_left_keeps_no_stream(start, apps, ending):
+    ahead, over = trio.Event(), trio.Event()
+
+    @apps.lifespan
+    async def app(scope, receive, send):
+        await apps.read_body(receive)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_it_hangs_up, receive, nursery.cancel_scope)
+            await ahead.wait()
+            while True:  # Nobody asks for anything: it is only told, now and then, that we are still here.
+                await send({"type": "http.response.body", "body": b":\n", "more_body": True})
+                await trio.sleep(0.01)
+        over.set()
+
+    server = await start(app)
+    peer = await server.peer()
+    with trio.move_on_after(0.5) as stuck:
+        await peer.send(GET * 1_000_000)
+    assert stuck.cancelled_caught  # As much as is taken of it.
+    ahead.set()
+    await peer.some()
+    await getattr(peer, ending)()
+    with trio.fail_after(5):
+        await over.wait()
+
+
+async def test_attack_a_client_that_takes_nothing_of_a_stream_keeps_none(start, apps):
+    over = trio.Event()
+
+    @apps.lifespan
+    async def app(scope, receive, send):
+        await apps.read_body(receive)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_it_hangs_up, receive, nursery.cancel_scope)
+            await send({"type": "http.response.body", "body": b"x" * 20_000_000, "more_body": True})
+            await trio.sleep_forever()
+        over.set()
+
+    server = await start(app, send_s=0.2)
+    peer = await server.peer()
+    await peer.send(GET)
+    with trio.fail_after(5):
+        await over.wait()
+
+
+async def until_it_hangs_up(receive, scope):
+    assert (await receive())["type"] == "http.disconnect"
+    scope.cancel()
+
+
 async def test_an_app_that_answers_before_the_body_came_ends_the_connection(start, apps):
     @apps.lifespan
     async def app(scope, receive, send):
