@@ -7,11 +7,16 @@ from functools import cache
 
 import httpcore2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import postgresql as real
 
 LONG = ("interop", "ingress", "e2e", "conformance", "chaos", "test_docs", "deploy", "telemetry", "store", "cli", "pdp")
 """Where tests start programs and wait for them."""
+
+# How long an example takes says what else runs on the machine, and nothing of the code.
+settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers():

@@ -3,7 +3,7 @@
 import math
 
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -71,7 +71,6 @@ async def test_there_is_one_for_each_event_loop():
 MOVES = st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 30), st.floats(0, 10)), max_size=20)
 
 
-@settings(deadline=None)  # Each example is an event loop of its own.
 @given(MOVES)
 def test_each_is_told_between_its_deadline_and_a_moment_later_whatever_moves(moves):
     """As cancel scopes would: `moves` are who, how far ahead its deadline is put, and the pause after that."""

@@ -208,7 +208,7 @@ def statements(draw):
     )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=statements(), form=st.sampled_from(FORMS))
 @example(text="SELECT birth_date FROM patients UNION ALL SELECT birth_date AS x FROM patients LIMIT 5", form=table)
 def test_whatever_an_analyst_selects_no_phi_comes_back(pdp, clinic, text, form):

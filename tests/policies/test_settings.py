@@ -116,7 +116,7 @@ def bundle(changed):
 QUICK = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=QUICK, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=20, suppress_health_check=QUICK, phases=(Phase.explicit, Phase.generate))
 @given(edited())
 def test_the_librarys_own_tests_hold_whatever_an_organisation_sets(changed):
     SCHEMA.validate(changed)
@@ -136,7 +136,7 @@ NOBODY_IN_COMMON = {
 """A changed tool that writes is held for two reasons, and no group may approve it for both."""
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=QUICK, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=4, suppress_health_check=QUICK, phases=(Phase.explicit, Phase.generate))
 @example(NOBODY_IN_COMMON)
 @given(edited())
 def test_whatever_an_organisation_sets_is_admitted(changed):

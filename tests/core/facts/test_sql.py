@@ -262,7 +262,7 @@ _words = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(_words, max_size=20).map(" ".join) | st.text(max_size=60),
     st.sampled_from(["", "sqlite", "postgres", "tsql", "mysql"]),

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import MaskFault
@@ -135,7 +135,7 @@ rules = st.lists(
     max_size=5,
 )
 everything = MaskRule(Selector("class", "PHI"), Operator("redact"))
-slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=40)
 
 
 @slow
@@ -222,7 +222,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(anything, rules)
 @example(
     {"Patient": "0"},
@@ -238,7 +238,6 @@ def test_any_message_is_masked_or_refused_and_its_profile_is_told(value: Json, c
     assert canonical.plain(masked.manifest), "records write it as such"
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(anything, messages().map(lambda drawn: drawn[1])), rules)
 def test_masking_with_what_was_inspected_is_masking_anew(value: Json, chosen: list[MaskRule]) -> None:
     survey = profile.inspect(value).survey
@@ -265,7 +264,7 @@ _PLANS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(_PARAMS, min_size=1, max_size=6), _PLANS)
 def test_what_is_looked_at_together_is_seen_and_masked_as_if_it_were_alone(
     values: list[Json], rules: tuple[MaskRule, ...]
@@ -284,7 +283,6 @@ def test_what_is_looked_at_together_is_seen_and_masked_as_if_it_were_alone(
             assert (masked.value, masked.manifest) == (alone.value, alone.manifest)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*_HARMLESS, *_HARMFUL]), unique=True, min_size=2))
 def test_what_is_found_in_a_text_does_not_depend_on_where_it_stands_among_others(texts: list[str]) -> None:
     def found(order: list[str]) -> Any:
@@ -322,7 +320,7 @@ def seen_and_masked(value: Json, chosen: tuple[MaskRule, ...]) -> Any:
     return found.document, done.value, done.manifest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
 def test_what_plainly_is_what_its_name_says_need_not_be_scanned(value: Json, chosen: tuple[MaskRule, ...]) -> None:
     fast = seen_and_masked(value, chosen)
@@ -337,7 +335,7 @@ _WRITTEN = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_TEXTS | _WRITTEN | anything.map(json.dumps))
 def test_json_that_stands_as_it_is_written_is_opened_like_any_other(text: str) -> None:
     fast = layers.open_json(text)
@@ -348,7 +346,7 @@ def test_json_that_stands_as_it_is_written_is_opened_like_any_other(text: str) -
     assert fast is None or plain is None or json.dumps(fast.value) == json.dumps(plain.value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_MESSAGES.filter(lambda one: "structuredContent" in one), rules.map(tuple) | st.just((everything,)))
 def test_a_text_that_is_structured_content_need_not_be_opened(value: Any, chosen: tuple[MaskRule, ...]) -> None:
     said = [value["structuredContent"], value]
@@ -359,7 +357,7 @@ def test_a_text_that_is_structured_content_need_not_be_opened(value: Any, chosen
         assert seen_and_masked(value, chosen) == fast
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
 def test_words_need_not_be_scanned(value: Json, chosen: tuple[MaskRule, ...]) -> None:
     fast = seen_and_masked(value, chosen)
@@ -373,7 +371,7 @@ def test_words_are_letters_and_digits_in_lower_case(data: bytes) -> None:
     assert known_values.words(data) == re.findall(rb"[a-z0-9]+", data.lower())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_MESSAGES, rules.map(tuple) | st.just((everything,)))
 def test_looking_at_known_values_together_first_changes_nothing(value: Json, chosen: tuple[MaskRule, ...]) -> None:
     class Everything(set[bytes]):

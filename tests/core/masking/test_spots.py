@@ -44,7 +44,7 @@ def forget() -> None:
         kept.cache_clear()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(messages, min_size=1, max_size=4), messages)
 def test_what_was_met_before_changes_nothing(before: list[dict[str, Json]], message: dict[str, Json]) -> None:
     forget()
@@ -54,7 +54,7 @@ def test_what_was_met_before_changes_nothing(before: list[dict[str, Json]], mess
     assert profile.inspect(message).document == alone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(messages)
 def test_what_is_too_long_to_be_kept_means_the_same(message: dict[str, Json]) -> None:
     long: dict[str, Json] = {"zz" * spots._KEPT_CHARACTERS: message}

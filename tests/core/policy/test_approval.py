@@ -202,7 +202,7 @@ def spelled(value: Json) -> str:
     return repr(value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(NAMES, VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3))
 def test_two_calls_share_a_binding_only_if_their_arguments_are_the_same(one: Document, other: Document) -> None:
     first, second = (call(message=Request(1, "tools/call", {"arguments": sent})) for sent in (one, other))
@@ -210,7 +210,7 @@ def test_two_calls_share_a_binding_only_if_their_arguments_are_the_same(one: Doc
     assert (approval.binding(first) == approval.binding(second)) == (spelled(one) == spelled(other))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.dictionaries(NAMES, VALUES, max_size=3),
     st.dictionaries(st.sampled_from(sorted(VOLATILE)), VALUES),
@@ -485,5 +485,5 @@ class Life(RuleBasedStateMachine):
         assert all(after in NEXT[before] for before, after in pairwise(self.path))
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestLife = Life.TestCase

@@ -33,7 +33,7 @@ def ask(document: Document, *, justification: str = "", meta: Document | None = 
     )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(TEXT, JSON, max_size=3), TEXT, st.dictionaries(TEXT, JSON, max_size=2), TIMES)
 def test_a_question_is_read_back_digit_for_digit(document, justification, meta, at):
     question = ask(document, justification=justification, meta=meta)
@@ -43,7 +43,7 @@ def test_a_question_is_read_back_digit_for_digit(document, justification, meta, 
     assert repr(read[1].input) == repr(document)  # 1, 1.0 and True are equal and not the same argument.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(Verdict), st.booleans(), TIMES, TEXT)
 def test_a_vote_is_read_back(verdict, counts, at, reason):
     vote = Vote(BOB, verdict, counts, at, reason)

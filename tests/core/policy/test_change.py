@@ -206,7 +206,7 @@ VALUES = ROWS.map(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, RULES, RULES)
 def test_what_real_masking_would_newly_show_is_told(value, before, after):
     """The oracle is the masking itself, on a value that the comparison never sees."""
