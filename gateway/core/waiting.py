@@ -187,8 +187,7 @@ def _page(resolution: Resolution) -> Document:
 
 def _undeclared(call: Call) -> Reply:
     """-32021 (tasks extension, Protocol Errors)."""
-    required: Document = {"requiredCapabilities": {"extensions": {mcp.TASKS: {}}}}
-    return _failure(call, versions.MISSING_CAPABILITY, "Missing required client capability", required)
+    return _failure(call, versions.MISSING_CAPABILITY, "Missing required client capability", mcp.without_tasks())
 
 
 def _sealed(call: Call, kind: str, document: Document, resolution: Resolution) -> Script[str]:

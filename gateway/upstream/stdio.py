@@ -95,7 +95,7 @@ class Stdio:
         async with process.ready:
             if not process.started:
                 await self._nursery.start(process.run)
-            if isinstance(message, Request) and message.method == mcp.INITIALIZE:
+            if mcp.greets(message):
                 process.greeted = True
             elif link.era is Era.LEGACY and link.greeting is not None and not process.greeted:
                 await self._greet(process, link.greeting)

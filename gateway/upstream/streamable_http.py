@@ -97,7 +97,7 @@ class StreamableHttp:
     def head(self, method: bytes, target: bytes, link: Link, message: Message | None = None) -> bytes:
         """Request line and headers, without the empty line that ends them."""
         said = ""
-        if not _initializes(message):
+        if not mcp.greets(message):
             said = f"MCP-Protocol-Version: {link.version}\r\n"
             if link.upstream_session is not None:
                 said += f"Mcp-Session-Id: {link.upstream_session}\r\n"
@@ -274,7 +274,7 @@ class _Post:
     def _resumable(self, events: Events) -> bool:
         """Whether the stream said where to go on, in what a header can hold. `initialize` has no session yet."""
         named = bool(events.last_id) and events.last_id.isascii() and events.last_id.isprintable()
-        return named and self._link.era is Era.LEGACY and not _initializes(self._message)
+        return named and self._link.era is Era.LEGACY and not mcp.greets(self._message)
 
     async def _resume(self, connection: Connection, events: Events) -> None:
         """Go on with a stream that ended before its answer: the upstream may close it on purpose and have its client
@@ -342,7 +342,7 @@ class _Post:
 
     def _take_session(self, connection: Connection) -> None:
         """Keep the session id that the response to `initialize` assigns (2025-11-25, Session Management)."""
-        if not _initializes(self._message):
+        if not mcp.greets(self._message):
             return
         value = connection.header(b"mcp-session-id")
         if value:
@@ -373,10 +373,6 @@ class _Get(_Post):
 
     def _at_end(self) -> Message | None:
         return None
-
-
-def _initializes(message: Message | None) -> bool:
-    return isinstance(message, Request) and message.method == mcp.INITIALIZE
 
 
 def _media_type(connection: Connection) -> bytes:

@@ -7,13 +7,11 @@ put together, and what leaves is on record before it leaves.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import orjson
 import trio
 
 from gateway.core import held as waiting
@@ -40,7 +38,7 @@ from gateway.web.desk import Aggregate, Desk, Door
 from gateway.web.gathered import Gathered, places
 from gateway.web.inbound import Inbound, read_body
 from gateway.web.parts import Asked, Early, attending, leave, until_done, whose
-from gateway.web.visit import SESSION_HEADER, Visit
+from gateway.web.visit import SESSION_HEADER, Visit, session_key
 from gateway.web.within import Within
 
 _REWRITTEN = frozenset({b"content-length", b"last-event-id", b"mcp-name", SESSION_HEADER})
@@ -72,7 +70,7 @@ class Gathering:
         client = HttpClient(self.send, keepalive_s=self.desk.keepalive_s)
         try:
             era, version = versions.identify(self.request.headers, message)
-            held = None if era is Era.MODERN or _greets(message) else await self._pass()
+            held = None if era is Era.MODERN or mcp.greets(message) else await self._pass()
             goal = self._goal(message, era, held)
             if goal is not None:
                 await self._through(*goal, held, receive)
@@ -166,7 +164,7 @@ class Gathering:
         """A request is put to all, and answered once."""
         session = held.own.session if held is not None else await self._session(message, era, version)
         async with attending(client, receive) as nursery:
-            if not _greets(message):
+            if not mcp.greets(message):
                 nursery.start_soon(client.keep_alive)
             try:
                 reply = await self._answered(message, era, version, held, session, client)
@@ -193,7 +191,7 @@ class Gathering:
         async def keep(messages: Sequence[bytes]) -> None:
             said.extend(messages)
 
-        relay = keep if _greets(message) else early.relay if early is not None else client.relay
+        relay = keep if mcp.greets(message) else early.relay if early is not None else client.relay
         cursors = self._cursors(message)
         asked = [
             self._ask(member, self._question(message, member, cursors), held, relay)
@@ -214,7 +212,7 @@ class Gathering:
         if merged.cursors and isinstance(answer, Success) and isinstance(answer.result, dict):
             cursor = self.desk.sealer.cursors(merged.cursors, self._listing(message))
             answer = Success(answer.id, {**answer.result, "nextCursor": cursor})
-        if _greets(message) and isinstance(answer, Success):
+        if mcp.greets(message) and isinstance(answer, Success):
             headers = self._greeting(message, version, session, asked, answer)
             client.headers = lambda _: headers
         if said:
@@ -339,7 +337,7 @@ class Gathering:
 
     async def _session(self, message: Message, era: Era, version: str) -> SessionId:
         name = self.door.ref.name
-        key = self._exchange if _greets(message) else _digest(self.actor, self.principal.client, name)
+        key = self._exchange if mcp.greets(message) else session_key(self.actor, self.principal.client, name)
         members = self._opening(name, era, version)
         return await self.desk.sessions.session(key, members=members, idle_s=self.desk.session_idle_s)
 
@@ -390,11 +388,3 @@ def _as_it_is(message: Message) -> Message:
 
 async def _nobody(_: Sequence[bytes]) -> None:
     """Nobody listens for what comes ahead of this answer."""
-
-
-def _greets(message: Message) -> bool:
-    return isinstance(message, Request) and message.method == mcp.INITIALIZE
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(orjson.dumps(parts)).hexdigest()

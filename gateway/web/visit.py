@@ -24,7 +24,7 @@ from gateway.core.errors import ClientFault, EvidenceFault, InternalFault, Sessi
 from gateway.core.exchange import exchange
 from gateway.core.held import Opened
 from gateway.core.policy import input as policy_input
-from gateway.core.protocol import bridge_tasks, jsonrpc, mcp, mirrored, paging, tasks, versions
+from gateway.core.protocol import jsonrpc, mcp, mirrored, paging, tasks, versions
 from gateway.core.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, Failure, Message, Request, RequestId, Success
 from gateway.core.protocol.session import Ticket
 from gateway.core.replies import Reply
@@ -159,11 +159,11 @@ class Visit:
 
     async def _link(self, message: Message, era: Era, version: str) -> Link:
         """The session that this message belongs to, opened on record if it is the first."""
-        if era is Era.LEGACY and not _greets(message):
+        if era is Era.LEGACY and not mcp.greets(message):
             return self._link_of(self._ticket())
         # A modern client has no session of its own: what it does until it falls idle is one (design 4.7).
         legacy = era is Era.LEGACY
-        key = self._exchange if legacy else _digest(self.actor, self.principal.client, self.door.ref.name)
+        key = self._exchange if legacy else session_key(self.actor, self.principal.client, self.door.ref.name)
         members: Document = {
             "actor": self.actor,
             "upstream": self.door.ref.name,
@@ -220,7 +220,7 @@ class Visit:
         """A task that was not made for this principal is none; who takes none is told of none. Raises ClientFault."""
         if tasks.concerned(message) and era is Era.MODERN and not mcp.declares_tasks(message):
             raise ClientFault(
-                "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=bridge_tasks.missing()
+                "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=mcp.without_tasks()
             )
         ident = tasks.asked(message)
         if not tasks.asks(message) or (ident is not None and (held.names_own(message) or self._opened(ident) != ident)):
@@ -306,7 +306,7 @@ class Visit:
         driver = Driver(call, self.door.world, link, client, legs, self._arrival, self._around)
         script = exchange(call) if resumes is None else resuming.resumption(call, *resumes)
         client.dismiss = driver.end_stream
-        if link.era is Era.LEGACY and _greets(call.message):
+        if link.era is Era.LEGACY and mcp.greets(call.message):
             client.headers = self._greeting_headers(link, driver)
         client.answers = (link.session, call.message.id) if isinstance(call.message, Request) else None
 
@@ -325,7 +325,7 @@ class Visit:
         return Legs(*clerks, self.principal, self.door.ref.name, link.session, desk.new_exchange, run)
 
     def _client(self, call: Call, mark: Mark) -> HttpClient:
-        streams = call.listens or (isinstance(call.message, Request) and not _greets(call.message))
+        streams = call.listens or (isinstance(call.message, Request) and not mcp.greets(call.message))
         return HttpClient(
             self.send,
             keepalive_s=self.desk.keepalive_s if streams else math.inf,
@@ -375,10 +375,6 @@ def _ident(message: Message) -> RequestId | None:
     return message.id if isinstance(message, Request) else None
 
 
-def _greets(message: Message) -> bool:
-    return isinstance(message, Request) and message.method == mcp.INITIALIZE
-
-
 def _negotiated(reply: Reply | None) -> str | None:
     """The protocol version that the upstream agreed to, if the reply is its agreement."""
     document = orjson.loads(reply.data) if reply is not None and reply.data else {}
@@ -388,6 +384,6 @@ def _negotiated(reply: Reply | None) -> str | None:
     return None
 
 
-def _digest(*parts: str) -> str:
-    """One key for several texts, none of which can run into the next."""
-    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+def session_key(actor: str, client: str, upstream: str) -> str:
+    """The key of the one session that a principal's client has with an upstream, where it has none of its own."""
+    return hashlib.sha256(orjson.dumps((actor, client, upstream))).hexdigest()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from gateway.core.masking.operators import mask_text
+from gateway.core.masking.operators import REDACT, mask_text
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Span
 from gateway.core.policy.decision import Operator
 
-_REDACT = Operator("redact")
 _NARROWNESS = {phi: len(phi.wider) for phi in Phi}
 
 
@@ -49,7 +48,7 @@ def cut(text: str, cuts: list[Cut], key: bytes) -> tuple[str, list[Cut]]:
         agreed = len(cluster) == 1 or all(
             one.operator is best.operator or one.operator == best.operator for one in cluster
         )
-        operator = best.operator if agreed else _REDACT
+        operator = best.operator if agreed else REDACT
         masked = mask_text(operator, best.phi, text[start:end], key)
         if masked != text[start:end]:
             made.append(Cut(start, end, best.phi, best.detector, operator))

@@ -18,6 +18,8 @@ from gateway.core.masking.phi import Phi
 from gateway.core.policy.decision import Operator
 from gateway.core.types import Document, Json
 
+REDACT = Operator("redact")
+"""What is left where rules disagree, or nobody can say what else would do."""
 KEEP = 4
 """Characters that `partial` leaves at the end when the rule does not say."""
 KEEP_MAX = 8

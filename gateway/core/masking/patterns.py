@@ -261,9 +261,7 @@ _GATE = {len(PATTERNS) + index: name for index, name in enumerate(GATES)}
 def _set() -> re2.Set:
     options = re2.Options()
     options.max_mem = _MEMORY
-    options.encoding = (
-        re2.Options.Encoding.LATIN1
-    )  # Folded bytes are ASCII; whatever else arrives is a byte, not a fault.
+    options.encoding = re2.Options.Encoding.LATIN1  # Bytes are ASCII once folded; another is a byte, and no fault.
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     for text in _TEXTS:

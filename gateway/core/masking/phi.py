@@ -1,6 +1,6 @@
 """The classes of PHI: the 18 identifiers of 45 CFR 164.514(b)(2)(i), in the words that policy uses.
 
-Four of them have a narrower class of their own because an operator treats it differently. A rule for the wider class
+Two of them have narrower classes of their own, which an operator treats differently. A rule for the wider class
 takes the narrower ones too: `GEO` takes `ZIP`; `DATE` takes `BIRTH_DATE` and `AGE`. `PHI` is the root and takes all.
 """
 

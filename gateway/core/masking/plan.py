@@ -22,12 +22,16 @@ from gateway.core.masking.phi import Phi
 from gateway.core.masking.rules import Plan, compiled
 from gateway.core.masking.structure import Leaf, Node
 from gateway.core.masking.survey import NOTHING, Survey, look, to_scan
-from gateway.core.policy.decision import MaskRule, Operator, Selector
+from gateway.core.policy.decision import MaskRule, Operator
 from gateway.core.protocol.mcp import MEMBERS
 from gateway.core.types import Document, Json
 
 _STRUCTURED = "structuredContent"
-_REDACT = Operator("redact")
+_NO_VALUES = frozenset({"split", "unreadable"})
+"""Detectors of what is not a value as a whole."""
+
+_Change = tuple[Leaf, list[Json]]
+"""A leaf and what may stand there: first what does, then what if a schema forbids that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +93,6 @@ def apply_all(
     return tuple(done)
 
 
-_NO_VALUES = frozenset({"split", "unreadable"})
-"""Detectors of what is not a value as a whole."""
-_BY_VALUE = Selector("class", "PHI")
-"""A rule made for a number that is a known value; only its operator matters."""
-
-
-_Change = tuple[Leaf, list[Json]]
-"""A leaf and what may stand there: first what does, then what if a schema forbids that."""
-
-
 class _Masking:
     """One plan on one value; lives for one call of `apply`."""
 
@@ -106,8 +100,8 @@ class _Masking:
         self._plan, self._survey, self._key = plan, survey, key
         self._copies: dict[Node, list[Json] | dict[str, Json]] = {}
         """Containers that were changed, as they are now; what was not changed is shared with the message."""
-        self._wholes: list[tuple[Leaf, MaskRule, Phi, str]] = []
-        """Leaves that go as a whole, by which rule, as what and found by what."""
+        self._wholes: list[tuple[Leaf, Operator, Phi, str]] = []
+        """Leaves that go as a whole, how, as what and found by what."""
         self._taken: set[Leaf] = set()
         """Those of them that no rule takes because of what they are."""
         self._known = KnownValues()
@@ -146,13 +140,13 @@ class _Masking:
             rule = leaf.rule or (None if leaf.phi is None else classes.get(leaf.phi))
             if rule is not None:
                 detector = rule.select.by if leaf.rule else leaf.detector
-                self._wholes.append((leaf, rule, leaf.phi or Phi.PHI, detector))
+                self._wholes.append((leaf, rule.operator, leaf.phi or Phi.PHI, detector))
                 continue
             free.append(leaf)
             if leaf in stuck or (texts and type(leaf.value) is str and leaf.value in texts):
                 if Phi.BLOB not in classes:
                     raise MaskFault("Part of the result is packed or nested beyond what can be looked into.")
-                self._wholes.append((leaf, classes[Phi.BLOB], Phi.BLOB, "unreadable"))
+                self._wholes.append((leaf, classes[Phi.BLOB].operator, Phi.BLOB, "unreadable"))
                 self._taken.add(leaf)
         return free
 
@@ -160,7 +154,7 @@ class _Masking:
         for leaf, span in self._survey.split():
             rule = self._plan.of_span(span)
             if rule is not None and leaf not in self._taken and not self._plan.owns(leaf):
-                self._wholes.append((leaf, rule, span.phi, "split"))
+                self._wholes.append((leaf, rule.operator, span.phi, "split"))
                 self._taken.add(leaf)
 
     def _take_spans(self, scanned: Collection[str]) -> None:
@@ -177,10 +171,10 @@ class _Masking:
     def _harvest(self) -> list[Value]:
         """What is taken out of one place and may be said in others."""
         values: list[Value] = []
-        for leaf, rule, phi, detector in self._wholes:
+        for leaf, operator, phi, detector in self._wholes:
             told = type(leaf.value) is str or type(leaf.value) is int
-            if told and detector not in _NO_VALUES and rule.operator.name != "keep":
-                values.append(Value(str(leaf.value), phi, rule.operator))
+            if told and detector not in _NO_VALUES and operator.name != "keep":
+                values.append(Value(str(leaf.value), phi, operator))
         for text, cuts in self._cuts.items():
             for one in cuts:
                 said = text[one.start : one.end]
@@ -215,17 +209,17 @@ class _Masking:
         for number, found in self._known.find(views.data):
             text, _ = readings[number]
             if found.known.folded.decode("ascii") not in text.lower():
-                whole = Cut(0, len(text), found.known.phi, "decoded-known", _REDACT)
+                whole = Cut(0, len(text), found.known.phi, "decoded-known", operators.REDACT)
                 self._cuts.setdefault(text, []).append(whole)
 
-    def _replace(self, leaf: Leaf, rule: MaskRule, phi: Phi, detector: str) -> None:
+    def _replace(self, leaf: Leaf, operator: Operator, phi: Phi, detector: str) -> None:
         value = leaf.value
-        options = operators.candidates(rule.operator, phi, value, self._key)
+        options = operators.candidates(operator, phi, value, self._key)
         new = options[0]
         if new is not value and new != value:
             self._changes.append((leaf, options))
             self._put(leaf, new)
-            self._done.append((leaf, phi, detector, rule.operator.name))
+            self._done.append((leaf, phi, detector, operator.name))
 
     def _put(self, leaf: Leaf, value: Json) -> None:
         own = self._copies.get(leaf.node) or self._own(leaf.node)
@@ -257,8 +251,7 @@ class _Masking:
             elif known_any and _is_long(leaf.value):
                 known = self._known.is_known(str(leaf.value))
                 if known is not None:
-                    rule = MaskRule(_BY_VALUE, known.operator)
-                    self._replace(leaf, rule, known.phi, "known")
+                    self._replace(leaf, known.operator, known.phi, "known")
 
     def _mask_text(self, leaf: Leaf, masked: dict[str, tuple[str, list[Cut]]]) -> None:
         text = str(leaf.value)
@@ -367,7 +360,7 @@ def _is_long(value: Json) -> bool:
 
 def _operator(detector: str, rule: MaskRule) -> Operator:
     # The end of an encoded text is not the end of the value in it: what is decoded is only ever redacted.
-    return _REDACT if detector.startswith("decoded") else rule.operator
+    return operators.REDACT if detector.startswith("decoded") else rule.operator
 
 
 def _rename(node: list[Json] | dict[str, Json], names: dict[str, str]) -> dict[int | str, str]:

@@ -15,7 +15,7 @@ from gateway.core.masking.cuts import merge
 from gateway.core.masking.names import LONGEST_NAME, named
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.spots import Spot
-from gateway.core.masking.survey import NOTHING, Survey, look, look_at_all, related
+from gateway.core.masking.survey import NOTHING, Survey, look, look_at_all
 from gateway.core.types import Document, Json
 
 PATHS_MOST = 100
@@ -107,7 +107,7 @@ class _Tally:
                 self._add(spot.shown or _shown(spot), phi, content, spot.said)
             if spans and type(value) is str and value in spans:
                 for span in merge(spans[value]):
-                    if phi is None or not related(phi, span.phi):
+                    if phi is None or not _related(phi, span.phi):
                         said = span.field or span.detector
                         self._add(_shown(leaf.spot), span.phi, value[span.start : span.end], said)
         for leaf, span in found.split():
@@ -124,6 +124,11 @@ class _Tally:
             self.places.add(place)
         if phi in _PERSONAL and not name.startswith(_STAFF):
             self.people.setdefault((phi, name), set()).add(content)
+
+
+def _related(first: Phi, second: Phi) -> bool:
+    """Whether one class takes the other."""
+    return first in second.wider or second in first.wider
 
 
 def _shown(spot: Spot) -> str:

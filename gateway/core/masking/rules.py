@@ -49,12 +49,8 @@ class Plan:
         return Plan(Explicit(fields, tuple(places)), classes)
 
     def owns(self, leaf: Leaf) -> bool:
-        """Whether a rule takes a leaf as a whole."""
-        return self.whole(leaf) is not None
-
-    def whole(self, leaf: Leaf) -> MaskRule | None:
-        """The rule that takes a leaf as a whole, because of its place, name or kind."""
-        return leaf.rule or (self.classes.get(leaf.phi) if leaf.phi is not None else None)
+        """Whether a rule takes a leaf as a whole, because of its place, name or kind."""
+        return leaf.rule is not None or leaf.phi in self.classes
 
     def of_span(self, span: Span) -> MaskRule | None:
         """The rule that takes a place in a text."""

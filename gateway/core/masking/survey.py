@@ -128,8 +128,3 @@ def _blob(data: str, views: list[tuple[str, str]], stuck: set[str]) -> None:
         views.extend((data, text) for text in layers.blob_text(data))
     except layers.Unreadable:
         stuck.add(data)
-
-
-def related(first: Phi, second: Phi) -> bool:
-    """Whether one class takes the other."""
-    return first in second.wider or second in first.wider

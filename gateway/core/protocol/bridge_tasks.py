@@ -94,11 +94,6 @@ def declaring(greeting: Document, *, tasks: bool) -> Document:
     return {**greeting, "capabilities": {**rest, "extensions": extensions} if extensions else rest}
 
 
-def missing() -> Document:
-    """What MISSING_CAPABILITY says to a client that asks after a task and has not declared the extension."""
-    return {"requiredCapabilities": {"extensions": {mcp.TASKS: {}}}}
-
-
 def created(result: Json) -> Document | None:
     """The task that a legacy upstream has made instead of a result; None where this is one."""
     task = result.get("task") if isinstance(result, dict) else None

@@ -96,6 +96,11 @@ REQUEST_STATE = "requestState"
 INPUT_RESPONSES = "inputResponses"
 
 
+def greets(message: Message | None) -> bool:
+    """Whether a message begins a legacy session."""
+    return isinstance(message, Request) and message.method == INITIALIZE
+
+
 def meta(message: Message) -> Document:
     """The `_meta` of a message's params; empty when it has none."""
     if isinstance(message, Request | Notification):
@@ -123,6 +128,12 @@ def declares_tasks(message: Message) -> bool:
     """Whether the client takes a task for an answer to this request (tasks extension, Capability Negotiation)."""
     extensions = capabilities(message).get("extensions")
     return isinstance(extensions, dict) and isinstance(extensions.get(TASKS), dict)
+
+
+def without_tasks() -> Document:
+    """What `versions.MISSING_CAPABILITY` says to a client that asks after a task and takes none (there, Protocol
+    Errors)."""
+    return {"requiredCapabilities": {"extensions": {TASKS: {}}}}
 
 
 def opens_urls(message: Message) -> bool:

@@ -144,7 +144,7 @@ class Bridge:
             return Delivery(self._office, link.session) if bridged or self.local else self.inner.converse(link)
         if (at_home := self._at_home(link, message)) is not None:
             return at_home
-        greets = isinstance(message, Request) and message.method == mcp.INITIALIZE
+        greets = mcp.greets(message)
         if bridged and isinstance(message, Request) and message.method in ABOUT_TASKS:
             return Polled(self._listeners, link)
         if bridged or (greets and self._legacy is False):

@@ -141,7 +141,7 @@ class Upward(Translated):
     async def _about_task(self, request: Request) -> None:
         """Ask after a task, here or where it is kept."""
         if not mcp.declares_tasks(request):
-            code, data = versions.MISSING_CAPABILITY, wording.missing()
+            code, data = versions.MISSING_CAPABILITY, mcp.without_tasks()
             self._local = Failure(request.id, code, "Missing required client capability", data)
             return
         holder = self._parked.holder(request.params.get("taskId"))
