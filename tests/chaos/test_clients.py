@@ -14,30 +14,33 @@ from tests.chaos.conftest import QUIET_S
 from tests.chaos.wire import Lost
 
 CLIENTS = 60
-STORE = {"evidence.db": 2, "evidence.db-wal": 1, "evidence.db-shm": 1}
-"""Most that a worker has open of each file of its store. The second is SQLite's, kept for the next time that the log is
-put away: to close it would drop all locks of the process on the file (POSIX)."""
+STORE = {"evidence.db": 2, "evidence.db-wal": 2, "evidence.db-shm": 1}
+"""Most that a worker has open of each file of its store. The second are of whoever puts the log away just now. That of
+the database stays with SQLite, for the next time: to close it would drop all locks of the process on it (POSIX)."""
+
+
+def sockets(gateway, ward):
+    """What each TCP socket of this machine is to the workers of a gateway, by its inode."""
+    ends = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        local, remote = (int(address.partition(":")[2], 16) for address in fields[1:3])
+        ends[f"socket:[{fields[9]}]"] = (
+            "client" if local == gateway.port and remote else "upstream" if remote == ward.port else "other"
+        )
+    return ends
 
 
 def descriptors(gateway, ward):
     """The open files of all workers by what they are: connections of clients, to the upstream, the store's files by
     their names, and others."""
-    ends = {}
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        local, remote = (int(address.partition(":")[2], 16) for address in fields[1:3])
-        ends[fields[9]] = (
-            "client" if local == gateway.port and remote else "upstream" if remote == ward.port else "other"
-        )
-    counted = Counter()
+    found, ends = [], sockets(gateway, ward)
     for pid in gateway.workers():
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
-                target = str(entry.readlink())
-                inode = target[8:-1] if target.startswith("socket:[") else ""
-                name = Path(target).name
-                counted[name if name in STORE else ends.get(inode, "other")] += 1
-    return counted
+                found.append(str(entry.readlink()))
+    ends |= sockets(gateway, ward)  # Looked at twice: what is opened or closed meanwhile is known by one of them.
+    return Counter(name if (name := Path(target).name) in STORE else ends.get(target, "other") for target in found)
 
 
 async def hang_up_somewhere(agent, number, draw):
