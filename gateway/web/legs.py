@@ -68,23 +68,26 @@ class Legs:
 
     async def answer(self, answer: Answer) -> None:
         """Go on with the call once all is answered that was asked. Raises EvidenceFault."""
+        asked = await self.approvals.asked(answer.approval)  # First: what is noted as begun is begun, whatever fails.
         exchange = self.new_exchange()
         until = self.now().timestamp() + LASTS_S
         begun: Document = {"exchange": exchange, "session": self.session, "until": until}
         answers: Document = {}
+        begins = False
 
         def change(note: Document) -> Document:
-            nonlocal answers
-            if "begun" in note:
-                return note
+            nonlocal answers, begins
             before = note.get("answers")
             answers = {**answer.given, **(before if isinstance(before, dict) else {})}
-            return {"begun": begun} if answer.wanted <= answers.keys() else {"answers": answers}
+            begins = "begun" not in note and answer.wanted <= answers.keys()
+            if "begun" in note:
+                return note
+            return {"begun": begun} if begins else {"answers": answers}
 
         await self.mail.change(_key(answer.place), change)
-        if (await self.mail.note(_key(answer.place))).get("begun") != begun:
+        if not begins:
             return
-        again = _again(await self.approvals.asked(answer.approval), answers, answer.state)
+        again = _again(asked, answers, answer.state)
         opened = held.opened(Era.MODERN, again, self.principal, self.upstream, self.unseal)
         with trio.move_on_after(0):  # It goes on by itself, and polls find what came of it.
             await self.errands.do(partial(self.run, opened, exchange))

@@ -11,6 +11,7 @@ import trio.testing
 
 from gateway.core import held
 from gateway.core.commands import Answer, Recalled, Resolution, Settled
+from gateway.core.errors import EvidenceFault
 from gateway.core.protocol.jsonrpc import Request
 from gateway.core.replies import Reply
 from gateway.core.types import Principal
@@ -35,11 +36,16 @@ class World:
         self.at = datetime(2026, 11, 23, tzinfo=UTC)
         self.numbers = iter(range(1, 100))
         self.errands = Errands()
+        self.fault = None
+        """What the store says when it is next asked what was approved."""
 
     async def look(self, approval):
         return Resolution(approval, Settled.KEPT, reply=ASKS)
 
     async def asked(self, approval):
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
         return ASKED
 
     async def recall(self, session, exchange, said, *, waits):
@@ -102,6 +108,40 @@ async def test_answers_that_come_to_two_processes_at_once_go_on_with_the_call_on
             both.start_soon(each.legs().answer, answer(a=1, b=2))
     await trio.testing.wait_all_tasks_blocked()
     assert sum(len(each.ran) for each in worlds) == 1
+
+
+async def test_what_could_not_be_begun_is_not_noted_as_begun(world):
+    await trio.testing.wait_all_tasks_blocked()
+    world.fault = EvidenceFault("The store is away.")
+    with pytest.raises(EvidenceFault):
+        await world.legs().answer(answer(a=1, b=2))
+    assert (await settled(world)).reply == ASKS
+    await world.legs().answer(answer(a=1, b=2))
+    assert (await settled(world)).reply == DONE
+
+
+async def test_attack_many_answers_at_once_and_all_of_it_is_asked_once(nursery):
+    post = Post()
+    worlds = [World(post, DONE) for _ in range(40)]
+    for number, each in enumerate(worlds):
+        each.numbers = iter(range(100 * number + 1, 100 * number + 100))
+        nursery.start_soon(each.errands.run)
+    await trio.testing.wait_all_tasks_blocked()
+    ready = trio.Event()
+
+    async def press(each, given):
+        await ready.wait()
+        await each.legs().answer(answer(**given))
+
+    async with trio.open_nursery() as together:
+        for number, each in enumerate(worlds):
+            together.start_soon(press, each, {"a": number} if number % 2 else {"b": number})
+        await trio.testing.wait_all_tasks_blocked()
+        ready.set()
+    await trio.testing.wait_all_tasks_blocked()
+    (again,) = [message for each in worlds for message in each.ran]
+    given = again.params["inputResponses"]
+    assert (given["a"] % 2, given["b"] % 2) == (1, 0)
 
 
 async def test_a_run_that_is_held_again_is_where_the_task_stands_then(world):
