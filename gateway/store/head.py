@@ -17,6 +17,20 @@ def newest(connection: Connection) -> tuple[int, bytes]:
     return (0, b"") if row is None else (row[0] + 1, row[1])
 
 
+def holds(connection: Connection, size: int, digest: bytes) -> bool:
+    """Whether the log has `size` leaves or more, the last of these with this hash. Raises ValueError when it has others.
+
+    What another process signed meanwhile is no proof of it: that process may never have seen the leaf.
+    """
+    if not size:
+        return True
+    query = "SELECT idx, hash FROM leaf WHERE idx >= ? ORDER BY idx LIMIT 1"
+    row = connection.execute(query, (size - 1,)).fetchone()
+    if row is not None and (row[0] != size - 1 or row[1] != digest):
+        raise ValueError(f"leaf {size - 1} is not the one that was written")
+    return row is not None
+
+
 def stored(connection: Connection) -> tuple[int, Frontier]:
     """The head as it is stored. Raises ValueError for one that is none."""
     size, packed = connection.execute("SELECT size, frontier FROM head").fetchone()

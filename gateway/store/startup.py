@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.note import Verifier
+from gateway.store import head
 from gateway.store.engine import Connection, altered
 from gateway.store.schema import BODIES_LIMIT
 from gateway.store.transaction import Transaction, as_bytes
 
 
-def check_log(transaction: Transaction, verifier: Verifier) -> None:
+def check_log(transaction: Transaction, verifier: Verifier, known: tuple[int, bytes]) -> None:
     """Recompute the head from the newest checkpoint and the leaves since. Raises EvidenceFault when they disagree.
 
-    Leaves before that checkpoint are not read again: `phigate evidence verify` does that.
+    `known`: the size that this process knows the log to have had, and the hash of its last leaf then. Leaves before the
+    checkpoint are not read again: `phigate evidence verify` does that.
     """
     try:
+        head.holds(transaction.connection, *known)
         if grown(transaction.connection, verifier) != (transaction.size, transaction.frontier):
             raise ValueError("the leaves do not lead to the head that is stored")
     except ValueError as error:

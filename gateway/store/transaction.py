@@ -250,12 +250,8 @@ class Transaction:
     def _grown(self) -> Frontier:
         """The frontier, from what is known of the log and the leaves since. Raises ValueError."""
         memory, (size, frontier) = self._memory, ends.stored(self._connection)
-        if size < memory.size:
-            row = self._connection.execute("SELECT hash FROM leaf WHERE idx = ?", (memory.size - 1,)).fetchone()
-            if row is not None:
-                if row[0] != memory.newest:
-                    raise ValueError(f"leaf {memory.size - 1} is not the one that was written")
-                size, frontier = memory.size, memory.frontier
+        if ends.holds(self._connection, memory.size, memory.newest) and size < memory.size:
+            size, frontier = memory.size, memory.frontier
         return ends.grown(self._connection, size, frontier)[1]
 
     def _place(self, index: LeafIndex, id: str, chain: Chain | None) -> Place:

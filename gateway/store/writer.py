@@ -6,9 +6,8 @@ them (`now`), which spares two changes of thread each. Never both: `_turn` is he
 It knows nothing of trio: it takes jobs from a queue and hands each finished group to `deliver`. Failure has one
 consequence, here: every job of the group gets EvidenceFault, the connection is dropped, and nothing but a job that
 `heals` is tried until one of those has committed, on a fresh connection and after the log was checked again. Whether
-the failed group was kept is unknown, so exchanges in it that turn out to be open are ended as unknown.
-
-A connection that broke is no failure yet: the group is done once more on a fresh one, unless the log has it already.
+the failed group was kept is unknown, so exchanges in it that turn out to be open are ended as unknown. A connection
+that broke is no failure yet: the group is done once more on a fresh one, unless the log has it already.
 """
 
 from __future__ import annotations
@@ -73,7 +72,8 @@ class Writer:
         self._connection: Connection | None = None
         self._memory = Memory()
         self._checked = False
-        self._size = 0
+        self._size, self._newest = 0, b""
+        """Of the log when this writer committed last; the hash is that of the last leaf."""
         self._unsettled = 0
         """Leaves that were written since the engine last put them where they stay."""
         self._signed_at = _NEVER
@@ -292,7 +292,7 @@ class Writer:
     def _committed(self, kept: Kept) -> None:
         self._checked = True
         self._unsettled += kept.size - self._size
-        self._size = kept.size
+        self._size, self._newest = kept.size, kept.digest or self._memory.newest
         self._unsigned = not kept.signed
         self.orphans -= kept.ended
         if kept.signed:
@@ -308,7 +308,7 @@ class Writer:
                 "replaced while in use. Stop the gateway and restore the newest copy."
             )
         if not self._checked:
-            startup.check_log(transaction, self._keys.signer.verifier)
+            startup.check_log(transaction, self._keys.signer.verifier, (self._size, self._newest))
             self._sealer.make_writer_key(transaction.connection, transaction.at)
 
     def _perform(self, transaction: Transaction, job: Job) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -88,6 +89,26 @@ async def test_a_leaf_that_this_process_wrote_and_is_not_that_any_more_is_notice
         tamper(file, "UPDATE leaf SET hash = zeroblob(32) WHERE idx = 1")
         with pytest.raises(EvidenceFault, match="leaf 1 is not the one that was written"):
             await log.append(HEARTBEAT)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE leaf SET entry = {entry}, hash = {hash} WHERE idx = 1", "DELETE FROM leaf WHERE idx = 1"],
+)
+async def test_that_another_process_has_signed_what_was_altered_convinces_nobody_who_knows_better(
+    file, keys, statement
+):
+    entry = b'{"another": "leaf"}'
+    async with EvidenceLog.open(file, keys, now=now) as log, EvidenceLog.open(file, keys, now=now) as other:
+        await log.probe()
+        await log.append(HEARTBEAT)
+        tamper(file, statement.format(entry=f"x'{entry.hex()}'", hash=f"x'{merkle.leaf_hash(entry).hex()}'"))
+        await other.append(HEARTBEAT)
+        await other.append(HEARTBEAT)
+        await other.probe()
+        for attempt in (partial(log.append, HEARTBEAT), log.probe, log.probe):
+            with pytest.raises(EvidenceFault, match="leaf 1 is not the one that was written"):
+                await attempt()
 
 
 async def test_a_log_whose_last_leaves_were_cut_off_is_not_gone_on_with(file, keys):
