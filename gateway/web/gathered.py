@@ -42,7 +42,7 @@ class Gathered(HttpClient):
     async def stand(self, asked: list[Asked], places: Mapping[str, str]) -> None:
         """Until the last of them ends, or the client does. `places`: where it came back to."""
         heard = [each for each in asked if each.within.status == 200]
-        self._parts = {each.member: each for each in heard}
+        self._parts = {each.member: each for each in asked}  # Whoever begins later is heard from then on.
         self._places = {each.member: places.get(each.member, str(Mark(each.exchange))) for each in heard}
         await self._event(sse.priming(self._place()) if self._takes_primes else b"")
         self._begun.set()
@@ -56,7 +56,7 @@ class Gathered(HttpClient):
         """Pass on what one upstream's part has said, each message with its place."""
         await self._begun.wait()
         for data, place in zip(messages, self._parts[member].within.places, strict=True):
-            self._places[member] = place or self._places[member]
+            self._places[member] = place or self._places.get(member, str(Mark(self._parts[member].exchange)))
             await self.relay([data])
 
     def _numbered(self, data: bytes) -> bytes:
