@@ -17,7 +17,7 @@ from gateway.core.commands import Decided, Settled
 from gateway.core.evidence.canonical import encode_plain
 from gateway.core.evidence.record import LeafType, Record
 from gateway.core.masking.plan import Masked
-from gateway.core.protocol import jsonrpc, mcp
+from gateway.core.protocol import jsonrpc, mcp, tasks
 from gateway.core.protocol.jsonrpc import Message, Notification, Request, Response
 from gateway.core.replies import Reply
 from gateway.core.types import ApprovalId, Document, Era, ExchangeId, Json, LeafIndex, SessionId
@@ -187,6 +187,8 @@ def outcome(call: Call, ending: Ending) -> Record:
         members |= _decision(ending.decided[-1])
     if ending.upstream is not None:
         members["masked"] = _masked(ending.manifest)
+        if (stands := tasks.stands(ending.upstream)) is not None:
+            members["task"] = stands
     bodies = {"response": ending.reply.data} if ending.reply.data else {}
     for name, decided in zip(("decision", "catalogue"), reversed(ending.decided), strict=False):
         bodies[name] = decided.event

@@ -26,9 +26,9 @@ CLEAR_S = 15
 
 
 @pytest.fixture
-def gateway(tmp_path, people, everything_http_upstream):
+def gateway(tmp_path, people, everything_http_upstream, everything_upstream):
     with parts.everything_server() as url:
-        upstreams = [everything_http_upstream, Upstream("legacy", {"url": url, "era": "legacy"})]
+        upstreams = [everything_http_upstream, everything_upstream, Upstream("legacy", {"url": url, "era": "legacy"})]
         with harness.running(tmp_path, people, upstreams, workers=2, policy=parts.opened) as running:
             yield running
 
@@ -64,6 +64,8 @@ def test_a_call_that_waits_for_its_client_in_a_worker_that_dies_is_said_to_be_lo
     assert exchanges(gateway, "exchange.unknown") == []  # Each request had its answer, and has it on record.
 
 
+AT_ONCE_S = 4
+"""Less than it takes to find that a process is silent."""
 RESEARCH = "simulate-research-query"
 """A tool that takes some seconds, as a task."""
 
@@ -83,23 +85,57 @@ def until(found):
     return things
 
 
-def test_a_call_under_way_in_a_worker_that_dies_is_on_record_as_unknown_and_its_task_too_is_lost(gateway):
-    called = {"name": RESEARCH, "arguments": {"topic": "synthetic"}}
+TAKING = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+CALLED = {"name": RESEARCH, "arguments": {"topic": "synthetic"}}
+
+
+def begun(worker, door):
+    """The id of a task that was made at this worker."""
+    message, headers = asked("tools/call", RESEARCH, TAKING, **CALLED)
+    return answer(worker.post(door, message, **headers))["result"]["taskId"]
+
+
+def polled(worker, door, task):
+    """How it stands, as this worker says."""
+    message, headers = asked("tasks/get", task, TAKING, taskId=task)
+    return answer(worker.post(door, message, **headers))["result"]
+
+
+def test_a_call_under_way_in_a_worker_that_dies_is_on_record_as_unknown_and_its_tasks_go_on_or_are_said_to_be_lost(
+    gateway,
+):
+    called = CALLED
     with workers.each(gateway, parts.WHO, [parts.WHO]) as (one, other):
-        taking = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-        message, headers = asked("tools/call", RESEARCH, taking, **called)
-        task = answer(one.post("everything-http", message, **headers))["result"]["taskId"]
-        (made,) = exchanges(gateway, "exchange.intent")
+        task, of_program = begun(one, "everything-http"), begun(one, "everything")
+        made = set(exchanges(gateway, "exchange.intent"))
 
         message, headers = asked("tools/call", RESEARCH, {}, **called)
         body = json.dumps(message)
         one.connection.request("POST", "/mcp/everything-http", body, {**one.headers, **JSON, **headers})
-        (lost,) = until(lambda: set(exchanges(gateway, "exchange.intent")) - {made})
+        (lost,) = until(lambda: set(exchanges(gateway, "exchange.intent")) - made)
         os.kill(one.pid, signal.SIGKILL)
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             one.connection.getresponse().read()
         assert until(lambda: exchanges(gateway, "exchange.unknown")) == [lost]
 
-        message, headers = asked("tasks/get", task, taking, taskId=task)
-        gone = answer(other.post("everything-http", message, **headers))["error"]
-        assert (gone["code"], "no such task any more" in gone["message"]) == (-32602, True)
+        # The task of a server goes on, at another worker; that of a program went with the worker, and is told so.
+        began = time.monotonic()
+        gone = polled(other, "everything", of_program)
+        assert (gone["status"], "is not known" in gone["error"]["message"]) == ("failed", True)
+        assert polled(other, "everything-http", task)["status"] in ("working", "completed")
+        assert time.monotonic() - began < CLEAR_S
+        done = until(lambda: (found := polled(other, "everything-http", task))["status"] == "completed" and found)
+        assert "# Research Report" in done["result"]["content"][0]["text"]
+        assert polled(other, "everything", of_program)["status"] == "failed"
+
+
+def test_a_gateway_that_is_restarted_goes_on_with_the_tasks_of_its_servers(gateway):
+    with workers.each(gateway, parts.WHO, [parts.WHO]) as (one, _):
+        task, of_program = begun(one, "everything-http"), begun(one, "everything")
+    gateway.stop()
+    gateway.start()
+    with workers.each(gateway, parts.WHO, [parts.WHO]) as (one, other):
+        began = time.monotonic()
+        assert polled(one, "everything", of_program)["status"] == "failed"
+        assert polled(other, "everything-http", task)["status"] in ("working", "completed")
+        assert time.monotonic() - began < AT_ONCE_S

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Post:
-    """The boxes and the notes that all share. `sent`: every message, with its box."""
+    """The boxes and the notes that all share. `sent`: every message, with its box. `dead`: who neither hears nor
+    speaks any more."""
 
     ears: list = field(default_factory=list)
     notes: dict = field(default_factory=dict)
     sent: list = field(default_factory=list)
+    dead: set = field(default_factory=set)
 
 
 @dataclass
@@ -25,7 +27,7 @@ class FakeMail:
     async def send(self, box, message):
         self.post.sent.append((box, message))
         for name, heard, hear in tuple(self.post.ears):
-            if heard == box and name != self.name:
+            if heard == box and name != self.name and not {name, self.name} & self.post.dead:
                 hear(dict(message))
 
     @contextmanager

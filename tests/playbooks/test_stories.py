@@ -463,6 +463,18 @@ def test_a_listing_shows_only_what_policy_lets_this_principal_see() -> None:
     assert orjson.loads(play.ends().data)["result"] == {**seen, "nextCursor": "sealed"}
 
 
+def test_the_outcome_says_how_a_task_stands() -> None:
+    play = forwarded(call(Request(7, "tasks/get", {"taskId": "t"}), era=Era.MODERN, tool=None))
+    stands: Document = {"taskId": "t", "status": "failed", "resultType": "complete"}
+    play.expects(Receive, Success(7, stands))
+    play.expects(Inspect, Profile())
+    play.decides(Entrypoint.RESULT, allow())
+    play.expects(Mask, Masked(stands))
+    play.expects(Present, True)
+    play.records(LeafType.EXCHANGE_OUTCOME, status="replied", task="failed")
+    play.ends()
+
+
 @pytest.mark.parametrize("makes_tasks", [False, True])
 def test_what_a_legacy_client_is_told_of_tasks_is_no_part_of_what_is_pinned(makes_tasks: bool) -> None:
     tools = [{"name": "read_patient"}]

@@ -10,8 +10,8 @@ import trio
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import mcp, tasks
 from gateway.core.protocol.jsonrpc import Failure, Notification, Request, Success
+from gateway.upstream.bridge import far, homes, undertakings
 from gateway.upstream.bridge import modern as modern_side
-from gateway.upstream.bridge import undertakings
 from gateway.upstream.bridge.office import Office
 from gateway.upstream.bridge.sessions import Sessions
 from gateway.upstream.bridge.translated import BRIDGED, WITH_TASKS
@@ -172,11 +172,100 @@ async def test_a_task_is_asked_after_answered_and_cancelled_at_another_process()
     assert upstream.of("tasks/cancel")[0].params == {"taskId": "t-1"}
 
 
-async def test_a_task_of_a_process_that_is_gone_or_that_never_was_is_unknown(autojump_clock):
+async def test_a_task_that_never_was_is_unknown():
     async with processes(legacy_tasks("working")) as (bridge,):
-        gone = "018f0000-0000-7000-8000-000000000009." + "x" * 32
-        for ident in (gone, "made-up"):
+        for ident in ("018f0000-0000-7000-8000-000000000009." + "x" * 32, "made-up", 7, None):
             assert (await answer_to(bridge, about(ident), MODERN)).code == -32602
+
+
+def kill(bridge):
+    """The process of this bridge hears nothing any more, nor says anything."""
+    mail = bridge._office.mail
+    mail.post.dead.add(mail.name)
+
+
+def in_(upstream):
+    """The upstream's session that its task was made in."""
+    return {link.upstream_session for link, message in upstream.heard if message.method == "tools/call"}
+
+
+async def test_another_process_goes_on_with_the_task_of_one_that_died_in_the_session_that_it_was_made_in(
+    autojump_clock,
+):
+    home, other = legacy_tasks("working"), legacy_tasks("working", "input_required", "completed", asks=True)
+    async with processes(home, other, legacy_tasks("working")) as (one, two, three):
+        ident = await made(one)
+        kill(one)
+        assert (await answer_to(two, about(ident), MODERN)).result["status"] == "working"
+        ((key, _),) = (await answer_to(three, about(ident), MODERN)).result["inputRequests"].items()
+        update = about(ident, "tasks/update", inputResponses={key: {"action": "accept"}})
+        assert (await answer_to(three, update, MODERN)).result == {"resultType": "complete"}
+        assert (await answer_to(three, about(ident), MODERN)).result["status"] == "completed"
+        assert (await answer_to(two, about(ident, "tasks/cancel"), MODERN)).result == {"resultType": "complete"}
+    assert {link.upstream_session for link, message in other.heard if message.method.startswith("tasks/")} == in_(home)
+    assert not {link.upstream_session for link in other.ended} & in_(home)
+
+
+async def test_a_process_that_ends_hands_its_tasks_over_and_leaves_their_session_alone():
+    home, other = legacy_tasks("working"), legacy_tasks("working", "completed")
+    async with processes(home, other) as (one, two):
+        ident = await made(one)
+        await one._let_go()
+        began = trio.current_time()
+        assert (await answer_to(two, about(ident), MODERN)).result["status"] == "working"
+        assert (await answer_to(two, about(ident), MODERN)).result["status"] == "completed"
+        assert trio.current_time() - began < far.TAKEN_S
+    assert not {link.upstream_session for link in home.ended} & in_(home)
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_the_task_of_a_program_is_lost_with_it_and_its_client_is_told_so_for_good(autojump_clock, dies):
+    home, other = legacy_tasks("working"), legacy_tasks("working")
+    home.local = other.local = True
+    async with processes(home, other) as (one, two):
+        ident = await made(one)
+        if dies:
+            kill(one)
+        else:
+            await one._let_go()
+        for bridge in (two, one, two):
+            lost = (await answer_to(bridge, about(ident), MODERN)).result
+            assert (lost["taskId"], lost["status"], lost["createdAt"]) == (ident, "failed", TIMES["createdAt"])
+            assert lost["error"] == {"code": -32603, "message": homes.LOST}
+        for method in ("tasks/update", "tasks/cancel"):
+            assert (await answer_to(two, about(ident, method), MODERN)).result == {"resultType": "complete"}
+    assert other.of("tasks/get") == []
+
+
+async def test_a_task_whose_session_the_upstream_has_forgotten_is_lost():
+    upstream = legacy_tasks("working")
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+
+        async def forgets(talk, message):
+            talk.say(UpstreamFault("it no longer knows the session", kind="ended"))
+
+        upstream.script = forgets
+        lost = (await answer_to(bridge, about(ident), MODERN)).result
+        assert (await answer_to(bridge, about(ident, "tasks/cancel"), MODERN)).result == {"resultType": "complete"}
+    assert (lost["status"], lost["error"]["message"]) == ("failed", undertakings.FORGOTTEN)
+
+
+async def test_two_processes_that_find_a_task_orphaned_agree_on_who_goes_on_with_it(autojump_clock):
+    upstreams = [legacy_tasks("working") for _ in range(3)]
+    async with processes(*upstreams) as (one, two, three):
+        ident = await made(one)
+        kill(one)
+        polled = []
+        async with trio.open_nursery() as nursery:
+            for bridge in (two, three):
+
+                async def poll(bridge=bridge):
+                    polled.append((await answer_to(bridge, about(ident), MODERN)).result["status"])
+
+                nursery.start_soon(poll)
+    assert polled == ["working"] * 2
+    assert sorted(bool(upstream.of("tasks/get")) for upstream in upstreams) == [False, False, True]
 
 
 async def test_only_a_client_that_declares_tasks_may_ask_after_one():
@@ -444,8 +533,9 @@ async def test_attack_a_task_that_is_let_go_of_before_its_questions_are_heard_is
             sessions = Sessions(upstream, Office(FakeMail("here", Post()), "clinic"), hasty)
             kept = undertakings.Undertakings(sessions)
             session = await sessions.session(MODERN, mcp.meta(modern(**TASKS)))
-            ident = kept.keep(session, {"taskId": "t-1", "status": "working", **TIMES})["taskId"]
-            hasty.before = kept.close
+            task = {"taskId": "t-1", "status": "working", **TIMES}
+            ident = (await kept.keep(session, session.link, task))["taskId"]
+            hasty.before = lambda: kept._kept[ident].let_go()
             poll = about(ident)
             assert (await kept.answer(poll)).result["status"] == "working"
     assert session.busy == 0

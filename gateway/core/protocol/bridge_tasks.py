@@ -122,6 +122,11 @@ def ended(task: Document, answer: Response) -> Document:
     return {**task, "status": "completed", "result": {**unrelated(answer.result), "resultType": "complete"}}
 
 
+def lost(task: Document, why: str, code: int) -> Document:
+    """A task of which nobody will hear any more. `task`: as it was told before; `why`: for its caller."""
+    return {**task, "status": "failed", "statusMessage": why, "error": {"code": code, "message": why}}
+
+
 def legacy(task: Document) -> Document:
     """A task of the extension under the words of 2025-11-25, where a tool that says `isError` has failed."""
     found: Document = {key: task[key] for key in _OF_BOTH if key in task}

@@ -24,6 +24,7 @@ from gateway.core.types import Document, Json
 
 RELATED = "io.modelcontextprotocol/related-task"
 """The member of `_meta` that says to which task a message belongs (2025-11-25, Tasks: Related Task Metadata)."""
+STATUSES = frozenset({"cancelled", "completed", "failed", "input_required", "working"})
 ASKING = frozenset({mcp.TASK_GET, mcp.TASK_UPDATE, mcp.TASK_CANCEL, "tasks/result"})
 """Requests about one task."""
 _TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
@@ -60,6 +61,17 @@ def asked(message: Message) -> str | None:
     """The id of that task; None where there is none, or what is no id: an upstream might still find one in it."""
     ident = message.params.get("taskId") if isinstance(message, Request) and asks(message) else None
     return ident if isinstance(ident, str) else None
+
+
+def stands(message: Message) -> str | None:
+    """How the task stands that an answer makes or tells of, in a word of MCP's; None where it tells of none."""
+    result = message.result if isinstance(message, Success) else None
+    match result:
+        case {"task": {"taskId": _, "status": str(status)}} | {"taskId": _, "status": str(status)} if (
+            status in STATUSES
+        ):
+            return status
+    return None
 
 
 def outward(message: Message, rename: Rename) -> Message:

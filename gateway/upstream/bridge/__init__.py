@@ -172,7 +172,7 @@ class Bridge:
         self._beside.start_soon(self.inner.end, link)
 
     async def _let_go(self) -> None:
-        self._undertakings.close()
+        await self._undertakings.aclose()
         await self._parked.aclose()
         await self._sessions.aclose()
 

@@ -114,6 +114,11 @@ class Run:
         self._heard = True
         return message
 
+    @property
+    def link(self) -> Link:
+        """The upstream's session that it is made in."""
+        return self._link
+
     def _talking(self) -> Conversation:
         assert self._talk is not None
         return self._talk

@@ -51,6 +51,10 @@ class Session:
     ready: trio.Lock = field(default_factory=trio.Lock)
     support: Mapping[str, str] | None = field(default=None, repr=False)
     """Which tools may, or must, be called by a task; None while that is not known."""
+    lives_on: bool = False
+    """Another process goes on with a task in it: this one does not end it."""
+    borrowed: bool = False
+    """It is the upstream's session that a task was made in, for the task's sake: never begun anew, nor ended."""
     hears: set[Callable[[Notification], None]] = field(default_factory=set)
     """Who is told what the upstream says of itself as a whole, wherever it says it."""
 
@@ -103,6 +107,8 @@ class Sessions:
 
     async def again(self, session: Session, lost: Link) -> None:
         """Begin a session anew of which the upstream has forgotten that of `lost`. Raises UpstreamFault."""
+        if session.borrowed:
+            raise UpstreamFault("it forgot the session of this task", kind="closed")
         async with session.ready:
             if session.link is lost or session.initialized is None:  # Else another call has done it meanwhile.
                 session.initialized = None
@@ -120,6 +126,10 @@ class Sessions:
             await self.again(session, link)
             answer, _ = await self._ask(session.link, method, params)
         return answer
+
+    async def inquire(self, session: Session, method: str, params: Document) -> Response:
+        """The answer in this very session. Raises UpstreamFault; `ended` where the upstream has forgotten it."""
+        return (await self._ask(session.link, method, params))[0]
 
     async def tell(self, link: Link, notification: Notification) -> None:
         """Tell the upstream something in a session. Raises UpstreamFault."""
@@ -170,10 +180,13 @@ class Sessions:
                     await self._drop(key)
 
     async def aclose(self) -> None:
-        """Let go of all of them."""
+        """Let go of all of them, but for those that others go on in."""
         async with trio.open_nursery() as nursery:
-            for key in tuple(self._sessions):
-                nursery.start_soon(self._drop, key)
+            for key, session in tuple(self._sessions.items()):
+                if session.lives_on:
+                    del self._sessions[key]
+                else:
+                    nursery.start_soon(self._drop, key)
 
     async def _make_room(self, owner: SessionId) -> None:
         """Raises UpstreamFault when there is none: whoever says ever other things of itself ends its own first."""

@@ -17,7 +17,7 @@ from gateway.upstream.bridge.parked import Parked
 from gateway.upstream.bridge.run import Run
 from gateway.upstream.bridge.sessions import Session, Sessions
 from gateway.upstream.bridge.translated import Translated
-from gateway.upstream.bridge.undertakings import KEPT_MS, UNKNOWN, Undertakings
+from gateway.upstream.bridge.undertakings import KEPT_MS, Undertakings
 
 LOST = (
     "The process that had this call has ended, and the answer came too late for it: what the call had done by then is "
@@ -89,7 +89,7 @@ class Upward(Translated):
                     if (told := self._told(self._request, message)) is not None:
                         return told
                 case _:
-                    return self._answer(self._request, message)
+                    return await self._answer(self._request, message)
         return self._local
 
     async def respond(self, message: Message) -> None:
@@ -144,22 +144,26 @@ class Upward(Translated):
             code, data = versions.MISSING_CAPABILITY, mcp.without_tasks()
             self._local = Failure(request.id, code, "Missing required client capability", data)
             return
-        holder = self._parked.holder(request.params.get("taskId"))
-        if holder is None:
+        ident = str(request.params.get("taskId"))
+        while (holder := await self._undertakings.holder(ident)) is not None:
+            far = Far(self._office, holder)
+            if await far.open(self._link, request):
+                self._far = far
+                break
+            await far.aclose()
+            await self._undertakings.take_over(ident, holder)
+        else:
             self._local = await self._undertakings.answer(request)
-            return
-        self._far = Far(self._office, holder)
-        if not await self._far.open(self._link, request):
-            self._local = Failure(request.id, jsonrpc.INVALID_PARAMS, UNKNOWN)
 
-    def _answer(self, request: Request, message: Response) -> Message:
+    async def _answer(self, request: Request, message: Response) -> Message:
         if isinstance(message, Failure):
             moved = bridge.modern_failure(request.method, message)
             return Failure(request.id, moved.code, moved.message, moved.data)
         task = wording.created(message.result) if mcp.declares_tasks(request) else None
         if task is None:
             return Success(request.id, bridge.modern_result(request.method, wording.unrelated(message.result)))
-        made = self._undertakings.keep(self._running().session, task)
+        run = self._running()
+        made = await self._undertakings.keep(run.session, run.link, task)
         return Success(request.id, {**made, "resultType": "task"})
 
     def _told(self, request: Request, message: Notification) -> Notification | None:

@@ -48,6 +48,22 @@ def test_what_belongs_to_a_task_says_so_under_its_name_here():
     assert tasks.inward(Success(1, {"action": "accept", "_meta": META}), mark).result["_meta"] == related
 
 
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [
+        ({"task": {"taskId": "t", "status": "working"}}, "working"),
+        ({"resultType": "task", "taskId": "t", "status": "failed"}, "failed"),
+        ({"taskId": "t", "status": "Jane Doe"}, None),
+        ({"status": "working"}, None),
+        ({"task": "t", "taskId": 1, "status": 2}, None),
+        (["working"], None),
+    ],
+)
+def test_how_a_task_stands_is_said_in_words_of_the_protocol_alone(result, status):
+    assert tasks.stands(Success(1, result)) == status
+    assert tasks.stands(Failure(1, -32602, "working")) is None
+
+
 def test_a_question_about_a_task_goes_on_under_its_name_there():
     for method in sorted(tasks.ASKING):
         message = Request(1, method, {"taskId": "t1", "_meta": META})
