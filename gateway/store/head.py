@@ -18,7 +18,7 @@ def newest(connection: Connection) -> tuple[int, bytes]:
 
 
 def holds(connection: Connection, size: int, digest: bytes) -> bool:
-    """Whether the log has `size` leaves or more, the last of these with this hash. Raises ValueError when it has others.
+    """Whether the log has `size` leaves or more, the last of these with this hash. Raises ValueError for another one.
 
     What another process signed meanwhile is no proof of it: that process may never have seen the leaf.
     """

@@ -123,7 +123,7 @@ class EvidenceLog:
         an exchange would begin in, InternalFault when the record breaks the log's rules.
         """
         job = Job(record=record)
-        await self._append([job])
+        await self._append(job)
         if job.error is not None:
             if isinstance(job.error, SessionEnded) and record.session is not None:
                 self._sessions.forget(record.session)
@@ -133,13 +133,15 @@ class EvidenceLog:
     async def append_all(self, records: Sequence[Record]) -> None:
         """Return once all of `records`, which neither begin nor end an exchange, are durable: one wait for all of them.
 
-        Raises like `append`; then none of them counts as durable.
+        Raises like `append`; then none of them is kept, unless the store failed and nobody knows.
         """
-        jobs = [Job(record=record) for record in records]
-        await self._append(jobs)
-        for job in jobs:
-            if job.error is not None:
-                raise job.error
+        if len(records) == 1:
+            job = Job(record=records[0])
+        else:  # In a savepoint of their own: what the log refuses of them takes the others along.
+            job = Job(work=lambda transaction: [transaction.append(record) for record in records])
+        await self._append(job)
+        if job.error is not None:
+            raise job.error
 
     async def transact(self, job: Callable[[Transaction], T]) -> T:
         """Run `job` in the writer thread, within a savepoint of the group's transaction; return once it is durable.
@@ -258,24 +260,24 @@ class EvidenceLog:
             raise job.error
         return job.result
 
-    async def _append(self, jobs: list[Job]) -> None:
-        """Have `jobs`, which are appends, done in their turn; afterwards each has its result or its error."""
+    async def _append(self, job: Job) -> None:
+        """Have `job`, which appends, done in its turn; afterwards it has its result or its error."""
         fault = self.fault
         if fault is not None:
-            self._writer.orphans.update(job.record.exchange for job in jobs if job.record and job.record.exchange)
+            if job.record is not None and job.record.exchange is not None:
+                self._writer.orphans.add(job.record.exchange)
             raise EvidenceFault(fault)
-        last = jobs[-1]
         if self._gathered:
-            self._gathered += jobs
-            await self._wait(last, [])
+            self._gathered.append(job)
+            await self._wait(job, [])
             return
-        self._gathered = group = [*jobs]
+        self._gathered = group = [job]
         await trio.lowlevel.cancel_shielded_checkpoint()  # What others append in this turn goes along.
         self._gathered = []
         if self._writer.now(group):
             _wake(group)
         else:
-            await self._wait(last, group)
+            await self._wait(job, group)
 
     async def _wait(self, job: Job, jobs: list[Job]) -> None:
         """Leave `jobs` to the thread, and wait until `job` is done."""

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,11 +100,21 @@ async def test_records_that_are_appended_together_are_durable_together_in_order(
     await log.append(outcome(session, "x1"))
 
 
-async def test_of_records_that_are_appended_together_one_that_breaks_a_rule_is_told(log):
+@pytest.mark.parametrize(
+    "broken",
+    [{"session": "no-such-session"}, {"members": {"x": "y" * LIMIT}}, {"bodies": {"x": "no bytes"}}],
+    ids=["of no session", "too long", "not to be sealed"],
+)
+async def test_of_records_that_are_appended_together_none_is_kept_where_one_breaks_a_rule(log, store, keys, broken):
     session = await log.session("client", members={}, idle_s=60)
-    fine = Record(LeafType.EXCHANGE_MESSAGE, {}, session)
+    await log.append(intent(session, "x1"))
+    fine = Record(LeafType.EXCHANGE_MESSAGE, {"status": "relayed"}, session, "x1", bodies={"message": b"{}"})
     with pytest.raises(InternalFault):
-        await log.append_all([fine, Record(LeafType.EXCHANGE_MESSAGE, {}, "no-such-session"), fine])
+        await log.append_all([fine, replace(fine, **broken), fine])
+    await log.append(outcome(session, "x1"))
+
+    assert LeafType.EXCHANGE_MESSAGE not in types(store)
+    assert report(store, keys).passed
 
 
 async def test_records_that_are_appended_together_while_the_store_fails_are_none_of_them_on_record(store, keys):
