@@ -7,7 +7,7 @@ from gateway.core.evidence.note import Verifier
 from gateway.store import head
 from gateway.store.engine import Connection, altered
 from gateway.store.schema import BODIES_LIMIT
-from gateway.store.transaction import Transaction, as_bytes
+from gateway.store.transaction import Transaction
 
 
 def check_log(transaction: Transaction, verifier: Verifier, known: tuple[int, bytes]) -> None:
@@ -34,11 +34,7 @@ def grown(connection: Connection, verifier: Verifier) -> tuple[int, merkle.Front
         signed = checkpoint.verify(row[1], [verifier])
         if (signed.size, signed.root) != (size, merkle.root(frontier)):
             raise ValueError("the newest checkpoint does not sign the tree that is stored with it")
-    for index, entry in execute("SELECT idx, entry FROM leaf WHERE idx >= ? ORDER BY idx", (size,)):
-        if index != size:
-            raise ValueError(f"leaf {size} is missing")
-        frontier = merkle.append(size, frontier, merkle.leaf_hash(as_bytes(entry)))
-        size += 1
+    size, frontier = head.grown(connection, size, frontier)
     (newest,) = execute("SELECT max(idx) FROM leaf").fetchone()
     # What stands beside the leaves still tells of those that were cut off, unless somebody thought of all of it: that
     # is what checkpoints kept elsewhere are for.

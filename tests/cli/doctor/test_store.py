@@ -44,7 +44,7 @@ async def test_a_store_whose_last_leaves_were_altered_is_a_failure(patient):
     found = bad(await store.check(patient.config))
 
     assert found.status is Status.FAIL
-    assert "altered or damaged: the leaves do not lead to the head" in found.text
+    assert "altered or damaged: leaf 1 was altered" in found.text
     assert "phigate evidence verify" in found.fix
 
 
