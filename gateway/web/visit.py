@@ -222,6 +222,8 @@ class Visit:
             raise ClientFault(
                 "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=mcp.without_tasks()
             )
+        if tasks.answers_nothing(message):
+            raise ClientFault("`inputResponses` is missing or no object.", code=INVALID_PARAMS)
         ident = tasks.asked(message)
         if not tasks.asks(message) or (ident is not None and (held.names_own(message) or self._opened(ident) != ident)):
             return

@@ -20,9 +20,10 @@ from tests.fuzz.parts import Question
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 PARSE, REQUEST, METHOD, PARAMS = -32700, -32600, -32601, -32602
-MISMATCH, VERSION, NO_SESSION = -32020, -32022, -32001
+MISMATCH, MISSING, VERSION, NO_SESSION = -32020, -32021, -32022, -32001
 STREAMABLE = "2026-07-28 Streamable HTTP: "
 OLD = "2025-11-25 Transports: "
+CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
 
@@ -100,6 +101,29 @@ def about_task(method: str, ident: Any, *, asks: bool = True) -> dict[str, Any]:
     return message | ({"id": 7} if asks else {})
 
 
+def modern_task(method: str, ident: Any, *, declares: bool = True, answers: Any = MISSING) -> dict[str, Any]:
+    message = called("tasks/get", modern=True)
+    message["method"], message["params"]["taskId"] = method, ident
+    if method == "tasks/update":
+        message["params"]["inputResponses"] = {} if answers is MISSING else answers
+    if declares:
+        able = message["params"]["_meta"][CAPABILITIES_KEY]
+        message["params"]["_meta"][CAPABILITIES_KEY] = {**able, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+    return message
+
+
+def subscribed(idents: Any) -> dict[str, Any]:
+    message = called("subscriptions/listen", modern=True)
+    message["params"]["notifications"]["taskIds"] = idents
+    return message
+
+
+def wishing(wish: Any) -> dict[str, Any]:
+    message = called("tools/call", modern=False)
+    message["params"]["task"] = wish
+    return message
+
+
 CASES = {
     # Headers and body (2026-07-28, Server Validation).
     "method differs": modern(400, MISMATCH, "Server Validation", headers={"mcp-method": "tools/list"}),
@@ -138,6 +162,61 @@ CASES = {
     "a task cancelled by a notification": old(
         400, REQUEST, "2025-11-25 Tasks: Task Isolation", about_task("tasks/cancel", "t-1", asks=False)
     ),
+    **{
+        f"{method} of {what} in the modern era": modern(
+            400, PARAMS, "Tasks extension: Protocol Errors", modern_task(method, ident),
+            headers={"mcp-method": method, "mcp-name": ident if isinstance(ident, str) else None},
+        )
+        for method in ("tasks/get", "tasks/update", "tasks/cancel")
+        for what, ident in NO_TASKS.items()
+    },
+    **{
+        f"answers that are {what}": modern(
+            400, PARAMS, "Tasks extension: Task Update Requests", modern_task("tasks/update", "t-1", answers=answers),
+            headers={"mcp-method": "tasks/update", "mcp-name": "t-1"},
+        )
+        for what, answers in {"none": None, "a list": [{}], "a text": "accept"}.items()
+    },
+    **{
+        f"{method} without the extension": modern(
+            400, MISSING, "Tasks extension: Protocol Errors", modern_task(method, "t-1", declares=False),
+            headers={"mcp-method": method, "mcp-name": "t-1"},
+        )
+        for method in ("tasks/get", "tasks/update", "tasks/cancel")
+    },
+    "news of tasks without the extension": modern(
+        400, MISSING, "Tasks extension: Protocol Errors", subscribed(["t-1"]),
+        headers={"mcp-method": "subscriptions/listen", "mcp-name": None},
+    ),
+    **{
+        f"a task with {what} for a name": modern(
+            400, MISMATCH, "Tasks extension: Routing Headers", modern_task("tasks/get", "t-1"),
+            headers={"mcp-method": "tasks/get", "mcp-name": name},
+        )
+        for what, name in {"nothing": None, "another task": "t-2", "two": ("t-1", "t-1")}.items()
+    },
+    **{
+        f"{method} in the modern era": modern(
+            404, METHOD, "Tasks extension: there is none", modern_task(method, "t-1"),
+            headers={"mcp-method": method, "mcp-name": "t-1"},
+        )
+        for method in ("tasks/result", "tasks/list")
+    },
+    "a request that is news of a task": modern(
+        400, REQUEST, "JSON-RPC 2.0 §4.1", {**modern_task("notifications/tasks/status", "t-1")},
+        headers={"mcp-method": "notifications/tasks/status", "mcp-name": None},
+    ),
+    **{
+        f"{method} in the legacy era": old(200, METHOD, "2025-11-25: there is none", called(method, modern=False))
+        for method in ("tasks/update", "server/discover", "subscriptions/listen")
+    },
+    **{
+        f"a task wished for by {what} of a modern upstream": old(
+            200, PARAMS, "2025-11-25 Tasks: Task Parameters", wishing(wish), path="/mcp/modern",
+            headers={"mcp-session-id": (SESSION % b"modern").decode()},
+        )
+        for what, wish in {"a text": "yes", "a list": [], "a flag": True, "a ttl in words": {"ttl": "long"}}.items()
+    },
     # Methods.
     "method of no revision": modern(
         404, METHOD, "Protocol Version Header", called("fuzz/unknown", modern=True),

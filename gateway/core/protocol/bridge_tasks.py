@@ -83,6 +83,12 @@ def legacy_capabilities(capabilities: Json, version: str) -> Json:
     return {**capabilities, "tasks": _LEGACY}
 
 
+def is_wish(task: Json) -> bool:
+    """Whether a call's TASK is one (2025-11-25, Tasks: Task Parameters)."""
+    ttl = task.get("ttl", 0) if isinstance(task, dict) else None
+    return isinstance(ttl, int | float) and not isinstance(ttl, bool)
+
+
 def declaring(greeting: Document, *, tasks: bool) -> Document:
     """A legacy client's greeting as its modern requests say it: with the extension where a task is wanted, and never
     else, whatever the client itself thinks of extensions."""

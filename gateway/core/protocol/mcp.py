@@ -74,6 +74,9 @@ LEGACY_ONLY = frozenset({
 })  # fmt: skip
 """Client requests that 2026-07-28 and its tasks extension no longer have (Changelog: Removed; SEP-2575, SEP-2663)."""
 
+MODERN_ONLY = frozenset({DISCOVER, LISTEN, "tasks/update"})
+"""Client requests that no legacy revision has (2026-07-28: Discovery, Subscriptions; tasks extension)."""
+
 NAMED = {
     "tools/call": "name", "prompts/get": "name", "resources/read": "uri",
     "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId",

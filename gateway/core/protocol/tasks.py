@@ -107,6 +107,13 @@ def inward(message: Message, rename: Rename) -> Message:
     return message
 
 
+def answers_nothing(message: Message) -> bool:
+    """Whether an answer to what a task asks holds none (tasks extension, Task Update Requests)."""
+    if not isinstance(message, Request) or message.method != mcp.TASK_UPDATE:
+        return False
+    return not isinstance(message.params.get(mcp.INPUT_RESPONSES), dict)
+
+
 def concerned(message: Message) -> bool:
     """Whether a request is for those alone who declared the extension: it asks about a task, or to be told of some
     (tasks extension, Protocol Errors)."""

@@ -98,8 +98,8 @@ def identify(headers: Headers, message: Message) -> tuple[Era, str]:
     """The era and protocol version that a client's HTTP message is written in.
 
     Raises ClientFault 400: -32600 for a request without an id or a notification with one, -32020 where headers and body
-    disagree or one is missing, -32022 for a version that is not spoken here (`data` lists those that are), -32602 where
-    a modern request lacks its `_meta`.
+    disagree or one is missing, -32601 for a method of the other era, -32022 for a version that is not spoken here
+    (`data` lists those that are), -32602 where a modern request lacks its `_meta`.
     """
     _check_kind(message)
     named = _routing(headers)
@@ -115,6 +115,8 @@ def identify(headers: Headers, message: Message) -> tuple[Era, str]:
         era, version = Era.MODERN, _by_body(header, stated)
     if era is Era.MODERN:
         _check_modern(named, message)
+    elif isinstance(message, Request) and message.method in mcp.MODERN_ONLY:
+        raise ClientFault(f"MCP {version} has no {message.method}.", code=METHOD_NOT_FOUND, status=200)
     return era, version
 
 

@@ -76,8 +76,13 @@ class Downward(Translated):
             return
         # What goes on with a request is the modern era's and made by us alone.
         kept = {key: value for key, value in message.params.items() if key not in bridge.ROUND_TRIP}
-        if message.method == "tools/call" and kept.pop(wording.TASK, None) is not None:
-            self._by_task = await self._side.offers_tasks(self._link)
+        wanted = kept.pop(wording.TASK, None) if message.method == "tools/call" else None
+        if wanted is not None and not wording.is_wish(wanted):
+            self._local.append(
+                Failure(message.id, jsonrpc.INVALID_PARAMS, "`task` is no object with a number as `ttl`.")
+            )
+            return
+        self._by_task = wanted is not None and await self._side.offers_tasks(self._link)
         self._request = message = Request(message.id, message.method, kept)
         self._office.enlist(self._link.session, message.id, self.cancel)
         if message.method == mcp.INITIALIZE:
