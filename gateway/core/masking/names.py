@@ -17,6 +17,9 @@ from gateway.core.masking.phi import Phi
 
 LONGEST_NAME = 80
 """Characters; what is longer is no field name (and is not remembered in the cache)."""
+KEPT_MEMBERS = 64
+KEPT_CHARACTERS = 1024
+"""Of one object's members, and of all names on the way to it: of what has more nothing is remembered."""
 
 _WORDS = """
 NAME: first_name last_name given_name given family family_name surname middle_name middle_initial maiden_name maiden
@@ -165,13 +168,18 @@ class Shape:
 _LABELS = ("field", "key", "label", "column", "question", "attribute", "property", "parameter", "url", "name", "linkId")
 
 
-@lru_cache(maxsize=4096)
 def shape(keys: tuple[str, ...], under: str) -> Shape:
     """What each of an object's names says in the company of the others. `under`: normalised name it is found under.
 
     `name` counts as a person's unless the company is technical; `id` is a patient's among people's fields; `display`
     and `text` are names in a FHIR Reference and HumanName, `value` is an identifier in an Identifier.
     """
+    if len(keys) <= KEPT_MEMBERS and len("".join(keys)) <= KEPT_CHARACTERS:
+        return _kept_shape(keys, under)
+    return _shape(keys, under)
+
+
+def _shape(keys: tuple[str, ...], under: str) -> Shape:
     singles = [named(key) if len(key) <= LONGEST_NAME else Named("") for key in keys]
     company = frozenset(single.name for single in singles)
     under = singular(under)
@@ -182,6 +190,9 @@ def shape(keys: tuple[str, ...], under: str) -> Shape:
     label = next((key for key in _LABELS if key in keys), "") if holds else ""
     odd = tuple(key for key in keys if not _PLAIN_KEY.fullmatch(key))
     return Shape(members, frozenset(keys), label, odd)
+
+
+_kept_shape = lru_cache(maxsize=4096)(_shape)
 
 
 def _in_company(single: Named, company: frozenset[str], under: str, *, person: bool) -> Named:

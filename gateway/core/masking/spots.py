@@ -12,7 +12,15 @@ from functools import lru_cache
 
 from gateway.core.masking import paths
 from gateway.core.masking.fold import fold
-from gateway.core.masking.names import LONGEST_NAME, Named, Shape, named, shape
+from gateway.core.masking.names import (
+    KEPT_CHARACTERS,
+    KEPT_MEMBERS,
+    LONGEST_NAME,
+    Named,
+    Shape,
+    named,
+    shape,
+)
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.values import JUDGES, Judge
 from gateway.core.types import Document
@@ -39,9 +47,6 @@ class _Times:
 
 TIMES = _Times()
 _DEFINITIONS = frozenset({"tools", "prompts", "resources", "resourceTemplates", "serverInfo", "capabilities"})
-_KEPT_MEMBERS = 64
-_KEPT_CHARACTERS = 1024
-"""Of all names on the way and of one object's members; what has more is not kept."""
 
 
 class Spot:
@@ -175,7 +180,7 @@ class Members:
 def members(at: Spot, node: Document) -> Members:
     """The members of an object that stands at `at`."""
     under = _under(node, at.under)
-    if len(node) <= _KEPT_MEMBERS and len(at.template) + len("".join(node)) <= _KEPT_CHARACTERS:
+    if len(node) <= KEPT_MEMBERS and len(at.template) + len("".join(node)) <= KEPT_CHARACTERS:
         return _members(at, tuple(node), under)
     return _members.__wrapped__(at, tuple(node), under)
 
@@ -210,12 +215,12 @@ def _blob(at: Spot, key: str) -> Spot:
 
 def blob(at: Spot, key: str) -> Spot:
     """The member `key` of an object that stands at `at`, which holds base64 of something binary."""
-    return _blob(at, key) if len(at.template) <= _KEPT_CHARACTERS else _blob.__wrapped__(at, key)
+    return _blob(at, key) if len(at.template) <= KEPT_CHARACTERS else _blob.__wrapped__(at, key)
 
 
 def renamed(at: Spot, key: str, named: Named) -> Spot:
     """The member `key` of an object that stands at `at`, where something else than its name says what it is."""
-    if len(at.template) + len(key) + len(named.name) <= _KEPT_CHARACTERS:
+    if len(at.template) + len(key) + len(named.name) <= KEPT_CHARACTERS:
         return _renamed(at, key, named)
     return _member(at, key, named)
 
@@ -225,7 +230,7 @@ _renamed = lru_cache(maxsize=1024)(_member)
 
 def columns(at: Spot, names: list[str]) -> tuple[Spot, tuple[Spot, ...]]:
     """The spots of rows and of their cells, where `names` are the columns of a table that stands at `at`."""
-    if len(names) <= _KEPT_MEMBERS and len(at.template) + len("".join(names)) <= _KEPT_CHARACTERS:
+    if len(names) <= KEPT_MEMBERS and len(at.template) + len("".join(names)) <= KEPT_CHARACTERS:
         return _columns(at, tuple(names))
     return _columns.__wrapped__(at, tuple(names))
 
@@ -245,7 +250,7 @@ WHOLE = Spot(_ROOT, "$", NOTHING)
 def top(node: Document) -> Members:
     """The members of a message."""
     under = _under(node, "")
-    if len(node) <= _KEPT_MEMBERS and len("".join(node)) <= _KEPT_CHARACTERS:
+    if len(node) <= KEPT_MEMBERS and len("".join(node)) <= KEPT_CHARACTERS:
         return _top(tuple(node), under)
     return _top.__wrapped__(tuple(node), under)
 

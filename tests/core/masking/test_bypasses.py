@@ -372,6 +372,16 @@ def test_94_input_made_to_be_slow_is_not(words: str) -> None:
     assert time.process_time() - start < 3
 
 
+def test_attack_patterns_made_to_be_slow_are_not_waited_for() -> None:
+    import time
+
+    schema: Any = {"properties": {"x": {"items": {"type": "string", "pattern": "^(?:(a+)\\1)+b$"}}}}
+    value: Any = {"structuredContent": {"ssn": SSN, "x": ["a" * 100] * 600}}
+    start = time.process_time()
+    plan.apply(value, ALL, key=KEY, schema=schema)
+    assert time.process_time() - start < 1
+
+
 LIMITS = {
     "14 a value written backwards under a bidi override": f"\u202e{SSN[::-1]}\u202c",
     "spelled-out digits": "two one nine zero nine nine nine nine nine",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.masking import names as field_names
 from gateway.core.masking import profile, spots
-from gateway.core.masking.names import Named, shape
+from gateway.core.masking.names import KEPT_CHARACTERS, KEPT_MEMBERS, Named
 from gateway.core.masking.phi import Phi
 from gateway.core.types import Json
 
@@ -40,7 +42,7 @@ messages = st.dictionaries(st.sampled_from(["content", "structuredContent", "too
 
 
 def forget() -> None:
-    for kept in (spots._members, spots._renamed, spots._columns, spots._blob, spots._top, shape):
+    for kept in (spots._members, spots._renamed, spots._columns, spots._blob, spots._top, field_names._kept_shape):
         kept.cache_clear()
 
 
@@ -57,7 +59,7 @@ def test_what_was_met_before_changes_nothing(before: list[dict[str, Json]], mess
 @settings(max_examples=100)
 @given(messages)
 def test_what_is_too_long_to_be_kept_means_the_same(message: dict[str, Json]) -> None:
-    long: dict[str, Json] = {"zz" * spots._KEPT_CHARACTERS: message}
+    long: dict[str, Json] = {"zz" * KEPT_CHARACTERS: message}
     kept = spots._members.cache_info().currsize
     found = profile.inspect({"structuredContent": long}).document
     assert spots._members.cache_info().currsize == kept
@@ -65,11 +67,22 @@ def test_what_is_too_long_to_be_kept_means_the_same(message: dict[str, Json]) ->
     assert {**found, "bytes": 0, "paths": []} == {**short, "bytes": 0, "paths": []}
 
 
-def test_names_of_many_members_are_not_kept() -> None:
-    before = spots._members.cache_info().currsize
-    wide: Json = {f"n{number}": "219-09-9999" for number in range(spots._KEPT_MEMBERS + 1)}
-    assert profile.inspect({"_meta": wide}).document["classes"] == {"SSN": spots._KEPT_MEMBERS + 1}
-    assert spots._members.cache_info().currsize == before
+@pytest.mark.parametrize(
+    "wide",
+    [
+        {f"n{number}": "219-09-9999" for number in range(KEPT_MEMBERS + 1)},
+        {"n" * KEPT_CHARACTERS + "1": "219-09-9999"},
+        {f"{number}" * 79: "219-09-9999" for number in range(20)},
+    ],
+    ids=["many members", "a long name", "many long names"],
+)
+def test_attack_names_without_end_are_not_kept(wide: dict[str, Json]) -> None:
+    profile.inspect({"_meta": {}})
+    caches = (spots._members, spots._top, field_names._kept_shape)
+    before = [kept.cache_info().currsize for kept in caches]
+    assert profile.inspect({"_meta": wide}).document["classes"] == {"SSN": len(wide)}
+    assert profile.inspect(wide).document["classes"] == {"SSN": len(wide)}
+    assert [kept.cache_info().currsize for kept in caches] == before
 
 
 def test_values_are_not_kept() -> None:
