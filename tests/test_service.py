@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import trio
 
-from gateway import doors
+from gateway import config, doors
 from gateway.config.upstream import UpstreamConfig
+from gateway.service import open_gateway
 from gateway.upstream.base import HttpSettings, StdioSettings
+from tests.e2e import harness, issuer
+from tests.fakes.engines import engines_left
 
 
 def upstream(**changes):
@@ -39,3 +43,30 @@ def test_how_many_programs_may_run_does_not_hang_on_how_many_requests_may():
 
     assert isinstance(settings, StdioSettings)
     assert settings.bounds.max_connections == 512
+
+
+class Trouble(Exception):
+    """What ends a gateway that was not told to end."""
+
+
+@pytest.mark.parametrize("trouble", [None, Trouble()], ids=["as told", "in trouble"])
+def test_a_gateway_that_ends_leaves_no_engine_behind(tmp_path, trouble):
+    """Whatever holds its parts: they are circles, and the collector finds those on any thread."""
+    with issuer.running() as people:
+        made = harness.prepare(tmp_path, people, [harness.Upstream("ward", {"url": "http://127.0.0.1:9/mcp"})])
+        settings = config.load(made.config)
+
+    async def run():
+        async with open_gateway(settings, admit=lambda _: None):
+            if trouble is not None:
+                raise trouble
+
+    def work():
+        if trouble is None:
+            trio.run(run)
+        else:
+            with pytest.raises(ExceptionGroup) as raised:
+                trio.run(run)
+            assert raised.group_contains(Trouble)
+
+    assert engines_left(work) == []

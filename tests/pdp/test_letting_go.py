@@ -18,6 +18,7 @@ from gateway.core.policy.lint import Schemas
 from gateway.pdp import admission, ask, bench, diff, explain, loader, replay, review, suite, suite_worker
 from gateway.pdp.engine import Pdp, load
 from gateway.pdp.schemas import schema
+from tests.fakes.engines import engines_left
 
 from .policies import ASKED, allowing, policy
 
@@ -40,23 +41,6 @@ BROKEN = "x := }\n"
 UNCOUNTABLE = {
     "data.json": orjson.dumps({"gateway": {"settings": {"guards": {"budgets": {"treatment": {"soon": {}}}}}}})
 }
-
-
-def engines_left(work):
-    """What would be found by the collector after `work`, of that which holds engines."""
-    made = load((), {})
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        work()
-        gc.collect()
-        return [repr(each) for each in gc.garbage if any(type(held) is type(made) for held in gc.get_referents(each))]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.collect()  # Here, where they were made.
-        gc.enable()
 
 
 def test_an_engine_that_is_left_for_the_collector_is_found_here():
