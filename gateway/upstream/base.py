@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.core.protocol.jsonrpc import Limits, Message, Notification
-from gateway.core.types import Document, Era, SessionId
+from gateway.core.types import Document, Era, Json, SessionId
 from gateway.upstream.credentials.settings import Settings
 
 TOGETHER_MOST = 256
@@ -100,6 +100,28 @@ class Link:
     """Legacy stdio: the client's `initialize` params, to greet a fresh process in whichever worker needs one."""
     mirrored: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Modern Streamable HTTP: the `Mcp-Param-*` headers of this message, as `core.protocol.mirrored` let them pass."""
+
+    def document(self) -> Document:
+        """As other processes are told of it: all but what is of one message."""
+        return {
+            "session": self.session,
+            "era": self.era.value,
+            "version": self.version,
+            "upstream_session": self.upstream_session,
+            "greeting": self.greeting,
+        }
+
+    @staticmethod
+    def of(document: Mapping[str, Json]) -> Link:
+        """The link that another process told of."""
+        upstream, greeting = document["upstream_session"], document["greeting"]
+        return Link(
+            SessionId(str(document["session"])),
+            Era(document["era"]),
+            str(document["version"]),
+            upstream if isinstance(upstream, str) else None,
+            greeting if isinstance(greeting, dict) else None,
+        )
 
 
 class Conversation(Protocol):

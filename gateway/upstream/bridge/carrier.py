@@ -11,7 +11,7 @@ import trio
 from gateway.core.errors import EvidenceFault, UpstreamFault
 from gateway.core.protocol import jsonrpc
 from gateway.core.protocol.jsonrpc import Failure, Request, Success
-from gateway.core.types import Document, Era, SessionId
+from gateway.core.types import Document
 from gateway.upstream.base import Conversation, Link
 from gateway.upstream.bridge.beside import Beside
 from gateway.upstream.bridge.far import ALIVE_S, LEAVE, RESUME
@@ -37,7 +37,7 @@ class Carrier:
         match document:
             case {"to": str(to), "thread": str(thread)}:
                 request = jsonrpc.parse_upstream(str(document["request"]).encode())
-                link = _link(document)
+                link = Link.of(document)
                 if isinstance(request, Request):
                     scope = self._scopes[thread] = trio.CancelScope()
                     self._beside.start_soon(self._carry, scope, to, thread, link, request)
@@ -78,15 +78,3 @@ class Carrier:
             while True:
                 await trio.sleep(ALIVE_S)
                 await self._office.tell(to, thread, alive=True)
-
-
-def _link(document: Document) -> Link:
-    """The client's link as the other process has it."""
-    upstream, greeting = document.get("upstream_session"), document.get("greeting")
-    return Link(
-        SessionId(str(document["session"])),
-        Era(document["era"]),
-        str(document["version"]),
-        upstream if isinstance(upstream, str) else None,
-        greeting if isinstance(greeting, dict) else None,
-    )

@@ -44,10 +44,8 @@ class Far:
         self._begun = True
         self._office.on(self._thread, self._hear)
         text = jsonrpc.format(request).decode()
-        await self._office.tell(
-            self._holder, RESUME, to=self._office.name, thread=self._thread, session=link.session, era=link.era.value,
-            version=link.version, upstream_session=link.upstream_session, greeting=link.greeting, request=text,
-        )  # fmt: skip
+        told: Document = {"to": self._office.name, "thread": self._thread, "request": text, **link.document()}
+        await self._office.tell(self._holder, RESUME, **told)
         with trio.move_on_after(TAKEN_S):
             await self._next()
             return True

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core.types import Document, Era, Json, SessionId
+from gateway.core.types import Document, Json, SessionId
 from gateway.upstream.base import Link
 from gateway.upstream.bridge.office import Office
 
@@ -35,10 +35,7 @@ class Entry:
         return {
             "holder": self.holder,
             "owner": self.owner,
-            "session": self.link.session,
-            "version": self.link.version,
-            "upstream_session": self.link.upstream_session,
-            "greeting": self.link.greeting,
+            "link": self.link.document(),
             "task": self.task,
             "until": self.until,
             "lost": self.lost,
@@ -47,16 +44,14 @@ class Entry:
 
 def _entry(note: Mapping[str, Json]) -> Entry | None:
     match note:
-        case {"holder": str(holder), "owner": str(owner), "task": dict(task), "until": float() | int() as until}:
-            upstream, greeting = note.get("upstream_session"), note.get("greeting")
-            link = Link(
-                SessionId(str(note.get("session"))),
-                Era.LEGACY,
-                str(note.get("version")),
-                upstream if isinstance(upstream, str) else None,
-                greeting if isinstance(greeting, dict) else None,
-            )
-            return Entry(holder, SessionId(owner), link, task, until, note.get("lost") is True)
+        case {
+            "holder": str(holder),
+            "owner": str(owner),
+            "link": dict(link),
+            "task": dict(task),
+            "until": float() | int() as until,
+        }:
+            return Entry(holder, SessionId(owner), Link.of(link), task, until, note.get("lost") is True)
     return None
 
 
