@@ -21,7 +21,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import places
+from gateway.cli import places, screen
 from gateway.core.errors import GatewayError
 from gateway.core.policy.approval import State
 from gateway.core.types import Document, Json
@@ -93,12 +93,14 @@ def _list(arguments: argparse.Namespace) -> int:
             _text(_of(each, "requester")["sub"]),
             Text(f"{_text(each['tool'] or each['method'])} on {_text(each['upstream'])}"),
             f"{each['grants']} of {each['quorum']}",
-            _time(each["expires"])[5:-3] if each["state"] in _LIVE else "",
+            _time(each["expires"], "%m-%d %H:%M %Z") if each["state"] in _LIVE else "",
         )
-    Console().print(table if found else Text("Nothing waits that is yours to see."))
+    drawn = screen.console()
+    none = "Nothing waits" if arguments.state == State.PENDING.value else "There is nothing"
+    drawn.print(table if found else Text(f"{none} that is yours to see."))
     for each in changed:
         name = f"{_text(each['upstream'])} {_text(each['tool'])}"
-        Console().print(Text(f"A tool changed and is hidden until it is accepted: phigate tools show {name}", "yellow"))
+        drawn.print(Text(f"A tool changed and is hidden until it is accepted: phigate tools show {name}", "yellow"))
     return 0
 
 
@@ -107,7 +109,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         _write_json(found)
         return 0
-    console = Console(highlight=False)
+    console = screen.console()
     requester = _of(found, "requester")
     console.print(Text.assemble((_text(found["id"]), "bold cyan"), "  ", _state(found)))
     facts = Table.grid(padding=(0, 2))
@@ -117,15 +119,19 @@ def _show(arguments: argparse.Namespace) -> int:
     facts.add_row("for", Text(f"{_text(found['tool'] or found['method'])} on {_text(found['upstream'])}"))
     facts.add_row("policy says", Text(_reasons(found)))
     facts.add_row("granted", Text(f"{found['grants']} of {found['quorum']}, by {', '.join(_texts(found['groups']))}"))
-    facts.add_row("until", _time(found["expires"]))
+    if found["state"] in _LIVE:
+        facts.add_row("until", _time(found["expires"]))
     if found.get("justification"):
         facts.add_row("their reason", Text(_text(found["justification"])))
     facts.add_row("page", Text(_text(found["url"])))
     console.print(facts)
     _print_call(console, found)
     for vote in cast(list[Document], found.get("votes", [])):
-        said = f"{_text(_of(vote, 'reviewer')['sub'])}: {_text(vote['verdict'])}  {_text(vote['reason'])}"
+        said = f"{_text(_of(vote, 'reviewer')['sub'])}: {_text(vote['verdict'])}  {_text(vote['reason'])}".rstrip()
         console.print(Text(said, "green" if vote["verdict"] == "grant" else "red"))
+    if found["state"] == State.PENDING.value and "arguments" in found:
+        server = "" if arguments.server == DEFAULT_SERVER else f" --server {arguments.server}"
+        print(f"\nTo answer: phigate approvals grant {_text(found['id'])}{server} --reason …, or refuse")
     return 0
 
 
@@ -231,9 +237,9 @@ def _reasons(found: Document) -> str:
     return "; ".join(_text(reason["message"]) for reason in cast(list[Document], found["reasons"]))
 
 
-def _time(value: Json) -> str:
-    """A time in the reader's own zone, to the second."""
-    return datetime.fromisoformat(_text(value)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _time(value: Json, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
+    """A time in the reader's own zone, which it names."""
+    return datetime.fromisoformat(_text(value)).astimezone().strftime(form)
 
 
 def _of(document: Document, key: str) -> Document:

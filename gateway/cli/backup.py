@@ -13,7 +13,7 @@ import trio
 from rich.console import Console
 from rich.progress import Progress
 
-from gateway.cli import operator, places, verdict
+from gateway.cli import operator, places, screen, verdict
 from gateway.core.evidence import verify
 from gateway.core.evidence.checkpoint import Checkpoint
 from gateway.core.evidence.note import Verifier
@@ -175,5 +175,5 @@ def _verified(store: Store, verifier: Verifier, anchor: Checkpoint | None = None
     with Reader.open(store) as reader, verdict.progress(console, reader.size()) as advance:
         report = verify.verify(reader, [verifier], anchor=anchor, progress=advance)
     if not report.passed:
-        verdict.show(Console(soft_wrap=True), report, origin=verifier.name)
+        verdict.show(screen.console(), report, origin=verifier.name)
     return report

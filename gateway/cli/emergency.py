@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import operator, places
+from gateway.cli import operator, places, screen
 from gateway.core.commands import Decided
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence.leaf import Leaf
@@ -74,13 +74,12 @@ def _list(arguments: argparse.Namespace) -> int:
         operator.write_json([_document(each) for each in found])
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("emergency", "began", "who", "accesses", "review"):
+    for title in ("emergency", "began (UTC)", "who", "accesses", "review"):
         table.add_column(title, no_wrap=True, justify="right" if title == "accesses" else "left")
     for each in found:
         state = Text("open", style="bold yellow") if each.closed is None else Text(f"leaf {each.closed}", style="green")
-        when = each.began[:16].replace("T", " ")
-        table.add_row(Text(each.id[-12:], "cyan"), when, each.actor[:8], str(each.accesses), state)
-    Console().print(table if found else Text("No emergency waits for a review."))
+        table.add_row(Text(each.id[-12:], "cyan"), screen.minute(each.began), each.actor[:8], str(each.accesses), state)
+    screen.console().print(table if found else Text("No emergency waits for a review."))
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from gateway.cli import backup, places, verdict
+from gateway.cli import backup, places, screen, verdict
 from gateway.core.errors import ConfigFault
 from gateway.core.evidence import proof, verify
 from gateway.core.evidence.verify import Report
@@ -73,7 +73,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         sys.stdout.write(orjson.dumps(_document(report), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        verdict.show(Console(soft_wrap=True), report, origin=verifier.name)
+        verdict.show(screen.console(), report, origin=verifier.name)
     return 0 if report.passed else 1
 
 

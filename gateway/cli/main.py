@@ -7,10 +7,13 @@ not be carried out (bad usage, bad config, unreadable file).
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, NoReturn
 
 from gateway.core.errors import GatewayError
 
@@ -33,10 +36,45 @@ NOUNS = (
 """Each names a module of `gateway.cli` with `add(commands)`, which registers its parser and sets `run` to a function
 from the parsed arguments to an exit code."""
 
+ABOUT = "A policy-as-code gateway between AI agents and the MCP servers that reach protected health information."
+FIRST = "To see it at work: phigate demo. To put it in front of your own MCP server: phigate init my-gateway."
+
+
+class _Help(argparse.HelpFormatter):
+    """Has each command beside what it does: argparse forgets that commands are indented (until Python 3.12)."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
+class _Parser(argparse.ArgumentParser):
+    """Shows what there is to whoever says no command, and the nearest word to whoever mistypes one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **options})
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith((" required: COMMAND", " required: VERB")):
+            self.print_help(sys.stderr)
+            self.exit(2)
+        super().error(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(choice) for choice in action.choices or ()]
+        near = difflib.get_close_matches(str(value), known, 1)
+        if near and value not in known:
+            raise argparse.ArgumentError(action, f"{value!r} is not known here. Did you mean {near[0]!r}?")
+        super()._check_value(action, value)
+
 
 def parser(nouns: Sequence[str] = NOUNS) -> argparse.ArgumentParser:
     """The command line of these nouns; of all, it is what `--help` shows."""
-    top = argparse.ArgumentParser(prog="phigate", description=__doc__.splitlines()[0] if __doc__ else "")
+    top = _Parser(prog="phigate", description=ABOUT, epilog=FIRST)
+    top.add_argument(
+        "--version", action="version", version=f"phigate {version('phigate')}", help="say which phigate this is"
+    )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for noun in nouns:
         importlib.import_module(f"gateway.cli.{noun}").add(commands)

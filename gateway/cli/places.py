@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def bundle(arguments: argparse.Namespace) -> Path:
     if found is None:
         raise ConfigFault("The policy comes from a bundle server. Name a bundle file or directory with --bundle.")
     return found
+
+
+def again(arguments: argparse.Namespace) -> str:
+    """What a command that is to look at the same place must be told, as the end of a command line."""
+    store = "" if arguments.store is None else f" --store {shlex.quote(arguments.store)}"
+    return store if arguments.config == DEFAULT_CONFIG else f" -c {shlex.quote(str(arguments.config))}{store}"
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`phigate serve`: the gateway on one's own upstreams."""
+"""Serve what the configuration names, until Ctrl-C. Exit code 1: a call outlived the drain; 2: it cannot start."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import opening, places, replay
+from gateway.cli import opening, places, replay, screen
 from gateway.core.errors import EvidenceFault
 from gateway.core.evidence import checkpoint, merkle
 from gateway.core.evidence.leaf import Leaf
@@ -58,14 +58,16 @@ def _list(arguments: argparse.Namespace) -> int:
         _write_json([_session_document(session, members) for session, members in rows])
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("session", "last heard of", "who", "upstream", "exchanges", "state"):
+    for title in ("session", "last heard of (UTC)", "who", "upstream", "exchanges", "state"):
         table.add_column(title, no_wrap=True, justify="right" if title == "exchanges" else "left")
     for session, members in rows:
         state = Text("open", style="green") if session.closed is None else Text("closed", style="dim")
         who, upstream = (Text(places.plain(str(members.get(name, "")))) for name in ("actor", "upstream"))
-        when = session.last[:16].replace("T", " ")
-        table.add_row(Text(session.id[-12:], "cyan"), when, who[:8], upstream, str(session.exchanges), state)
-    Console().print(table if rows else Text("No sessions yet."))
+        short, when = Text(session.id[-12:], "cyan"), screen.minute(session.last)
+        table.add_row(short, when, who[:8], upstream, str(session.exchanges), state)
+    screen.console().print(table if rows else Text("No sessions yet: a client's first request begins one."))
+    if rows:
+        print(f"\nTo replay one: phigate sessions show {rows[0][0].id[-12:]}{places.again(arguments)}")
     return 0
 
 

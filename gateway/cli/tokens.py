@@ -7,12 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import trio
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gateway import config
-from gateway.cli import operator, places
+from gateway.cli import operator, places, screen
 from gateway.config import Config
 from gateway.core.errors import ConfigFault, EvidenceFault
 from gateway.core.revocation import Kind, Revocation
@@ -110,13 +109,13 @@ def _list(arguments: argparse.Namespace) -> int:
                              for each in known])  # fmt: skip
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("leaf", "what", "issuer", "issued until", "pseudonym"):
+    for title in ("leaf", "what", "issuer", "issued until (UTC)", "pseudonym"):
         table.add_column(title, overflow="fold")
     for each in known:
         said = each.revocation
         until = "" if said.kind is Kind.TOKEN else said.before[:19].replace("T", " ")
         table.add_row(str(each.leaf), said.kind.value, Text(places.plain(said.issuer), "cyan"), until, said.of)
-    Console().print(table if known else Text("Nothing is revoked."))
+    screen.console().print(table if known else Text("Nothing is revoked."))
     return 0
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import operator, places
+from gateway.cli import operator, places, screen
 from gateway.core.errors import EvidenceFault
 from gateway.store import keys as keystore
 from gateway.store import tools
@@ -70,20 +70,18 @@ def _list(arguments: argparse.Namespace) -> int:
         operator.write_json([_document(each, whole=False) for each in known])
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("upstream", "tool", "pin", "accepted", "state"):
-        table.add_column(title, overflow="fold")
+    for title in ("upstream", "tool", "pin", "accepted", "state (UTC)"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("pin", "accepted"))
     for each in known:
         changed = each.newest.changed
         table.add_row(
             Text(places.plain(each.upstream)),
             Text(places.plain(each.newest.name), "cyan"),
             each.newest.pin[:_SHOWN],
-            each.since[:16].replace("T", " "),
-            Text(f"changed {each.seen[:16].replace('T', ' ')}", "bold yellow")
-            if changed
-            else Text("as accepted", "green"),
+            screen.minute(each.since)[:10],
+            Text(f"changed {screen.minute(each.seen)}", "bold yellow") if changed else Text("as accepted", "green"),
         )
-    Console().print(table if known else Text("No such tool is known: no client has listed any yet."))
+    screen.console().print(table if known else Text("No such tool is known: no client has listed any yet."))
     return 0
 
 

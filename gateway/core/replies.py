@@ -114,10 +114,12 @@ def about(call: Call, resolution: Resolution) -> Document:
 
 def told(resolution: Resolution) -> str:
     """Where an approval stands, in a sentence or two."""
+    url = resolution.detail.get("url")
     name = f"(approval {resolution.approval})"
     match resolution.state:
         case Settled.PENDING:
-            return f"This call needs a reviewer's approval and is waiting for it {name}."
+            where = f"(approval {resolution.approval}: {url})" if isinstance(url, str) else name
+            return f"This call needs a reviewer's approval and is waiting for it {where}."
         case Settled.REFUSED:
             return f"A reviewer refused this call {name}. It was not run."
         case Settled.EXPIRED:

@@ -6,6 +6,7 @@ in `error_description`.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from gateway.core.errors import Unauthenticated
@@ -42,6 +43,8 @@ class Reason(Enum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
 
 
+_TELLABLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""What RFC 6750 §3 lets `error_description` hold, less spaces."""
 _SENTENCES = {
     Reason.MISSING: "no bearer token was sent; get one from an authorization server that resource_metadata names",
     Reason.IN_URL: "a token in the URL is refused, because URLs are logged; send it in the Authorization header",
@@ -75,6 +78,7 @@ _SENTENCES = {
 }
 
 
-def refused(reason: Reason) -> Unauthenticated:
-    """The fault to raise for a reason."""
-    return Unauthenticated(_SENTENCES[reason], reason=reason.value)
+def refused(reason: Reason, audience: str = "") -> Unauthenticated:
+    """The fault to raise for a reason; `audience`: which of ours the token should have been for."""
+    wanted = f": {audience}" if _TELLABLE.fullmatch(audience) else ""
+    return Unauthenticated(_SENTENCES[reason] + wanted, reason=reason.value)

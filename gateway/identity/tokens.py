@@ -153,11 +153,11 @@ def _check_audience(audience: Json, wanted: str, others: frozenset[str] | None) 
     """`aud` must hold exactly what is wanted (RFC 7519 §4.1.3, RFC 8707 §2), and beside it only what is allowed."""
     audiences = audience if isinstance(audience, list) else [audience]
     if wanted not in audiences:
-        raise refused(Reason.WRONG_AUDIENCE)
+        raise refused(Reason.WRONG_AUDIENCE, wanted)
     if not all(isinstance(each, str) for each in audiences):
         raise refused(Reason.MALFORMED)
     if others is not None and any(each != wanted and each not in others for each in audiences):
-        raise refused(Reason.OTHER_AUDIENCE)
+        raise refused(Reason.OTHER_AUDIENCE, wanted)
 
 
 def _issued(claims: Document, issuer: IssuerConfig, *, now: float) -> float | None:

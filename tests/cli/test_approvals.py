@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,25 @@ async def test_show_shows_exactly_what_will_run_and_where_to_review_it(phigate, 
     assert code == 0
     for expected in (SECRET, "alice", "more than 50 rows", "quarterly review", f"{address}/approvals/{held}"):
         assert expected in said
+
+
+async def test_show_says_how_to_answer_as_long_as_there_is_something_to_answer(phigate, held, address):
+    assert f"phigate approvals grant {held} --server {address} --reason …" in (await phigate("show", held))[1]
+
+    await phigate("refuse", held)
+    assert "To answer" not in (await phigate("show", held))[1]
+    assert "To answer" not in (await phigate("show", held, who="dave"))[1]
+
+
+async def test_times_name_their_zone(phigate, held, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert " JST" in (await phigate("list"))[1]
+        assert " JST" in (await phigate("show", held))[1]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 async def test_show_as_json_has_reasons_and_link(phigate, held, address):

@@ -37,6 +37,15 @@ def test_a_refused_token_is_told_why_in_a_constant_sentence():
     assert value.endswith(f'resource_metadata="{METADATA}"')
 
 
+def test_a_token_for_another_resource_is_told_which_one_was_wanted():
+    assert refused(Reason.WRONG_AUDIENCE, RESOURCE).detail.endswith(f"with this resource (RFC 8707): {RESOURCE}")
+
+
+@pytest.mark.parametrize("odd", ['api://"phigate', "api://phi\\gate", "api://phigaté", "two words", "line\r\nbreak"])
+def test_an_audience_that_no_challenge_may_hold_is_not_told(odd):
+    assert refused(Reason.WRONG_AUDIENCE, odd).detail == refused(Reason.WRONG_AUDIENCE).detail
+
+
 def test_a_token_in_the_url_is_a_bad_request():
     status, value = challenge(refused(Reason.IN_URL), RESOURCE)
     assert status == 400

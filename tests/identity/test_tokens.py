@@ -46,6 +46,11 @@ async def test_the_subject_is_the_claim_that_the_configuration_names():
     assert await reason(claims(), known) == "no_subject"
 
 
+async def test_a_token_for_another_audience_is_told_which_is_ours():
+    with pytest.raises(Unauthenticated, match=RESOURCE):
+        await identified(claims(aud=[USERINFO]))
+
+
 async def test_beside_ours_only_the_audiences_that_are_named_may_stand():
     both = claims(aud=[RESOURCE, USERINFO])
     assert (await identified(both)).subject == "alice"

@@ -85,7 +85,7 @@ def test_a_client_that_declares_tasks_is_answered_at_once_by_one() -> None:
         "resultType": "task",
         "taskId": "phigate.sealed",
         "status": "working",
-        "statusMessage": f"This call needs a reviewer's approval and is waiting for it (approval {APPROVAL}).",
+        "statusMessage": f"This call needs a reviewer's approval and is waiting for it (approval {APPROVAL}: {URL}).",
         "createdAt": DAY,
         "lastUpdatedAt": LATER,
         "ttlMs": 5_400_000,

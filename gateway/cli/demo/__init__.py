@@ -1,4 +1,4 @@
-"""`phigate demo`: a synthetic clinic, the gateway in front of it, and an agent, on this machine only."""
+"""A synthetic clinic, the gateway in front of it and an agent, on this machine only, told as a story."""
 
 from __future__ import annotations
 

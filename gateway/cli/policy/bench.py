@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli import screen
 from gateway.cli.policy import given, shared
 from gateway.core.errors import PolicyFault
 from gateway.core.policy import samples
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         shared.print_json([*found])
     else:
-        _pretty(shared.console(), found)
+        _pretty(screen.console(), found)
     return 0
 
 

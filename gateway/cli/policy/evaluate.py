@@ -14,6 +14,7 @@ from rich.json import JSON
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli import screen
 from gateway.cli.places import plain
 from gateway.cli.policy import given, recorded, shared, why
 from gateway.core.errors import PolicyFault
@@ -115,7 +116,7 @@ def _raw(answer: Answer, _entrypoint: Entrypoint | None, _explain: str) -> None:
 def _pretty(answer: Answer, entrypoint: Entrypoint | None, explain: str) -> None:
     console = Console()
     if explain != "off":
-        shared.console().print(why.trees(answer.explanation, explain))
+        screen.console().print(why.trees(answer.explanation, explain))
     rows = _rows(answer)
     bindings = [row for row in (result.get("bindings") for result in _results(answer)) if isinstance(row, dict)]
     if not rows:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
-from rich.console import Console
 
 from gateway.core.errors import PolicyFault
 from gateway.core.policy import bundle as bundles
@@ -17,8 +16,6 @@ from gateway.core.policy import lint
 from gateway.core.policy.bundle import Bundle
 from gateway.core.types import Json
 from gateway.pdp import loader
-
-_WIDE = 200
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -52,12 +49,6 @@ def refuse_unparsable(bundle: Bundle) -> None:
     found = lint.unparsed(bundle.sources)
     if found:
         raise PolicyFault("\n".join(str(finding) for finding in found))
-
-
-def console() -> Console:
-    """What trees and tables are drawn on: as wide as the terminal, and wide where there is none to be too narrow."""
-    drawn = Console()
-    return drawn if drawn.is_terminal else Console(width=_WIDE)
 
 
 def seconds(text: str) -> float:
