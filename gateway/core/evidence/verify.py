@@ -315,7 +315,7 @@ def _ends(state: _State, running: frozenset[ExchangeId]) -> None:
 def _results(state: _State, anchor: Checkpoint | None, *, anchored: bool, unsealed: bool) -> Iterator[Result]:
     yield _result(state, Check.LEAVES, f"{state.size} leaves")
     yield _result(state, Check.TREE, f"root hash of {state.size} leaves")
-    yield _result(state, Check.CHECKPOINTS, f"{state.checkpoints} checkpoints")
+    yield _result(state, Check.CHECKPOINTS, _many(state.checkpoints, "checkpoint"))
     yield _covered(state)
     if anchor is None:
         note = "no checkpoint from elsewhere was given, so a rollback of the whole store would not show"
@@ -327,7 +327,7 @@ def _results(state: _State, anchor: Checkpoint | None, *, anchored: bool, unseal
             f"the log is not an extension of the one that had {anchor.size} leaves: it was rolled back or rewritten"
         )
         yield Result(Check.ANCHOR, Status.FAIL, f"it had {anchor.size} leaves", (Finding(None, detail),))
-    yield _result(state, Check.SESSIONS, f"{len(state.sessions)} sessions")
+    yield _result(state, Check.SESSIONS, _many(len(state.sessions), "session"))
     running = len(state.running)
     yield _result(
         state, Check.EXCHANGES, f"{len(state.ended)} ended" + (f", {running} still running" if running else "")
@@ -346,6 +346,10 @@ def _covered(state: _State) -> Result:
         return Result(Check.SIGNED, Status.PASS, f"{state.signed} leaves")
     note = f"the last {loose} leaves are not signed yet; a running gateway signs them within a second"
     return Result(Check.SIGNED, Status.NOT_CHECKED, note)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _result(state: _State, check: Check, note: str) -> Result:
