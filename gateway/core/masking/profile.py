@@ -15,7 +15,7 @@ from gateway.core.masking.cuts import merge
 from gateway.core.masking.names import LONGEST_NAME, named
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.spots import Spot
-from gateway.core.masking.survey import NOTHING, Survey, look, look_at_all
+from gateway.core.masking.survey import NOTHING, Survey, hold_nothing, look, look_at_all
 from gateway.core.types import Document, Json
 
 PATHS_MOST = 100
@@ -78,13 +78,15 @@ def inspect(value: Json, *, patient_key: bytes | None = None) -> Profile:
 def inspect_all(values: Sequence[Json]) -> tuple[Profile, ...]:
     """What PHI each of `values` holds, as `inspect` says it; one look at all of them tells where none holds any."""
     try:
-        found = look_at_all(values)
+        found = NOTHING if hold_nothing(values) else look_at_all(values)
     except RecursionError:
         return tuple([inspect(value) for value in values])
     if not found.empty or found.walk.rows or found.scanned.rows:
         return tuple([inspect(value) for value in values])
+    sizes = [_size(value) for value in values]
     nothing: Document = {"classes": {}, "paths": [], "rows": 0, "patients": 0}
-    return tuple([Profile({**nothing, "bytes": _size(value)}, survey=NOTHING) for value in values])
+    by_size = {size: Profile({**nothing, "bytes": size}, survey=NOTHING) for size in set(sizes)}
+    return tuple([by_size[size] for size in sizes])
 
 
 class _Tally:

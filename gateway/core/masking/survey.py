@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from gateway.core.masking import layers, patterns
+from gateway.core.masking import layers, patterns, spots
 from gateway.core.masking.fold import Joined
 from gateway.core.masking.phi import Phi
 from gateway.core.masking.scan import Scanned, Span, scan
@@ -67,6 +67,32 @@ def look_at_all(values: Sequence[Json]) -> Survey:
     for value in values:
         walk.message(value)
     return Survey(Node([]), walk, _scanned(walk, NO_PLACES, None))
+
+
+def hold_nothing(values: Sequence[Json]) -> bool:
+    """Whether messages of few words plainly hold nothing, as lines of progress do: objects of texts, numbers and names
+    that say nothing. Nothing is found in any of them then, however it is looked for."""
+    texts: dict[str, None] = {}
+    known: set[tuple[str, ...]] = set()
+    for value in values:
+        if type(value) is not dict or "resourceType" in value:
+            return False
+        names = tuple(value)
+        if names not in known:
+            members = spots.top(value)
+            if any(spot.phi is not None or spot.blob is not None for spot in members.spots):
+                return False
+            known.add(names)
+            texts |= dict.fromkeys(members.shape.odd)
+        for item in value.values():
+            if type(item) is str:
+                if item[:1] in layers.OPENERS:
+                    return False
+                texts[item] = None
+            elif type(item) is dict or type(item) is list:
+                return False
+    scanned = scan([*texts], frozenset(), [])
+    return not (scanned.spans or scanned.unreadable or scanned.rows)
 
 
 def _scanned(walk: Walk, explicit: Explicit, owned: Callable[[Leaf], bool] | None) -> Scanned:

@@ -251,7 +251,22 @@ def test_masking_with_what_was_inspected_is_masking_anew(value: Json, chosen: li
 _HARMLESS = ["row 7 of 200 is in", "done", "", "2/3", "info", "id", "a\nb", "[1, 2]", "{", "x=1"]
 _HARMFUL = ["219-09-9999", "She lives in Boston, MA", "MRN: 4821937", '{"ssn": "219099999"}', "aged 93", "A;B\nC;D"]
 _VALUES = st.sampled_from([*_HARMLESS * 4, *_HARMFUL, 7, 93.5, None, True, ["2", "19"], {"name": "Ann Okafor"}])
-_NAMES = st.sampled_from(["progress", "total", "message", "data", "logger", "content", "note", "ssn", "dob", "_meta"])
+_NAMES = st.sampled_from(
+    [
+        "progress",
+        "total",
+        "message",
+        "data",
+        "logger",
+        "content",
+        "note",
+        "ssn",
+        "dob",
+        "_meta",
+        "219-09-9999",
+        "born 1931",
+    ]
+)
 _PARAMS = st.dictionaries(_NAMES, _VALUES, max_size=4)
 _PLANS = st.sampled_from(
     [
