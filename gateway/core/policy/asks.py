@@ -40,6 +40,11 @@ def of(message: Message) -> Document:
     return {"asks": [*sorted(told)], "opens": _origins([asking for part in parts for asking in _asking(part)])}
 
 
+def wants_nothing(params: Document) -> bool:
+    """Whether a result or a notification plainly wants nothing of the client: it has no member that could say so."""
+    return params.keys().isdisjoint(_TELLING)
+
+
 def _origins(asked: list[Json]) -> list[Json]:
     urls = (item["url"] if isinstance(item, dict) else None for item in asked if _opens(item))
     return [*sorted({_origin(url) for url in urls})]
@@ -49,7 +54,7 @@ def _parts(message: Message) -> Iterator[Document]:
     """What may want something: a result, an error or a notification's params, and what a task in them ended with."""
     match message:
         case Success(result=dict(whole)) | Notification(params=whole):
-            if whole.keys().isdisjoint(_TELLING):
+            if wants_nothing(whole):
                 return
         case Failure(code=code, data=data):
             whole = {"code": code, "data": data}

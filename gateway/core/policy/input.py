@@ -52,13 +52,20 @@ def for_results(
     """The inputs of `for_result` for several messages of one call, each under what is the same for two of them exactly
     where their inputs are: what is asked twice at one time is one question."""
     shared = _for_any_result(call)
+    known: dict[object, tuple[bytes, Document]] = {}
     for number, (message, profile) in enumerate(zip(messages, profiles, strict=True)):
-        own = _of_result(message, profile)
-        try:
-            key = orjson.dumps(own, option=orjson.OPT_SORT_KEYS)
-        except TypeError:  # A name that is no text, as in JSON within a text: policy is not asked, and denies this one.
-            key = b"unlike any other: %d" % number
-        yield key, {**shared, **own}
+        # Of most notifications policy is told the method and the profile, and those that came together share profiles.
+        place: object = number
+        if isinstance(message, Notification) and asks.wants_nothing(message.params):
+            place = message.method, id(profile)
+        if place not in known:
+            own = _of_result(message, profile)
+            try:
+                key = orjson.dumps(own, option=orjson.OPT_SORT_KEYS)
+            except TypeError:  # A name that is no text, as in JSON within a text: policy is not asked, denies this one.
+                key = b"unlike any other: %d" % number
+            known[place] = key, {**shared, **own}
+        yield known[place]
 
 
 def for_catalogue(call: Call, kind: str, items: list[Json]) -> Document:

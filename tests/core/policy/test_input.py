@@ -1,4 +1,8 @@
+from itertools import product
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.call import Call
 from gateway.core.held import Task
@@ -207,7 +211,31 @@ def test_an_elicitation_dressed_as_an_error_is_told_as_what_it_asks(failure, ask
 
 def test_messages_whose_profile_is_no_json_are_each_a_question_of_its_own():
     line = Notification("notifications/message", {})
-    odd, plain = Profile({"paths": ["$.message.ssn\ud800"]}), Profile({"paths": []})
-    keys = [key for key, _ in policy_input.for_results(call(), [line] * 4, [odd, odd, plain, plain])]
+    odd, plain = (Profile({"paths": ["$.message.ssn\ud800"]}) for _ in range(2)), Profile({"paths": []})
+    keys = [key for key, _ in policy_input.for_results(call(), [line] * 4, [*odd, plain, plain])]
 
     assert len(set(keys)) == 3
+
+
+LINES = [
+    Notification(method, params)
+    for method in ("notifications/progress", "notifications/message")
+    for params in (
+        {"progress": 1},
+        {"progress": 2},
+        {"task": {"error": {"data": {"elicitations": []}}}},
+        {"code": -32042},
+    )
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from([*LINES, Request(1, "roots/list")]), st.integers(0, 2)), max_size=8))
+def test_several_messages_have_the_inputs_that_each_has_alone_under_keys_that_tell_them_apart(asked):
+    profiles = [Profile({"bytes": size}) for size in (1, 2)] + [Profile({"bytes": 1})]
+    messages, seen = [message for message, _ in asked], [profiles[number] for _, number in asked]
+    found = list(policy_input.for_results(call(), messages, seen))
+
+    alone = [policy_input.for_result(call(), message, profile) for message, profile in zip(messages, seen, strict=True)]
+    assert [document for _, document in found] == alone
+    for (key, document), (other, another) in product(found, repeat=2):
+        assert (key == other) == (document == another)
