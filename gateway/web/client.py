@@ -64,7 +64,7 @@ class HttpClient:
         self._waited = 0
         self._waiting: trio.CancelScope | None = None
         self._patience: trio.CancelScope | None = None
-        self._turn: trio.Lock | None = None
+        self._turn: _Turn | None = None
         """Whose turn it is to write on the stream, once there is one."""
         self._hurried = False
         self._gone = False
@@ -179,11 +179,7 @@ class HttpClient:
             {"type": "http.response.start", "status": reply.status, "headers": headers},
             {"type": "http.response.body", "body": reply.data, "more_body": False},
         )
-        if self.hung_up is None:
-            await self._write(*whole)
-        elif not self._gone:  # Nothing waits for this client any more, and its server bounds how long it takes.
-            for part in whole:
-                await self._send(part)
+        await self._write(*whole)
 
     def _numbered(self, data: bytes) -> bytes:
         """The event of a recorded message, under its id if the client can come back for what follows it."""
@@ -213,19 +209,41 @@ class HttpClient:
                 data = self._prime + data
             await self._write({"type": "http.response.body", "body": data, "more_body": True})
 
-    def _stream(self) -> trio.Lock:
+    def _stream(self) -> _Turn:
         if self._turn is None:
-            self._turn = trio.Lock()
+            self._turn = _Turn()
         return self._turn
 
     async def _write(self, *messages: dict[str, Any]) -> None:
         if self._gone:
+            return
+        if self.hung_up is not None:  # Its server bounds how long the client takes.
+            for message in messages:
+                await self._send(message)
             return
         with trio.move_on_after(WRITE_S) as stalled:
             for message in messages:
                 await self._send(message)
         if stalled.cancelled_caught:
             self.leave()
+
+
+class _Turn:
+    """A lock that nobody waits for while nobody else has it: not even a turn of the event loop."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _nothing() -> None:
