@@ -48,7 +48,7 @@ INLINE_BYTES = 64 * 1024
 PACE_S = 0.2
 """While nothing but notifications come, a stream is written to no more often than this: progress and log lines are for
 people, who do not read five of them a second. What comes first after a pause waits for nothing."""
-TICK_S = PACE_S / 8
+TICK_S = PACE_S / 4
 """Streams take their turns at multiples of this, so that several share a commit and not all keep the others waiting."""
 
 _UNSEEN = Profile()

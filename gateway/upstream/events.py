@@ -60,3 +60,8 @@ class Events:
             return None
         self._waiting.popleft()
         return message
+
+
+def hurries(piece: bytes) -> bool:
+    """Whether a piece of a stream is to be looked at now: notifications, which may wait, have a method and no id."""
+    return b'"method"' not in piece or b'"id"' in piece

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import httptools
 import trio
 
 from gateway import lateness
 from gateway.core.errors import UpstreamFault
+from gateway.upstream import inflow
 from gateway.upstream.base import Bounds, Deadlines
 from gateway.upstream.tcp import Tcp, Tls
 
@@ -54,8 +57,8 @@ class Connection:
     It is its parser's protocol. The next request on it begins with `renew`.
     """
 
-    __slots__ = ("_body", "_interim", "_late", "_lateness", "_parser", "_pool", "_quiet", "_surplus", "_wire", "clock",
-                 "due", "ended", "headers", "keepalive", "status")  # fmt: skip
+    __slots__ = ("_body", "_fault", "_inflow", "_interim", "_late", "_lateness", "_parser", "_pool", "_quiet", "_room",
+                 "_surplus", "_wire", "clock", "due", "ended", "headers", "keepalive", "status")  # fmt: skip
 
     def __init__(self, pool: Pool, wire: Tcp | Tls, clock: Clock) -> None:
         self._pool = pool
@@ -65,6 +68,10 @@ class Connection:
         self.due = math.inf
         self._lateness = lateness.here()
         self._lateness.add(self)
+        self._inflow = inflow.here()
+        self._room = 0
+        self._fault: UpstreamFault | None = None
+        """What went wrong while nobody read, and is not told yet."""
         self.renew(clock)
 
     def renew(self, clock: Clock) -> None:
@@ -112,6 +119,37 @@ class Connection:
         body, self._body = self._body, []
         return body[0] if len(body) == 1 else b"".join(body)
 
+    async def gather(self, most: int, hurries: Callable[[bytes], bool], until: float) -> bytes:
+        """What comes of the body until `until` on trio's clock, until that is about `most` bytes, one of its pieces
+        hurries, or it ends or breaks, which the next `read` tells."""
+        self._room = most
+        if not self._gathered(hurries):
+            gathered = partial(self._gathered, hurries)
+            await self._inflow.wait(self._wire.fileno(), gathered, min(until, self.clock.until))
+        if trio.current_time() >= self.clock.until:
+            self._fault = self._overdue()
+        body, self._body = self._body, []
+        return b"".join(body)
+
+    def _gathered(self, hurries: Callable[[bytes], bool]) -> bool:
+        """Take in what has come; whether that is enough."""
+        try:
+            while not self.ended and self._fault is None:
+                data, known = self._wire.take(), len(self._body)
+                if data is None:
+                    return False
+                self._taken(data)
+                self._room -= len(data)
+                if self._room <= 0 or any(map(hurries, self._body[known:])):
+                    return True
+                if not self._wire.holds:
+                    return self.ended
+        except _GONE:
+            self._fault = _broken()
+        except UpstreamFault as fault:
+            self._fault = fault
+        return True
+
     def release(self) -> None:
         """Keep the connection for another request if this one left it clean; close it otherwise."""
         if self.ended and self.keepalive and not self._surplus:
@@ -126,6 +164,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection. Whoever waits on it is told that it is closed."""
+        self._inflow.wake(self._wire.fileno())
         self._wire.close()
 
     def let_go(self) -> None:
@@ -146,16 +185,24 @@ class Connection:
 
     async def _read(self) -> None:
         """Feed the parser once. Raises UpstreamFault when that brings nothing for too long, or an end too soon."""
+        if self._fault is not None:
+            raise self._fault
         self._expect()
         try:
             data = await self._wire.receive()
         except _GONE:
             if not self._late:
-                raise UpstreamFault("it broke the connection before its answer was whole", kind="closed") from None
-            what = "stopped sending before its answer was whole" if self.status else "did not answer in time"
-            raise UpstreamFault(f"it {what}", kind="timeout") from None
+                raise _broken() from None
+            raise self._overdue() from None
         finally:
             self.due = math.inf
+        self._taken(data)
+
+    def _overdue(self) -> UpstreamFault:
+        what = "stopped sending before its answer was whole" if self.status else "did not answer in time"
+        return UpstreamFault(f"it {what}", kind="timeout")
+
+    def _taken(self, data: bytes) -> None:
         if data:
             self._feed(data)
         else:
@@ -291,6 +338,10 @@ class Pool:
             self.drop(self._idle.pop()[1])
         for connection in self._open:
             connection.close()
+
+
+def _broken() -> UpstreamFault:
+    return UpstreamFault("it broke the connection before its answer was whole", kind="closed")
 
 
 def _why_not(error: OSError) -> str:

@@ -18,7 +18,7 @@ from gateway.core.protocol.jsonrpc import Failure, Message, Notification, Reques
 from gateway.core.types import Era
 from gateway.upstream.base import TOGETHER_BYTES, TOGETHER_MOST, Conversation, HttpSettings, Link
 from gateway.upstream.credentials import Source
-from gateway.upstream.events import Events
+from gateway.upstream.events import Events, hurries
 from gateway.upstream.faults import same_origin, target, unexpected
 from gateway.upstream.http1 import Clock, Connection, Origin, Pool
 
@@ -151,17 +151,16 @@ class _Post:
         events = self._events
         found: list[Notification] = []
         size = 0
-        with trio.CancelScope(deadline=until):
-            while events is not None and len(found) < TOGETHER_MOST:
-                message = events.notification()
-                if message is not None:
-                    found.append(message)  # `_check` would have nothing to say about it.
-                elif events or size >= TOGETHER_BYTES or trio.current_time() >= until:
-                    break
-                elif more := await self._fill(events):
-                    size += more
-                else:
-                    break
+        while events is not None and len(found) < TOGETHER_MOST:
+            message = events.notification()
+            if message is not None:
+                found.append(message)  # `_check` would have nothing to say about it.
+            elif events or size >= TOGETHER_BYTES or trio.current_time() >= until:
+                break
+            elif more := await self._gathered(events, until):
+                size += more
+            else:
+                break
         return tuple(found)
 
     async def respond(self, message: Message) -> None:
@@ -268,6 +267,15 @@ class _Post:
                 return 0
             events.fail(fault)
             return 1
+        events.feed(data)
+        return len(data)
+
+    async def _gathered(self, events: Events, until: float) -> int:
+        """Take in what comes of the stream until `until`, or until something comes that may not wait so long; how many
+        bytes."""
+        connection = self._connection
+        assert connection is not None
+        data = await connection.gather(TOGETHER_BYTES, hurries, until)
         events.feed(data)
         return len(data)
 

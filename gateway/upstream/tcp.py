@@ -40,11 +40,27 @@ class Tcp:
     async def receive(self) -> bytes:
         """Some bytes; empty when the other side has ended the connection."""
         while True:
+            if self._socket.fileno() < 0:
+                raise trio.ClosedResourceError("the connection was closed while nobody waited on it")
             await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
-                continue
+            if (data := self.take()) is not None:
+                return data
+
+    def take(self) -> bytes | None:
+        """What `receive` would give, if that has come."""
+        try:
+            return self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return None
+
+    @property
+    def holds(self) -> bool:
+        """Whether something that was read of the socket is there for `take`."""
+        return False
+
+    def fileno(self) -> int:
+        """The descriptor on which something comes; negative once closed."""
+        return self._socket.fileno()
 
     @property
     def quiet(self) -> bool:
@@ -95,10 +111,32 @@ class Tls:
         except ssl.SSLZeroReturnError:
             return b""
 
+    def take(self) -> bytes | None:
+        """What `receive` would give, if that has come."""
+        while True:
+            try:
+                return self._tls.read(_READ_BYTES)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLWantReadError:
+                data = self._tcp.take()
+            if data is None:
+                return None
+            self._arrived(data)
+
+    @property
+    def holds(self) -> bool:
+        """See `Tcp`."""
+        return bool(self._received.pending or self._tls.pending())
+
+    def fileno(self) -> int:
+        """See `Tcp`."""
+        return self._tcp.fileno()
+
     @property
     def quiet(self) -> bool:
         """Whether nothing has arrived that nobody has read."""
-        return not self._received.pending and not self._tls.pending() and self._tcp.quiet
+        return not self.holds and self._tcp.quiet
 
     def interrupt(self) -> None:
         """See `Tcp`."""
@@ -114,14 +152,16 @@ class Tls:
                 result = step()
             except ssl.SSLWantReadError:
                 await self._flush()
-                data = await self._tcp.receive()
-                if data:
-                    self._received.write(data)
-                else:
-                    self._received.write_eof()  # The next step raises SSLEOFError: cut off, not ended.
+                self._arrived(await self._tcp.receive())
             else:
                 await self._flush()
                 return result
+
+    def _arrived(self, data: bytes) -> None:
+        if data:
+            self._received.write(data)
+        else:
+            self._received.write_eof()  # The next step raises SSLEOFError: cut off, not ended.
 
     async def _flush(self) -> None:
         if self._to_send.pending:

@@ -9,6 +9,7 @@ from math import inf
 import orjson
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -210,6 +211,81 @@ async def test_the_wait_for_more_notifications_ends_in_time_and_loses_nothing():
         heard.set()
         assert await conversation.receive() == progress(2)
         assert await conversation.receive() == ANSWER
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 30, 200])
+@pytest.mark.parametrize(
+    "last",
+    [{"result": {"method": "x", "text": '"method"'}, "id": "call-1"}, {"id": "call-1", "method": "roots/list"}],
+    ids=["result", "request"],
+)
+async def test_what_may_not_wait_ends_the_wait_however_it_is_cut(last, size):
+    heard = trio.Event()
+
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1))
+        await heard.wait()
+        stream = b"".join(b"data: %s\n\n" % orjson.dumps(said) for said in ({**PROGRESS}, {"jsonrpc": "2.0", **last}))
+        for at in range(0, len(stream), size):
+            await wire.say(chunk(stream[at : at + size]))
+            await trio.lowlevel.checkpoint()
+        await wire.closed()  # Nothing else tells that this is all.
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(LEGACY) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        heard.set()
+        with trio.fail_after(5):
+            assert await conversation.together(trio.current_time() + 3600) == (progress(1),)
+            assert isinstance(await conversation.receive(), Request if "method" in last else Success)
+
+
+async def heard_until_it_fails(conversation, wait_s):
+    """The notifications that come, with waits of `wait_s` for more of them, and what ends them."""
+    heard = []
+    with trio.fail_after(5):
+        while True:
+            try:
+                heard.append(await conversation.receive())
+            except UpstreamFault as fault:
+                return heard, fault
+            heard += await conversation.together(trio.current_time() + wait_s)
+
+
+async def test_a_call_that_never_stops_telling_of_its_progress_is_given_up_when_it_has_lasted_too_long():
+    async def chatting(wire):
+        await wire.request()
+        await wire.say(STREAM)
+        while True:
+            await wire.say(saying(1))
+            await trio.sleep(0.001)
+
+    lasts = Deadlines(connect_s=1, idle_s=1, call_s=0.3)
+    async with upstream_of(chatting, deadlines=lasts) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        heard, fault = await heard_until_it_fails(conversation, 0.05)
+    assert all(message == progress(1) for message in heard)
+    assert fault.kind == "timeout"
+
+
+async def test_who_waits_for_more_is_told_that_the_gateway_closes_its_connections():
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1))
+        await wire.closed()
+
+    async with upstream_of(script) as (upstream, _), upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(conversation.together, trio.current_time() + 3600)
+                await trio.testing.wait_all_tasks_blocked()
+                await upstream.aclose()
+            with pytest.raises(UpstreamFault) as raised:
+                await conversation.receive()
+    assert raised.value.kind == "closed"
 
 
 @pytest.mark.parametrize("spoils", [b"", chunk(b"data: {\r\n\r\n")], ids=["breaks off", "malformed"])
@@ -562,6 +638,39 @@ async def test_tls_is_spoken_and_a_connection_is_kept(certificate):
     async with tls_upstream(certificate, answering(json_response(), json_response())) as upstream:
         assert await ask(upstream) == [ANSWER]
         assert await ask(upstream) == [ANSWER]
+
+
+async def test_notifications_within_tls_are_handed_over_together(certificate):
+    heard = trio.Event()
+
+    async def script(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1))
+        await heard.wait()
+        await wire.say(saying(2), saying(3))  # Two TLS records, which may come as one segment.
+        await wire.say(event(orjson.loads(ANSWER_JSON)) + b"0\r\n\r\n")
+
+    async with tls_upstream(certificate, script) as upstream, upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        assert await conversation.receive() == progress(1)
+        assert await conversation.together(trio.current_time() + 0.02) == ()
+        heard.set()
+        with trio.fail_after(5):
+            assert await conversation.together(trio.current_time() + 3600) == (progress(2), progress(3))
+            assert await conversation.receive() == ANSWER
+
+
+async def test_a_stream_that_is_cut_off_within_tls_brings_what_came_before(certificate):
+    async def cutting(wire):
+        await wire.request()
+        await wire.say(STREAM + saying(1), saying(2), saying(3))
+        await wire.stream.transport_stream.aclose()
+
+    async with tls_upstream(certificate, cutting) as upstream, upstream.converse(MODERN) as conversation:
+        await conversation.send(CALL)
+        heard, fault = await heard_until_it_fails(conversation, 3600)
+    assert heard == [progress(1), progress(2), progress(3)]
+    assert fault.kind == "closed"
 
 
 async def test_an_answer_smuggled_within_tls_is_never_taken_for_the_next_calls(certificate):
