@@ -201,7 +201,7 @@ async def test_a_storm_of_unknown_key_ids_reaches_the_provider_once():
 
 async def test_an_issuer_that_is_down_keeps_nobody_of_another_out():
     async with serving() as server, serving() as gone:
-        both = [replace(CONFIG, url=each.url, timeout_s=0.3) for each in (server, gone)]
+        both = [replace(CONFIG, url=server.url), replace(CONFIG, url=gone.url, timeout_s=0.3)]
         gone.answers, gone.drip = {OPENID: b""}, True
         async with Issuers.open(both, now=lambda: claims()["iat"]) as issuers:
             with pytest.raises(IdentityUnavailable):

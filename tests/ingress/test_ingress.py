@@ -26,6 +26,7 @@ from tests.ingress import parts
 from tests.ingress.parts import AGENT, ENVOY, HAPROXY, KINDS, NGINX, raw
 from tests.ingress.talk import answer, ask, call, headers, said, stream
 
+GIVE_UP_S = 120
 SPOOFED = "203.0.113.9"
 ADD = call("add", one=1, other=2)
 
@@ -81,7 +82,7 @@ async def test_the_ingress_would_end_it_without_them(kind, put):
     with put(kind, *kind.brief, *impatient) as ingress:
         async with ingress.client() as http:
             ended = None
-            with trio.fail_after(10), suppress(httpx2.TransportError):
+            with trio.fail_after(GIVE_UP_S), suppress(httpx2.TransportError):
                 ended = await ask(http, ingress, "analyst", call("hear", event="never"))
     assert ended is None or ended.status_code in (408, 504)
 
@@ -100,7 +101,7 @@ async def test_a_body_that_is_too_large_gets_413_and_a_large_one_goes_through(in
         for body in (too_large, pieces()):
             given = headers(ingress, "analyst", ADD)
             try:
-                with trio.fail_after(20):
+                with trio.fail_after(GIVE_UP_S):
                     response = await http.post(ingress.mcp("ward"), content=body, headers=given)
             except httpx2.TransportError:
                 # HAProxy closes on a client that is still sending, which may lose the answer.
@@ -165,7 +166,7 @@ async def test_a_client_cannot_say_that_it_is_at_another_address(ingress, name):
         response = await http.post(ingress.mcp("ward"), json=ADD, headers=[*given.items(), *told])
     assert response.status_code == 401
     keys = keystore.load(replica.place / "keys")
-    with trio.fail_after(10):
+    with trio.fail_after(GIVE_UP_S):
         while keys.peer(own) not in (found := peers(replica.leaves()[before:])):
             await trio.sleep(0.05)
     assert keys.peer(SPOOFED) not in found
@@ -276,10 +277,9 @@ async def test_no_token_query_or_path_of_a_clients_making_is_in_the_logs_of_the_
             given = {"authorization": f"Bearer {token}", "mcp-name": "SECRET-NAME"}
             await http.get(f"{ingress.url}{path}", headers=given)
         assert said(await ask(http, ingress, "analyst", ADD)) == "3"
-    with trio.move_on_after(3):  # Envoy writes its log once in a while.
+    with trio.fail_after(GIVE_UP_S):  # Envoy writes its log once in a while.
         while "/mcp/ward" not in logs(ingress) and "calls" not in logs(ingress):
             await trio.sleep(0.05)
-    assert "/mcp/ward" in logs(ingress) or "calls" in logs(ingress)
     assert [each for each in secrets if each in logs(ingress)] == []
 
 
