@@ -17,7 +17,7 @@ from tests.chaos.wire import Agent, Lost
 from tests.e2e import harness
 from tests.e2e.harness import Upstream
 
-DRAIN_S = 4.0
+DRAIN_S = 20.0
 
 
 @pytest.fixture(scope="module")
