@@ -9,6 +9,7 @@ import asyncio
 import sys
 
 from fastmcp import Context, FastMCP
+from fastmcp.utilities.tasks import TaskConfig
 from fastmcp_tasks import TasksExtension
 from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
 
@@ -40,6 +41,13 @@ async def named(ctx: Context) -> str | InputRequiredResult:
         params = ElicitRequestFormParams(message="Who is it for?", requested_schema=schema)
         return InputRequiredResult(input_requests={"who": ElicitRequest(params=params)})
     return f"for {answer.content['name']}"
+
+
+@server.tool(task=TaskConfig(mode="required"))
+async def must(seconds: float = 0.5) -> str:
+    """Runs as a task or not at all."""
+    await asyncio.sleep(seconds)
+    return "done, as it must"
 
 
 @server.tool

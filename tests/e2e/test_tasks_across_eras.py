@@ -90,6 +90,13 @@ async def test_a_modern_client_that_knows_no_tasks_gets_what_a_tool_comes_to_tha
     assert ("(Ada)" in result.content[0].text) == ambiguous
 
 
+async def test_a_legacy_client_that_knows_no_tasks_gets_what_a_tool_comes_to_that_must_be_one(gateway, door):
+    at, tool = door("jobs", "must")
+    async with harness.client(gateway, at, parts.WHO, groups=[parts.WHO], mode="legacy") as client:
+        result = await client.call_tool(tool, {})
+    assert result.content[0].text == "done, as it must"
+
+
 @pytest.mark.parametrize(
     ("upstream", "era", "tool"),
     [

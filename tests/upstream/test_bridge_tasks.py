@@ -539,3 +539,78 @@ async def test_attack_a_task_that_is_let_go_of_before_its_questions_are_heard_is
             poll = about(ident)
             assert (await kept.answer(poll)).result["status"] == "working"
     assert session.busy == 0
+
+
+def insisting(*stands, asks_first=False):
+    """A modern upstream that makes its call by a task alone, and may ask something before it makes one."""
+    upstream = modern_tasks(*stands)
+    makes = upstream.script
+
+    async def script(talk, message):
+        if message.method == "tools/call" and asks_first and "inputResponses" not in message.params:
+            question = {"method": "elicitation/create", "params": {"message": "Who?"}}
+            talk.result(resultType="input_required", inputRequests={"who": question}, requestState="s")
+        elif message.method == "tools/call" and not mcp.declares_tasks(message):
+            talk.say(Failure(message.id, -32021, "no", {"requiredCapabilities": {"extensions": {mcp.TASKS: {}}}}))
+        else:
+            await makes(talk, message)
+
+    upstream.script = script
+    return upstream
+
+
+ASKING = {"status": "input_required", "inputRequests": {"who": {"method": "elicitation/create", "params": {}}}}
+
+
+@pytest.mark.parametrize("stands", [[WORKING, DONE], [WORKING, ASKING, WORKING, DONE]])
+@pytest.mark.parametrize("asks_first", [False, True])
+async def test_a_legacy_client_that_asks_for_no_task_gets_what_comes_of_one_that_the_upstream_insists_on(
+    autojump_clock, stands, asks_first
+):
+    upstream = insisting(*stands, asks_first=asks_first)
+    async with processes(upstream) as (bridge,), bridge.converse(LEGACY) as conversation:
+        await conversation.send(call(ident=7))
+        while isinstance(message := await conversation.receive(), Request):
+            assert message.method == "elicitation/create"
+            assert "_meta" not in message.params
+            async with bridge.converse(LEGACY) as other:
+                await other.send(Success(message.id, {"action": "accept"}))
+    assert message == Success(7, {"content": ["done"]})
+    assert len(upstream.of("tasks/update")) == stands.count(ASKING)
+    assert upstream.of("tasks/cancel") == []
+
+
+@pytest.mark.parametrize("how", ["hangs up", "cancels", "waits too long"])
+async def test_a_task_that_was_insisted_on_and_that_nobody_waits_for_any_more_is_taken_back(autojump_clock, how):
+    upstream = insisting(WORKING)
+    async with processes(upstream) as (bridge,), bridge.converse(LEGACY) as conversation:
+        await conversation.send(call(ident=7))
+        if how == "hangs up":
+            with trio.move_on_after(3):
+                await conversation.receive()
+        else:
+            async with trio.open_nursery() as nursery:
+
+                async def cancel():
+                    await trio.sleep(3)
+                    await answerless(bridge, mcp.cancel(7))
+
+                if how == "cancels":
+                    nursery.start_soon(cancel)
+                with pytest.raises(UpstreamFault, match="cancelled" if how == "cancels" else "did not end in time"):
+                    await conversation.receive()
+    (taken_back,) = upstream.of("tasks/cancel")
+    assert taken_back.params["taskId"] == "m-1"
+
+
+async def answerless(bridge, message):
+    async with bridge.converse(LEGACY) as conversation:
+        await conversation.send(message)
+
+
+async def test_an_upstream_that_insists_on_something_else_is_told_on():
+    async def play(talk, message):
+        talk.say(Failure(message.id, -32021, "no", {"requiredCapabilities": {"sampling": {}}}))
+
+    async with processes(modern_server(play)) as (bridge,):
+        assert (await answer_to(bridge, call(), LEGACY)).code == -32021

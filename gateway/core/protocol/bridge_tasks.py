@@ -5,7 +5,7 @@ Pure rewriting, as `bridge.py`. Sources: MCP 2025-11-25, Tasks; tasks extension 
 
 from __future__ import annotations
 
-from gateway.core.protocol import mcp, tasks
+from gateway.core.protocol import mcp, tasks, versions
 from gateway.core.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, Failure, Request, Response, Success, with_body
 from gateway.core.types import Document, Json
 
@@ -98,6 +98,14 @@ def declaring(greeting: Document, *, tasks: bool) -> Document:
         extensions[mcp.TASKS] = {}
     rest = {key: value for key, value in capabilities.items() if key != "extensions"}
     return {**greeting, "capabilities": {**rest, "extensions": extensions} if extensions else rest}
+
+
+def insists(failure: Failure) -> bool:
+    """Whether a modern upstream makes this call by a task alone (tasks extension, Capability Negotiation)."""
+    match failure:
+        case Failure(code=versions.MISSING_CAPABILITY, data={"requiredCapabilities": {"extensions": dict(wanted)}}):
+            return mcp.TASKS in wanted
+    return False
 
 
 def created(result: Json) -> Document | None:

@@ -33,6 +33,7 @@ from gateway.upstream.bridge.subscription import Subscription
 from gateway.upstream.bridge.translated import is_bridged
 from gateway.upstream.bridge.undertakings import Undertakings
 from gateway.upstream.bridge.upward import Upward
+from gateway.upstream.bridge.waited import Waited
 from gateway.upstream.mail import Mail
 
 _ENDED = "ended"
@@ -148,7 +149,8 @@ class Bridge:
         if bridged and isinstance(message, Request) and message.method in ABOUT_TASKS:
             return Polled(self._listeners, link)
         if bridged or (greets and self._legacy is False):
-            return Downward(self._listeners, link)
+            calls = isinstance(message, Request) and message.method == "tools/call"
+            return Waited(self._listeners, link) if calls else Downward(self._listeners, link)
         if greets and self._legacy is None:
             return _Greeting(self, link)
         return self._straight(link, self.inner.converse(link))

@@ -170,8 +170,12 @@ class Downward(Translated):
 
     async def _forward(self, request: Request) -> None:
         self._inner = await self._stack.enter_async_context(self._side.inner.converse(self._side.link(self._link)))
-        tasks = self._by_task or request.method in mcp.TASK_REQUESTS
+        tasks = self._declares_tasks(request)
         await self._inner.send(await self._side.request(self._link, request, tasks=tasks))
+
+    def _declares_tasks(self, request: Request) -> bool:
+        """Whether the upstream is told that a task may answer."""
+        return self._by_task or request.method in mcp.TASK_REQUESTS
 
     def _put(self, message: Success, asked: dict[str, tuple[str, Document]]) -> None:
         """Have the client asked for what the result needs, each question under an id of its own."""
