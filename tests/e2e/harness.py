@@ -16,10 +16,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import trio
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -27,8 +29,11 @@ from gateway.cli import init
 from gateway.cli.main import main
 from gateway.config import load
 from gateway.core.evidence import verify
+from gateway.service import open_gateway
 from gateway.store import keys
 from gateway.store.reader import Reader
+from gateway.web.connection import ServerSettings
+from gateway.web.server import serve
 from tests.e2e.issuer import AUDIENCE, Issuer
 
 START_S = 180.0
@@ -244,6 +249,26 @@ def running(place: Path, issuer: Issuer, upstreams: Sequence[Upstream], **more: 
         gateway.replay()
     finally:
         gateway.kill()
+
+
+@asynccontextmanager
+async def here(place: Path, listening: socket.socket) -> AsyncIterator[str]:
+    """A gateway in this process, of the configuration in `place` and on a socket that listens; its URL."""
+    made = load(place / "phigate.toml", environ=dict(os.environ))
+    async with open_gateway(made) as gateway, trio.open_nursery() as nursery:
+        up, stop = trio.Event(), trio.Event()
+        settings = ServerSettings(drain_s=2)
+        nursery.start_soon(
+            partial(serve, gateway.app, [listening], settings=settings, shutdown=stop.wait, started=up.set)
+        )
+        await up.wait()
+        yield made.gateway.public_url
+        stop.set()
+
+
+def in_both_eras(url: str) -> list[Upstream]:
+    """A server that speaks both eras, once as if it knew each alone."""
+    return [Upstream(era, {"url": url, "era": era}) for era in ("modern", "legacy")]
 
 
 def change_settings(policies: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -4,7 +4,6 @@ authority, a tool call. By the official clients, which do every step themselves.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -18,12 +17,9 @@ from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway import config
 from gateway.cli import init
-from gateway.service import open_gateway
-from gateway.web import server
-from gateway.web.connection import ServerSettings
 from tests import oidc_provider, real_parts
+from tests.e2e import harness
 from tests.identity.test_official_client import Memory
 
 UPSTREAM = Path(__file__).with_name("upstream_server.py")
@@ -45,16 +41,8 @@ async def serving(place: Path, issuer: str):
         client = '[[authority.client]]\nid = "care-assistant"\nsecret_file = "secret"\n'
         (place / "phigate.toml").write_text(text + own + client)
         (place / "secret").write_text(SECRET)
-        made = config.load(place / "phigate.toml", environ=dict(os.environ))
-        async with open_gateway(made) as gateway, trio.open_nursery() as nursery:
-            up, stop = trio.Event(), trio.Event()
-            settings = ServerSettings(drain_s=2)
-            nursery.start_soon(
-                lambda: server.serve(gateway.app, [listening], settings=settings, shutdown=stop.wait, started=up.set)
-            )
-            await up.wait()
-            yield made.gateway.public_url
-            stop.set()
+        async with harness.here(place, listening) as url:
+            yield url
 
 
 def leaves(place: Path, kind: str):

@@ -20,8 +20,7 @@ def gateway(tmp_path_factory, people):
     node = str(real_parts.node())
     with parts.everything_server() as url:
         upstreams = [
-            Upstream("modern", {"url": url, "era": "modern"}),
-            Upstream("legacy", {"url": url, "era": "legacy"}),
+            *harness.in_both_eras(url),
             Upstream("program", {"command": node, "args": [server, "stdio"], "connect_s": 30}),
         ]
         place = tmp_path_factory.mktemp("bridging")

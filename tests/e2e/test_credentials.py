@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import sqlite3
 from contextlib import asynccontextmanager, closing
@@ -19,11 +18,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from gateway import config
 from gateway.cli import init
-from gateway.service import open_gateway
-from gateway.web import server
-from gateway.web.connection import ServerSettings
 from tests import oidc_provider
 from tests.e2e import harness
 from tests.e2e.harness import free_port
@@ -42,16 +37,8 @@ async def serving(place: Path, issuer: str, upstream: str, more: str):
         text = text.replace(":8080", f":{listening.getsockname()[1]}").replace("# reload_s = 2 ", "reload_s = 0.1 # ")
         (place / "phigate.toml").write_text(f"{text}{more}")
         (place / "client-secret").write_text(SECRET)
-        made = config.load(place / "phigate.toml", environ=dict(os.environ))
-        async with open_gateway(made) as gateway, trio.open_nursery() as nursery:
-            up, stop = trio.Event(), trio.Event()
-            settings = ServerSettings(drain_s=2)
-            nursery.start_soon(
-                lambda: server.serve(gateway.app, [listening], settings=settings, shutdown=stop.wait, started=up.set)
-            )
-            await up.wait()
-            yield f"{made.gateway.public_url}/mcp/ward"
-            stop.set()
+        async with harness.here(place, listening) as url:
+            yield f"{url}/mcp/ward"
 
 
 @asynccontextmanager

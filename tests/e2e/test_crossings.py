@@ -27,8 +27,7 @@ META = {
 def gateway(tmp_path_factory, people):
     with parts.everything_server() as url:
         upstreams = [
-            Upstream("modern", {"url": url, "era": "modern"}),
-            Upstream("legacy", {"url": url, "era": "legacy"}),
+            *harness.in_both_eras(url),
             Upstream("program", {"command": sys.executable, "args": [str(PROGRAM)], "era": "legacy"}),
         ]
         place = tmp_path_factory.mktemp("crossings")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
-import trio
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway import config
 from gateway.cli import init
-from gateway.service import open_gateway
-from gateway.web import server
-from gateway.web.connection import ServerSettings
 from tests import oidc_provider
+from tests.e2e import harness
 from tests.identity.test_official_client import Memory
 
 UPSTREAM = Path(__file__).with_name("upstream_server.py")
@@ -39,17 +34,8 @@ async def serving(place: Path, issuer: str, *, scopes: tuple[str, ...] = ()):
             .replace(":8080", f":{port}")
             .replace("# jwks_refetch_s = 10", "jwks_refetch_s = 0.1")
         )
-        made = config.load(place / "phigate.toml", environ=dict(os.environ))
-        async with open_gateway(made) as gateway, trio.open_nursery() as nursery:
-            up, stop = trio.Event(), trio.Event()
-            nursery.start_soon(
-                lambda: server.serve(
-                    gateway.app, [listening], settings=ServerSettings(drain_s=2), shutdown=stop.wait, started=up.set
-                )
-            )
-            await up.wait()
-            yield made.gateway.public_url
-            stop.set()
+        async with harness.here(place, listening) as url:
+            yield url
 
 
 async def test_the_official_client_finds_its_way_from_the_url_to_a_tool_result(tmp_path):

@@ -12,7 +12,6 @@ import trio
 from tests import real_parts
 from tests.conformance import parts
 from tests.e2e import harness
-from tests.e2e.harness import Upstream
 from tests.e2e.ledger import Ledger
 
 CLIENT = Path(__file__).parents[1] / "node" / "clients" / "tasks.mjs"
@@ -32,10 +31,7 @@ def reviewed(policies):
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, people):
     with parts.everything_server() as url:
-        upstreams = [
-            Upstream("modern", {"url": url, "era": "modern"}),
-            Upstream("legacy", {"url": url, "era": "legacy"}),
-        ]
+        upstreams = harness.in_both_eras(url)
         place = tmp_path_factory.mktemp("questions")
         with harness.running(place, people, upstreams, workers=2, policy=reviewed) as running:
             yield running
