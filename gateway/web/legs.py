@@ -63,8 +63,10 @@ class Legs:
 
     async def look(self, approval: ApprovalId) -> Resolution:
         """Where the task stands that was given for this approval. Raises EvidenceFault."""
-        found = replace(await self.approvals.look(approval), place=approval)
-        return await self._after(found) if found.state is Settled.KEPT else found
+        found = await self._place(approval)
+        while found.state is Settled.KEPT and (after := await self._after(found)) is not None:
+            found = after
+        return found
 
     async def answer(self, answer: Answer) -> None:
         """Go on with the call once all is answered that was asked. Raises EvidenceFault."""
@@ -92,8 +94,11 @@ class Legs:
         with trio.move_on_after(0):  # It goes on by itself, and polls find what came of it.
             await self.errands.do(partial(self.run, opened, exchange))
 
-    async def _after(self, found: Resolution) -> Resolution:
-        """What followed the run whose reply `found` has; that itself where nothing did."""
+    async def _place(self, approval: ApprovalId) -> Resolution:
+        return replace(await self.approvals.look(approval), place=approval)
+
+    async def _after(self, found: Resolution) -> Resolution | None:
+        """What followed the run whose reply `found` has; None where nothing did."""
         match (await self.mail.note(_key(found.place))).get("begun"):
             case {"exchange": str(exchange), "session": str(session), "until": float() | int() as until}:
                 recalled = await self.evidence.recall(SessionId(session), ExchangeId(exchange), 0, waits=False)
@@ -103,11 +108,9 @@ class Legs:
                 if not recalled.answered:
                     return replace(found, state=Settled.LOST, reply=None)
                 reply: Json = orjson.loads(recalled.messages[-1])
-                held_again = self._held(reply)
-                if held_again is not None:
-                    return await self.look(held_again)
-                return await self._after(replace(found, reply=reply, place=exchange))
-        return found
+                again = self._held(reply)
+                return replace(found, reply=reply, place=exchange) if again is None else await self._place(again)
+        return None
 
     def _held(self, reply: Json) -> ApprovalId | None:
         """The approval that a run waits for which was answered by a task."""

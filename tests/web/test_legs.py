@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -160,6 +161,18 @@ async def test_a_run_that_asks_again_is_answered_as_another_run(world):
     assert (asked.reply, asked.place) == (ASKS, "exchange-1")
     await world.legs().answer(Answer("ap_1", asked.place, {"a": 5, "b": 6}, frozenset({"a", "b"}), "sealed"))
     assert (await settled(world)).reply == DONE
+
+
+async def test_attack_a_task_that_is_asked_a_thousand_times_is_still_found(world):
+    await trio.testing.wait_all_tasks_blocked()
+    world.numbers = itertools.count(1)
+    place = "ap_1"
+    for number in range(1, 1500):
+        world.replies = [ASKS]
+        await world.legs().answer(Answer("ap_1", place, {"a": 1, "b": 2}, frozenset({"a", "b"}), "sealed"))
+        await trio.testing.wait_all_tasks_blocked()
+        place = f"exchange-{number}"
+    assert (await world.legs().look("ap_1")).place == place
 
 
 @pytest.mark.parametrize(
