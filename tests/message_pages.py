@@ -100,7 +100,8 @@ PARTS = (
     (
         "the id of an upstream's task",
         "not by policy: it leaves sealed, the same each time, for its principal at its upstream; any other id is "
-        "refused (`-32602`). Those in a `tasks/list`, which are everybody's, leave as they are",
+        "refused (`-32602`). Those in a `tasks/list`, which are everybody's, leave as they are; that an upstream "
+        "has one is taken out of its capabilities",
         "it cannot be read; when the task was made and has changed stays, masked or not",
         "sealed as it was handed out",
     ),

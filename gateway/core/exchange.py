@@ -224,10 +224,15 @@ def answer(call: Call, message: Response, grant: Resolution | None) -> Script[Re
 
 
 def declared(call: Call, value: Json) -> Json:
-    """A masked answer with what the gateway adds: that it may answer calls with tasks. A listing is pinned before."""
+    """A masked answer with what the gateway makes of tasks: that it may answer calls with some, and lists none. A
+    listing of tools is pinned before."""
     value = held.declared(call.era, call.message, value)
-    lists = isinstance(call.message, Request) and call.message.method == "tools/list"
-    return bridge_tasks.supported(value) if lists and call.makes_tasks else value
+    match call.message:
+        case Request(method="tools/list") if call.makes_tasks:
+            return bridge_tasks.supported(value)
+        case Request(method="initialize"):
+            return bridge_tasks.unlisted(value)
+    return value
 
 
 def seal_state(call: Call, state: str) -> Script[str]:

@@ -3,6 +3,10 @@ they were made for, at each worker."""
 
 from __future__ import annotations
 
+import json
+from itertools import takewhile
+
+import httpx2
 import pytest
 import trio
 
@@ -57,3 +61,20 @@ def test_a_task_is_its_principals_alone(gateway, door, prefix):
         for headers, worker, name in ((theirs, somebody, ident), (theirs, somebody, bare), (mine, one, bare)):
             refused = asked(worker, door, headers, "tasks/get", taskId=name)
             assert (refused["error"]["code"], "no such task" in refused["error"]["message"]) == (-32602, True)
+
+
+def test_who_listens_hears_how_its_task_stands_under_the_id_that_it_has(gateway):
+    with workers.each(gateway, "analyst") as (one, _):
+        mine = greeted(one, "everything-http")
+        listening = gateway.headers("analyst", **mine) | {"accept": "text/event-stream"}
+        with httpx2.stream("GET", gateway.mcp("everything-http"), headers=listening, timeout=30) as stream:
+            assert stream.status_code == 200
+            call = {"name": TOOL, "arguments": {"topic": "synthetic"}, "task": {"ttl": 60_000}}
+            ident = asked(one, "everything-http", mine, "tools/call", **call)["result"]["task"]["taskId"]
+            told = (
+                json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: {")
+            )
+            news = (each["params"] for each in told if each["method"] == "notifications/tasks/status")
+            heard = list(takewhile(lambda each: each["status"] != "completed", news))
+    assert {each["taskId"] for each in heard} == {ident}
+    assert {each["status"] for each in heard} == {"working"}

@@ -68,6 +68,18 @@ def _supported(tool: Json) -> Json:
     return {**tool, "execution": {"taskSupport": OPTIONAL, **execution}}
 
 
+def unlisted(greeting: Json) -> Json:
+    """What an upstream answers to `initialize`, without that it lists tasks: a listing must hold its requestor's alone
+    (there, Task Isolation and Access Control), and the upstream cannot tell the gateway's clients apart."""
+    told = _dict(greeting)
+    capabilities = _dict(told.get("capabilities"))
+    known = _dict(capabilities.get("tasks"))
+    if "list" not in known:
+        return greeting
+    kept: Document = {key: value for key, value in known.items() if key != "list"}
+    return {**told, "capabilities": {**capabilities, "tasks": kept}}
+
+
 def modern_capabilities(capabilities: Json) -> Json:
     """A legacy upstream's capabilities, with the extension where it makes tasks of calls."""
     if not isinstance(capabilities, dict):

@@ -64,7 +64,9 @@ class Ledger:
 
     async def open(self, ident: str, owner: SessionId, link: Link, task: Document, lives_s: float) -> None:
         """A task was made, and is this process's."""
-        kept: Document = {key: task[key] for key in ("taskId", "createdAt", "ttl", "pollInterval") if key in task}
+        kept: Document = {
+            key: task[key] for key in ("taskId", "createdAt", "lastUpdatedAt", "ttl", "pollInterval") if key in task
+        }
         entry = Entry(self._office.name, owner, link, kept, time.time() + lives_s)
         await self._office.mail.change(self._key(ident), lambda _: entry.document())
 

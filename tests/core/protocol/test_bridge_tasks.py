@@ -97,6 +97,14 @@ def test_tools_say_whether_they_may_or_must_be_tasks():
     assert wording.supports(Failure(1, -32601, "no")) == {}
 
 
+def test_no_upstream_says_through_the_gateway_that_it_lists_tasks():
+    said = {"capabilities": {"tools": {}, "tasks": {"list": {}, "cancel": {}}}, "serverInfo": {}}
+    told = {"capabilities": {"tools": {}, "tasks": {"cancel": {}}}, "serverInfo": {}}
+    assert wording.unlisted(said) == told
+    for other in (told, {"capabilities": {"tasks": ["list"]}}, {"tasks": {"list": {}}}, None):
+        assert wording.unlisted(other) == other
+
+
 def test_each_tool_of_an_upstream_that_decides_by_itself_may_be_a_task_but_one_that_says_otherwise():
     said = {"taskSupport": "forbidden"}
     listed = [{"name": "silent"}, {"name": "other", "execution": {"at": 1}}, {"name": "own", "execution": said}, "none"]
@@ -118,6 +126,7 @@ def test_whatever_an_upstream_says_is_read(value):
     wording.offered(value)
     wording.legacy_capabilities(value, "2025-11-25")
     wording.supported(value)
+    wording.unlisted(value)
     wording.modern_capabilities(value)
     wording.supports(Success(1, value))
     wording.ended(wording.modern(told, "t", most_ms=1), Success(1, value))
