@@ -39,9 +39,9 @@ from gateway.identity.issuers import Issuers
 from gateway.identity.peer import Peers
 from gateway.identity.revoked import Revoked
 from gateway.pdp import admission, replay, server
+from gateway.pdp.admission import Admit
 from gateway.pdp.loader import ActivePolicy, Local, Source
 from gateway.pdp.shadow import Shadow
-from gateway.pdp.verdicts import Admit
 from gateway.process import now
 from gateway.sampling import Sampler
 from gateway.store import keys as keystore

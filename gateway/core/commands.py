@@ -360,14 +360,14 @@ def inspect_all(values: tuple[Json, ...]) -> Script[tuple[Profile, ...]]:
     return cast("tuple[Profile, ...]", (yield InspectAll(values)))
 
 
+def mask(value: Json, profile: Profile, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:
+    return cast(Masked, (yield Mask(value, profile, plan, schema)))
+
+
 def mask_all(
     values: tuple[Json, ...], profiles: tuple[Profile, ...], plan: tuple[MaskRule, ...]
 ) -> Script[tuple[Masked | None, ...]]:
     return cast("tuple[Masked | None, ...]", (yield MaskAll(values, profiles, plan)))
-
-
-def mask(value: Json, profile: Profile, plan: tuple[MaskRule, ...], schema: Document | None) -> Script[Masked]:
-    return cast(Masked, (yield Mask(value, profile, plan, schema)))
 
 
 def learn(tools: tuple[Document, ...]) -> Script[frozenset[str]]:

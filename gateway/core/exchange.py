@@ -172,19 +172,19 @@ def judge(call: Call, came: tuple[Message, ...]) -> Script[list[Told]]:
     profiles = yield from inspect_all(bodies)
     answers: dict[bytes, Decided] = {}
     told: list[Told] = []
-    asked = zip(policy_input.for_results(call, came, profiles), came, bodies, profiles, strict=True)
-    for question, group in groupby(asked, key=lambda each: each[0][0]):
-        alike = list(group)
-        if question not in answers:
-            answers[question] = yield from decide(Entrypoint.RESULT, alike[0][0][1])
-        decided = answers[question]
+    questions = list(policy_input.for_results(call, came, profiles))
+    for key, group in groupby(range(len(came)), key=lambda place: questions[place][0]):
+        places = list(group)
+        alike = slice(places[0], places[-1] + 1)
+        if key not in answers:
+            answers[key] = yield from decide(Entrypoint.RESULT, questions[alike.start][1])
+        decided = answers[key]
         if decided.decision.effect is Effect.ALLOW:
-            values, seen = tuple([each[2] for each in alike]), tuple([each[3] for each in alike])
-            masked = yield from mask_all(values, seen, decided.decision.mask)
+            masked = yield from mask_all(bodies[alike], profiles[alike], decided.decision.mask)
         else:
-            masked = (None,) * len(alike)
+            masked = (None,) * len(places)
         # One that cannot be masked is withheld like one that policy denies.
-        told += [Told.of(each[1], decided, done) for each, done in zip(alike, masked, strict=True)]
+        told += [Told.of(message, decided, done) for message, done in zip(came[alike], masked, strict=True)]
     return told
 
 

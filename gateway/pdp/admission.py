@@ -6,6 +6,7 @@ crashes it, outlasts it or outgrows it has answered as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -21,6 +22,9 @@ from gateway.pdp.engine import load, windows_of
 from gateway.pdp.schemas import schema
 
 FAULTS_TOLD = 20
+
+Admit = Callable[[Bundle], None]
+"""Returns when a bundle may decide. Raises PolicyFault when it may not. Blocks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,9 +172,8 @@ class Pdp:
             asked = orjson.dumps({**document, "time": at}, option=_CANONICAL)
         except (TypeError, RecursionError):  # A lone surrogate, an integer beyond 64 bits, too deep: none has a text.
             unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
-            return self._decided(
-                question, _Answer(unreadable, fault="it has no JSON text"), b"null", at, time.perf_counter_ns() - began
-            )
+            answer = _Answer(unreadable, fault="it has no JSON text")
+            return self._decided(question, answer, b"null", at, time.perf_counter_ns() - began)
         if self._last is not None and self._last[1] == asked and self._last[0] is entrypoint:
             # What would answer differently when asked again is refused by the lint (core/policy/lint/engine.py).
             return self._decided(question, self._last[2], asked, at, time.perf_counter_ns() - began)

@@ -21,6 +21,7 @@ from gateway.core.policy import bundle as bundles
 from gateway.core.policy.bundle import Bundle
 from gateway.core.policy.signature import Verification
 from gateway.pdp import admission, server
+from gateway.pdp.admission import Admit
 from gateway.pdp.engine import DEADLINE_S, Pdp
 from gateway.pdp.status import PolicyStatus, Trouble
 
@@ -170,7 +171,7 @@ class ActivePolicy:
         *,
         on_activate: Callable[[Bundle], Awaitable[None]],
         archived: Callable[[], Awaitable[bytes | None]] | None = None,
-        admit: Callable[[Bundle], None] = admission.admit,
+        admit: Admit = admission.admit,
         deadline_s: float = DEADLINE_S,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:

@@ -28,6 +28,7 @@ from gateway.core.policy.decision import Entrypoint
 from gateway.core.policy.shadow import Candidate, Tally
 from gateway.core.types import Digest, Document, ExchangeId
 from gateway.pdp import admission
+from gateway.pdp.admission import Admit
 from gateway.pdp.loader import Source
 from gateway.pdp.shadow_child import SIZE
 from gateway.process import places
@@ -76,7 +77,7 @@ class Shadow:
         source: Source,
         record: Callable[[Document], Awaitable[None]],
         *,
-        admit: Callable[[Bundle], None] = admission.admit,
+        admit: Admit = admission.admit,
         summary_s: float = SUMMARY_S,
     ) -> None:
         """`record` makes the members of a `policy.shadow` leaf durable; raises EvidenceFault. `admit`: as

@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
@@ -20,9 +20,7 @@ import orjson
 from gateway.core.errors import PolicyFault
 from gateway.core.policy.bundle import Bundle
 from gateway.pdp import admission, replay
-
-Admit = Callable[[Bundle], None]
-"""Returns when a bundle may decide. Raises PolicyFault when it may not. Blocks."""
+from gateway.pdp.admission import Admit
 
 
 class Verdicts:
