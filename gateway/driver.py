@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -216,9 +216,18 @@ class Driver:
         if self.world.standing.patient_key is not None:
             return first  # Policy has budgets: what one message uses of them is counted before the next is decided.
         others = await self._talk().together(self._turn)
+        self._came = self._time()
         self._turn = (trio.current_time() + PACE_S) // TICK_S * TICK_S
-        self._came = timestamp(self.world.now())
         return commands.Burst((first, *others)) if others else first
+
+    def _time(self) -> str:
+        """When what comes in this turn is decided: at the time of the turn, which is that of other streams too, so that
+        what they ask of policy in the same words is asked once. Now, where nobody waited for it."""
+        now, late_s = self.world.now(), trio.current_time() - self._turn
+        if not 0 <= late_s < PACE_S:
+            return timestamp(now)
+        turn = now - timedelta(seconds=late_s)
+        return timestamp(turn.replace(microsecond=turn.microsecond // 1000 * 1000))
 
     async def _respond(self, respond: commands.Respond) -> None:
         await self._talk().respond(self.world.unseal_response(respond.message, self.call.session))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import get_args
 
 import orjson
@@ -87,6 +88,40 @@ async def test_a_stream_waits_for_nothing_after_a_pause_and_takes_turns_while_no
     assert began + PACE_S - TICK_S < second <= began + PACE_S
     assert began + PACE_S * 1.5 - TICK_S < third <= began + PACE_S * 1.5
     assert third / TICK_S == pytest.approx(round(third / TICK_S))
+
+
+async def test_streams_of_one_turn_are_decided_at_its_time_and_others_at_their_own(autojump_clock: object) -> None:
+    await trio.sleep_until((trio.current_time() // TICK_S + 1.5) * TICK_S)
+    began = trio.current_time()
+
+    async def streaming(scene: Scene, late_s: float) -> list[str]:
+        talk = scene.upstream.conversation
+
+        async def together(until: float) -> tuple[Notification, ...]:
+            await trio.sleep_until(max(until + late_s, trio.current_time() + late_s))
+            return ()
+
+        talk.together = together  # type: ignore[method-assign]
+        about, world = (
+            call(),
+            replace(scene.world(), now=lambda: MOMENT + timedelta(seconds=trio.current_time() - began)),
+        )
+        await Driver(about, world, Link(about.session, about.era, about.version), scene.client).drive(exchange(about))
+        return scene.pdp.times
+
+    told: list[list[str]] = []
+    async with trio.open_nursery() as nursery:
+        for late_s in (0.0, 0.001, 0.009):
+            scene = Scene(ALLOWED, [PROGRESS, PROGRESS, result("fine")])
+            nursery.start_soon(lambda scene, late_s: _into(told, streaming(scene, late_s)), scene, late_s)
+    first, second = ({times[number] for times in told} for number in (1, 2))
+    assert len(first) == 3
+    assert len(second) == 1
+    assert max(first) < min(second)
+
+
+async def _into(told: list[list[str]], streaming: Awaitable[list[str]]) -> None:
+    told.append(await streaming)
 
 
 async def test_where_policy_has_budgets_each_notification_is_counted_before_the_next_is_decided() -> None:

@@ -148,8 +148,10 @@ class Pdp:
         self._fresh = load(tuple(source for source in bundle.sources if not source.is_test), bundle.data)
         self._engine = self._fresh.clone()
         self._questions = {entrypoint: _Question(entrypoint) for entrypoint in Entrypoint}
-        self._last: tuple[Entrypoint, bytes, _Answer] | None = None
-        """What was asked last, and answered: messages that come together often ask the very same."""
+        self._at = ""
+        self._answered: dict[tuple[Entrypoint, bytes], _Answer] = {}
+        """What was asked at that time: messages that come together often ask the very same. The lint refuses what would
+        answer differently when asked again (core/policy/lint/engine.py)."""
         for question in self._questions.values():
             self._evaluate(question, b"{}")
         self._fresh = self._engine.clone()
@@ -174,15 +176,18 @@ class Pdp:
             unreadable = decision.deny("policy_input", "The call holds a value that policy cannot be shown.")
             answer = _Answer(unreadable, fault="it has no JSON text")
             return self._decided(question, answer, b"null", at, time.perf_counter_ns() - began)
-        if self._last is not None and self._last[1] == asked and self._last[0] is entrypoint:
-            # What would answer differently when asked again is refused by the lint (core/policy/lint/engine.py).
-            return self._decided(question, self._last[2], asked, at, time.perf_counter_ns() - began)
+        if at != self._at:
+            self._at, self._answered = at, {}
+        known = self._answered.get((entrypoint, asked))
+        if known is not None:
+            return self._decided(question, known, asked, at, time.perf_counter_ns() - began)
         answer = self._evaluate(question, asked)
         took_ns = time.perf_counter_ns() - began
         if took_ns > self._deadline_ns:
             slow = decision.deny("policy_slow", "The policy took longer than it may; nothing is allowed that way.")
             answer = replace(answer, decision=slow, fault="slower than its deadline")
-        self._last = None if answer.fault else (entrypoint, asked, answer)
+        if not answer.fault:
+            self._answered[entrypoint, asked] = answer
         return self._decided(question, answer, asked, at, took_ns)
 
     def answer(self, entrypoint: Entrypoint, asked: bytes) -> bytes:

@@ -89,11 +89,11 @@ def test_a_decision_that_is_too_long_to_keep_is_read_every_time():
     assert first is not again
 
 
-def test_the_very_same_question_twice_running_has_one_answer_and_two_events():
+def test_the_very_same_question_asked_twice_at_one_time_has_one_answer_and_two_events():
     counted = 'decision := {"effect": "allow", "labels": {"n": input.n, "time": input.time}}\n'
     pdp = Pdp(policy(counted))
-    first, again, other, later = (
-        pdp.decide(Entrypoint.CALL, {"n": n}, at=at) for n, at in ((1, AT), (1, AT), (2, AT), (2, "2027" + AT[4:]))
+    first, other, again, later = (
+        pdp.decide(Entrypoint.CALL, {"n": n}, at=at) for n, at in ((1, AT), (2, AT), (1, AT), (2, "2027" + AT[4:]))
     )
 
     assert first.decision is again.decision
