@@ -46,7 +46,7 @@ _NEVER = float("-inf")
 
 
 class Writer:
-    """The thread's state. `queue`, `orphans`, `failed` and `busy_since` are shared with the thread of the callers."""
+    """What it takes to write, of whichever thread's `_turn` it is. What has a public name is shared without that."""
 
     def __init__(
         self,

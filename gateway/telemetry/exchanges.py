@@ -93,10 +93,8 @@ class Telemetry:
 class _Exchange:
     """One exchange, as `watch.Watch`."""
 
-    __slots__ = (
-        *("_about", "_arrival", "_call", "_held", "_message", "_outcome", "_seen", "_sent", "_trace", "_upstream"),
-        "_waited",
-    )
+    __slots__ = ("_about", "_arrival", "_call", "_held", "_message", "_outcome", "_seen", "_sent", "_trace",
+                 "_upstream", "_waited")  # fmt: skip
 
     def __init__(self, seen: Telemetry, call: Call, arrival: Arrival) -> None:
         self._seen = seen

@@ -170,11 +170,7 @@ class Visit:
             "era": era.value,
             "version": version,
         }
-        session = await self.desk.sessions.session(
-            key,
-            members=members,
-            idle_s=self.desk.session_idle_s,
-        )
+        session = await self.desk.sessions.session(key, members=members, idle_s=self.desk.session_idle_s)
         greeting = message.params if legacy and self.door.greets and isinstance(message, Request) else None
         return Link(session, era, version, greeting=greeting)
 
@@ -211,24 +207,22 @@ class Visit:
         opened = self.desk.sealer.unseal(cursor, purpose) if isinstance(cursor, str) else None
         resumed = paging.resumed(message, opened) if opened is not None else None
         if resumed is None:
-            # Pagination, Error Handling: invalid params. A legacy client reads errors in answers of status 200 only.
+            # Pagination, Error Handling: invalid params.
             detail = "This cursor was not given to you here, or is too old. List from the beginning, without a cursor."
-            raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
+            raise _invalid(detail, era)
         return resumed
 
     def _own_task(self, message: Message, era: Era) -> None:
         """A task that was not made for this principal is none; who takes none is told of none. Raises ClientFault."""
         if tasks.concerned(message) and era is Era.MODERN and not mcp.declares_tasks(message):
-            raise ClientFault(
-                "Declare the tasks extension.", code=versions.MISSING_CAPABILITY, data=mcp.without_tasks()
-            )
+            detail = "Declare the tasks extension."
+            raise ClientFault(detail, code=versions.MISSING_CAPABILITY, data=mcp.without_tasks())
         if tasks.answers_nothing(message):
             raise ClientFault("`inputResponses` is missing or no object.", code=INVALID_PARAMS)
         ident = tasks.asked(message)
         if not tasks.asks(message) or (ident is not None and (held.names_own(message) or self._opened(ident) != ident)):
             return
-        detail = "There is no such task for you here. Make the call again."
-        raise ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
+        raise _invalid("There is no such task for you here. Make the call again.", era)
 
     def _around(self, upstream: Upstream) -> Upstream:
         """The upstream as this principal knows it."""
@@ -371,6 +365,11 @@ async def _driven(driver: Driver, call: Call, script: Script[Reply]) -> Reply:
     except InternalFault as fault:
         logger.error("exchange %s: %s", call.exchange, type(fault.__cause__ or fault).__name__)
         return replies.internal(call)
+
+
+def _invalid(detail: str, era: Era) -> ClientFault:
+    """What a request names is none of its client's. A legacy client reads errors in answers of status 200 only."""
+    return ClientFault(detail, code=INVALID_PARAMS, status=200 if era is Era.LEGACY else 400)
 
 
 def _ident(message: Message) -> RequestId | None:
