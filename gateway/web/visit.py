@@ -67,6 +67,8 @@ class Visit:
     """The principal's pseudonym."""
     renamed: Callable[[Upstream], Upstream] | None = None
     """The upstream under other names, where those are not its own."""
+    _of_tasks: frozenset[str] | None = None
+    """The tasks that a subscription is about, by their names upstream; None where this is no subscription."""
     _exchange: ExchangeId = field(init=False)
     _arrival: Arrival = field(init=False)
 
@@ -233,9 +235,13 @@ class Visit:
         return tasks.outward(message, self._sealed)
 
     def _inward(self, message: Message) -> Message:
-        return tasks.inward(message, self._opened)
+        told = tasks.inward(message, self._opened)
+        self._of_tasks = tasks.subscribed(told)
+        return told
 
     def _sealed(self, ident: str) -> str:
+        if self._of_tasks is not None and ident not in self._of_tasks:
+            ident = ""  # Told unasked on a subscription, it may be anybody's: sealed, it would be this client's own.
         return tasks.sealed(ident, self.desk.sealer.key, self._whose_tasks())
 
     def _opened(self, ident: str) -> str:

@@ -160,7 +160,8 @@ class House:
         wire = Wire(stream)
         with suppress(trio.BrokenResourceError, trio.EndOfChannel, trio.ClosedResourceError, ValueError):
             while True:
-                pieces = self.script(await wire.request())
+                asked = await wire.request()
+                pieces = self.script(asked)  # That of now: the connection may be kept from an earlier example.
                 await wire.say(*pieces)
                 if not pieces or not pieces[-1]:
                     await stream.aclose()
@@ -193,6 +194,7 @@ def opened(settings: dict[str, Any]) -> None:
     settings["roles"][GROUP] = {**settings["roles"]["analysis"], "writes": "allow"}
     settings["methods"]["fuzz/known"] = "protocol"
     settings["from_upstream"]["requests"] += ["elicitation/create", "sampling/createMessage", "roots/list"]
+    settings["from_upstream"]["notifications"] += ["notifications/tasks", "notifications/tasks/status"]
     settings["from_upstream"]["opens"] += ["https://login.example"]
 
 

@@ -122,6 +122,13 @@ def concerned(message: Message) -> bool:
     return message.method in mcp.TASK_REQUESTS or (message.method == mcp.LISTEN and bool(_wanted(message.params)))
 
 
+def subscribed(message: Message) -> frozenset[str] | None:
+    """The ids of the tasks that a subscription is about; None where a message is none."""
+    if not isinstance(message, Request) or message.method != mcp.LISTEN:
+        return None
+    return frozenset(ident for ident in _wanted(message.params) if isinstance(ident, str))
+
+
 def _wanted(params: Document) -> list[Json]:
     match params:
         case {"notifications": {"taskIds": list(idents)}}:
