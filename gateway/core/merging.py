@@ -7,7 +7,7 @@ together. An upstream that gave none hides nothing of the others: it is named in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core import replies
 from gateway.core.protocol import aggregate, bridge, jsonrpc, mcp, versions
@@ -93,7 +93,7 @@ def _nobody(request: Request, parts: Sequence[Part]) -> Failure:
         text = "None of the upstreams behind this endpoint answered."
         return Failure(request.id, replies.UPSTREAM_FAILED, text, {"code": "no_answer", "upstreams": missing(parts)})
     first = failures[0]
-    return Failure(request.id, first.code, first.message, first.data)
+    return replace(first, id=request.id)
 
 
 def _listing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import ssl
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import trio
@@ -238,7 +239,7 @@ class _Post:
             # A JSON-RPC error says it better than the status; its id may be missing (2025-11-25, Sending Messages).
             if not isinstance(message, Failure) or message.id not in (None, request.id):
                 raise unexpected(status)
-            message = Failure(request.id, message.code, message.message, message.data)
+            message = replace(message, id=request.id)
         self._take_session(connection)
         return self._answer(request, message)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 
 import trio
@@ -241,7 +242,7 @@ def again(fault: UpstreamFault) -> UpstreamFault:
 def _readdressed(message: Response, ident: RequestId) -> Response:
     """The response under the client's id, also where a subscription's result repeats it (Subscriptions)."""
     if isinstance(message, Failure):
-        return Failure(ident, message.code, message.message, message.data)
+        return replace(message, id=ident)
     result = message.result
     if isinstance(result, dict):
         meta = result.get(mcp.META)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import trio
 
@@ -236,7 +237,7 @@ class Downward(Translated):
     async def _answer(self, message: Response) -> Message:
         assert self._request is not None
         if isinstance(message, Failure):
-            return Failure(self._request.id, message.code, message.message, message.data)
+            return replace(message, id=self._request.id)
         result = message.result if isinstance(message.result, dict) else {}
         if result.get("resultType") == "task" and not self._by_task:
             raise UpstreamFault("it answered with a task that nobody asked for", kind="malformed")

@@ -6,6 +6,8 @@ its `tasks/result`, which waits until the task has ended (MCP 2025-11-25, Tasks:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import trio
 
 from gateway.core.errors import UpstreamFault
@@ -74,7 +76,7 @@ class Polled(Downward):
     async def _answer(self, message: Response) -> Message:
         assert self._request is not None
         if isinstance(message, Failure):
-            return Failure(self._request.id, message.code, message.message, message.data)
+            return replace(message, id=self._request.id)
         return self._told(message)
 
     def _told(self, message: Success) -> Response:

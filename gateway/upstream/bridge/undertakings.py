@@ -94,7 +94,7 @@ class Undertaking:
         if found is None:
             return lost(request, self.told(self._made), FORGOTTEN)
         if isinstance(found, Failure):
-            return Failure(request.id, found.code, found.message, found.data)
+            return replace(found, id=request.id)
         task = self.told(found.result if isinstance(found.result, dict) else {})
         self.over = task.get("status") in wording.ENDED
         match task.get("status"):

@@ -6,6 +6,8 @@ call waits where it is until its client comes back with the answer.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.core.errors import UpstreamFault
 from gateway.core.protocol import bridge, jsonrpc, mcp, versions
 from gateway.core.protocol import bridge_tasks as wording
@@ -158,7 +160,7 @@ class Upward(Translated):
     async def _answer(self, request: Request, message: Response) -> Message:
         if isinstance(message, Failure):
             moved = bridge.modern_failure(request.method, message)
-            return Failure(request.id, moved.code, moved.message, moved.data)
+            return replace(moved, id=request.id)
         task = wording.created(message.result) if mcp.declares_tasks(request) else None
         if task is None:
             return Success(request.id, bridge.modern_result(request.method, wording.unrelated(message.result)))
