@@ -11,6 +11,7 @@ import logging
 import resource
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -81,7 +82,11 @@ def places(error: BaseException) -> Iterator[str]:
 
 
 class _Discreet(logging.Formatter):
-    """Writes errors that libraries log by type and place."""
+    """Writes errors that libraries log by type and place, and times as evidence has them: in UTC, and saying so."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def formatException(
         self,

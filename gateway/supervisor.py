@@ -221,6 +221,7 @@ class _Supervisor:
             running = [place.process.pid for place in self.places if place.process]
             orphans.end(running)
             if self.deadline is not None and not running:
+                logger.info("stopped")
                 return self.code
             if self.deadline is not None and (self.signals > 1 or time.monotonic() > self.deadline):
                 return self.code or 1
@@ -306,6 +307,7 @@ class _Supervisor:
 
     def _stop(self) -> None:
         """Begin the drain. Nobody new may queue on sockets that nobody will accept from."""
+        logger.info("stopping: what runs has %g s to end; a second signal ends it now", self.drain_s)
         for sock in self.sockets:
             sock.close()
         self.deadline = time.monotonic() + self.drain_s + GRACE_S

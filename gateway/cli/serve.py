@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import socket
 import sys
 import tempfile
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             office = stack.enter_context(Office.open(_listen(config, *config.telemetry.metrics)))
         verdicts = stack.enter_context(tempfile.TemporaryFile())
         trio.run(_recover, config)
-        tell(f"listens on {config.gateway.public_url}; stop it with Ctrl-C", logging.INFO)
+        for line in _served(config):
+            tell(line, logging.INFO)
         return supervise(
             partial(_worker, config.file, None if office is None else office.directory, verdicts.fileno()),
             sockets=[listening],
@@ -62,6 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
             on_worker_death=partial(trio.run, _recover, config),
             lives=office or UNSEEN,
         )
+
+
+def _served(config: Config) -> list[str]:
+    """What is at which address."""
+    url = config.gateway.public_url
+    names = [*(each.name for each in config.upstreams), *(each.name for each in config.aggregates)]
+    return [
+        f"listens on {url}; stop it with Ctrl-C",
+        *(f"agents reach {name} at {url}/mcp/{name}" for name in names),
+        f"people review what waits at {url}/approvals",
+    ]
 
 
 def _worker(config: Path, numbers: Path | None, verdicts: int, fds: WorkerFds) -> list[str]:
@@ -82,7 +95,7 @@ def _listen(config: Config, host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise ConfigFault(
-            f"Cannot listen on {host}:{port}: {error.strerror}. "
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}. "
             f"Stop what uses this port, or change `listen` in {config.file}."
         ) from None
 

@@ -129,8 +129,10 @@ def _parse(path: Path, faults: Faults) -> Document:
         document = tomllib.loads(text)
         faults.lines = lines(text)
         return document
+    except FileNotFoundError:
+        raise ConfigFault(f"There is no {path}. Name yours with -c, or make one with `phigate init`.") from None
     except OSError as error:
-        fix = "check the path and its permissions, or make a file with `phigate init`"
+        fix = "check the path and its permissions, or name another file with -c"
         faults.add((), f"cannot be read ({error.strerror})", fix)
     except UnicodeDecodeError:
         faults.add((), "is not UTF-8 text", "save it as UTF-8")

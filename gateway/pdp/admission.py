@@ -50,7 +50,7 @@ def admit(bundle: Bundle, limits: Limits = Limits()) -> None:
     faults = [str(fault) for fault in told] if isinstance(told, list) else ["The child gave no list of faults."]
     if faults:
         more = [f"… and {len(faults) - FAULTS_TOLD} more"] if len(faults) > FAULTS_TOLD else []
-        raise PolicyFault("\n".join(["The bundle is not used:", *faults[:FAULTS_TOLD], *more]))
+        raise PolicyFault("\n".join(["This policy may not decide:", *faults[:FAULTS_TOLD], *more]))
 
 
 def tried(asked: bytes) -> bytes:

@@ -9,6 +9,7 @@ other can free it, and what the collector finds of engines on another thread sta
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -64,8 +65,12 @@ def windows_of(bundle: Bundle) -> tuple[Window, ...]:
         raise PolicyFault(f"The budgets of this policy cannot be counted: {fault}.") from None
 
 
+_WHERE = re.compile(r"--> (.+:\d+:\d+)$", re.MULTILINE)
+_SAID = re.compile(r"^error: (.+)", re.MULTILINE | re.DOTALL)
+
+
 def load(sources: tuple[Source, ...], data: Document) -> Rego:
-    """An engine with these sources and base data. Raises PolicyFault with regorus's own file:line:column."""
+    """An engine with these sources and base data. Raises PolicyFault, where they do not parse."""
     engine = cast(Rego, regorus.Engine())
     try:
         for source in sources:
@@ -82,10 +87,17 @@ def load(sources: tuple[Source, ...], data: Document) -> Rego:
 
 
 def reraise(fault: BaseException) -> str:
-    """The text of an engine's error or panic; whatever else was caught with it is raised on."""
-    if isinstance(fault, RuntimeError) or type(fault).__name__ == "PanicException":
-        return str(fault).strip()
-    raise fault
+    """What an engine's error or panic says, in a line that begins with file:line:column where it knows them.
+
+    Whatever else was caught with it is raised on.
+    """
+    if not isinstance(fault, RuntimeError) and type(fault).__name__ != "PanicException":
+        raise fault
+    text = str(fault)
+    where, said = _WHERE.search(text), _SAID.search(text)
+    # One error may hold another with a drawing of its own: what comes first is enough.
+    line = " ".join((said.group(1).split("-->")[0] if said is not None else text).split())
+    return line if where is None else f"{where.group(1)}: {line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from gateway.pdp.engine import load, reraise
 
 WALL_S = 30.0
 
-_WHERE = re.compile(r"--> (.+):(\d+):(\d+)$", re.MULTILINE)
-_SAID = re.compile(r"^error: (.+)", re.MULTILINE | re.DOTALL)
+_TOLD = re.compile(r"(.+?):(\d+):(\d+): (.*)", re.DOTALL)
+"""As `reraise` has it."""
 
 
 def review(sources: tuple[Source, ...], data: Document, manifest: Manifest, schemas: Schemas) -> list[Finding]:
@@ -83,13 +83,15 @@ def _unparsable(source: Source) -> list[Finding]:
 
 def _located(text: str, sources: tuple[Source, ...]) -> tuple[str, Place, str]:
     """The file, the place and the sentence of an engine's error; the first source where it says none."""
-    where, said = _WHERE.search(text), _SAID.search(text)
-    sentence = " ".join((said.group(1).split("-->")[0] if said is not None else text).split()).rstrip(".") + "."
+    told = _TOLD.fullmatch(text)
     lines = {source.path: source.text.split("\n") for source in sources}
-    if where is None or where.group(1) not in lines:
-        return sources[0].path, Place(1, 1), sentence
-    file = where.group(1)
-    return file, lint.in_characters(Place(int(where.group(2)), int(where.group(3))), lines[file]), sentence
+    if told is None or told[1] not in lines:
+        return sources[0].path, Place(1, 1), _sentence(text)
+    return told[1], lint.in_characters(Place(int(told[2]), int(told[3])), lines[told[1]]), _sentence(told[4])
+
+
+def _sentence(text: str) -> str:
+    return text.rstrip(".") + "."
 
 
 def _finding(item: Json) -> Finding:

@@ -6,6 +6,7 @@ never looked at, but for its method and `_meta.traceparent`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -27,6 +28,11 @@ from gateway.telemetry.book import Book
 from gateway.telemetry.traces import Step, Trace, Tracer
 from gateway.telemetry.watch import Arrival, Watch
 from gateway.telemetry.words import Codes, message_class
+
+logger = logging.getLogger(__name__)
+
+_ANSWERS = "answers"
+_GONE = "unreachable"
 
 ENTRYPOINTS = {entrypoint: entrypoint.value.split("/")[1] for entrypoint in Entrypoint}
 _LEAVES = {leaf: leaf.value for leaf in LeafType}
@@ -66,6 +72,17 @@ class Telemetry:
     def begins(self, call: Call, arrival: Arrival | None) -> Watch:
         """See `watch.Observer`."""
         return _Exchange(self, call, arrival or Arrival(time.perf_counter()))
+
+    def upstream_did(self, name: str, how: str) -> None:
+        """An upstream answered or failed. That it cannot be reached, and that it can again, is told in the log once."""
+        before = self.upstreams.get(name, _ANSWERS)
+        self.upstreams[name] = how
+        if how == before:
+            return
+        if how == _GONE:
+            logger.warning("upstream %s cannot be reached: calls to it fail; `phigate doctor` says why", name)
+        elif before == _GONE:
+            logger.info("upstream %s can be reached again", name)
 
     def activated(self, bundle: Bundle, at: datetime) -> None:
         """A policy comes into force."""
@@ -139,7 +156,7 @@ class _Exchange:
         elif isinstance(command, commands.Append):
             self._outcome = "session_ended" if isinstance(fault, SessionEnded) else "unrecorded"
         if isinstance(fault, UpstreamFault):
-            self._seen.upstreams[self._call.upstream.name] = fault.kind
+            self._seen.upstream_did(self._call.upstream.name, fault.kind)
             self._seen.book.count(families.UPSTREAM_ERRORS, self._call.upstream.name, fault.kind)
 
     def outgoing(self, message: Message) -> Message:
@@ -199,7 +216,7 @@ class _Exchange:
     def _received(self, _: commands.Receive, answer: object, began: float, now: float) -> None:
         self._upstream += now - began
         if answer is None or isinstance(answer, Success | Failure):
-            self._seen.upstreams[self._call.upstream.name] = "answers"
+            self._seen.upstream_did(self._call.upstream.name, _ANSWERS)
             self._forwarded(now, "")
 
     def _forwarded(self, now: float, fault: str) -> None:

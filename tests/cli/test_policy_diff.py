@@ -183,8 +183,8 @@ def test_it_fails_on_the_kinds_that_it_is_told_to_fail_on(day, candidate, capsys
         (["{good}", "--fail-on", "sometimes"], "no kind of change"),
         (["{good}", "--samples", "-1"], "0 or more"),
         (["{good}", "--html", "{nowhere}/x.html"], "cannot be written"),
-        (["{bad}"], "The bundle is not used"),
-        (["{good}", "-b", "{bad}"], "The bundle is not used"),
+        (["{bad}"], "This policy may not decide"),
+        (["{good}", "-b", "{bad}"], "This policy may not decide"),
     ],
 )
 def test_what_cannot_be_compared_is_told_in_a_sentence(day, candidate, tmp_path, capsys, arguments, said):

@@ -430,7 +430,7 @@ def test_a_file_that_is_no_configuration_is_a_fault_and_no_traceback(faults, tex
 
 
 def test_a_file_that_is_not_there_is_a_fault(tmp_path):
-    with pytest.raises(ConfigFault, match=r"cannot be read .*phigate init"):
+    with pytest.raises(ConfigFault, match=r"There is no .*phigate init"):
         config.load(tmp_path / "nonesuch.toml")
 
 

@@ -74,7 +74,7 @@ def test_each_task_has_its_own_answer_in_order():
 def test_a_rule_that_is_not_there_or_fails_is_told():
     with pytest.raises(PolicyFault, match="not a valid rule path"):
         measured(Task("data.p.nothing", (b"{}",)))
-    with pytest.raises(PolicyFault, match=r"1 / input\.x"):
+    with pytest.raises(PolicyFault, match=r"p\.rego:2:8: divide by zero"):
         measured(Task("data.p.a", (b'{"x": 0}',)), text="package p\na := 1 / input.x\n")
 
 

@@ -17,6 +17,8 @@ from gateway.core.policy.decision import Effect, Entrypoint
 from gateway.core.records import Status
 from gateway.core.types import Era
 from gateway.identity.reasons import Reason
+from gateway.telemetry.book import Book
+from gateway.telemetry.exchanges import Telemetry
 from tests.e2e import harness
 from tests.e2e.harness import Upstream
 from tests.telemetry.watched import PATIENCE_S
@@ -83,6 +85,16 @@ async def test_an_upstream_that_is_not_there_is_counted_by_its_fault(watched):
     watched.query(watched.few(), upstream="nobody")
     await watched.until("phigate_upstream_errors_total", 1, upstream="nobody", fault="unreachable")
     assert watched.value("phigate_exchanges_total", upstream="nobody", outcome="failed") >= 1
+
+
+def test_an_upstream_that_goes_and_comes_back_is_told_once_each(caplog):
+    observer = Telemetry(Book(), None)
+    with caplog.at_level("INFO"):
+        for how in ("answers", "unreachable", "unreachable", "answers", "malformed", "answers"):
+            observer.upstream_did("ward", how)
+    told = [(line.levelname, line.getMessage().partition(":")[0]) for line in caplog.records]
+    assert told == [("WARNING", "upstream ward cannot be reached"), ("INFO", "upstream ward can be reached again")]
+    assert observer.upstreams == {"ward": "answers"}
 
 
 async def test_requests_of_nobody_are_counted_by_reason(watched):

@@ -71,8 +71,8 @@ def _tell(arguments: argparse.Namespace, findings: Findings) -> None:
 
 def _faults(fault: ConfigFault) -> list[Finding]:
     """Every fault of the configuration, each of which ends with its fix."""
-    _, *lines = fault.detail.splitlines()
-    parts = (line.partition(" Fix: ") for line in lines)
+    first, *lines = fault.detail.splitlines()
+    parts = (line.partition(" Fix: ") for line in lines or [first])
     return [fail(what, fix=fix.rstrip(".") or "see docs/configuration.md") for what, _, fix in parts]
 
 
