@@ -84,7 +84,7 @@ def places(error: BaseException) -> Iterator[str]:
 class _Discreet(logging.Formatter):
     """Writes errors that libraries log by type and place, and times as evidence has them: in UTC, and saying so."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

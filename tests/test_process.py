@@ -1,9 +1,13 @@
 """What a process tells of errors that nobody expected, in whatever way they come out; and what it asks for."""
 
+import logging
 import subprocess
 import sys
+import time
 
 import pytest
+
+from gateway import process
 
 SSN = "917-36-5284"
 BEGIN = f"""
@@ -71,3 +75,14 @@ allow_descriptors()
 raise SystemExit(str(resource.getrlimit(resource.RLIMIT_NOFILE)))
 """
     assert told(code) == f"({got}, {hard})\n"
+
+
+def test_times_in_the_text_log_are_utc_and_say_so(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        record = logging.makeLogRecord({"created": 0.25, "msecs": 250.0})
+        assert process._Discreet().formatTime(record) == "1970-01-01T00:00:00.250Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
