@@ -1,7 +1,7 @@
 """`/mcp/<upstream>`: the front of MCP's Streamable HTTP, as raw ASGI.
 
-Raw, because every message takes this road and a web framework would cost more than all the rest (docs/decisions).
-Here it is settled who calls, from where and for which upstream; `visit.py` takes it from there.
+Raw, because every message takes this road and a web framework would cost more than all the rest. Here it is settled
+who calls, from where and for which upstream; `visit.py` takes it from there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """deploy/compose: valid by the specification, closed where it must be, complete in itself, and in step with the code.
 
 `docker compose config` needs Docker; what it checks, and more, is checked here. What can run without Docker runs in
-test_compose_runs.py.
+test_runs.py.
 """
 
 import ast
