@@ -29,9 +29,11 @@ Admit = Callable[[Bundle], None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the child may use. The shipped library needs under two seconds of it, and 100 MB."""
+    """What the child may use. The shipped library needs under two seconds of CPU time, and 100 MB."""
 
-    wall_s: float = 30.0
+    cpu_s: float = 30.0
+    wall_s: float = 300.0
+    """A bundle is not at fault where a container may have a tenth of a CPU, or the machine is busy."""
     memory: int = child.MEMORY
     decision_s: float = 0.05
     """CPU time of one decision: a fifth of the deadline that a decision has in service."""
@@ -44,7 +46,9 @@ def admit(bundle: Bundle, limits: Limits = Limits()) -> None:
     """
     asked = b"%r\n" % limits.decision_s + bundle.archive
     try:
-        told: Json = orjson.loads(child.run(tried, asked, wall_s=limits.wall_s, memory=limits.memory))
+        told: Json = orjson.loads(
+            child.run(tried, asked, wall_s=limits.wall_s, cpu_s=limits.cpu_s, memory=limits.memory)
+        )
     except PolicyFault as fault:
         told = [fault.detail]
     faults = [str(fault) for fault in told] if isinstance(told, list) else ["The child gave no list of faults."]

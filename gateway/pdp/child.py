@@ -25,9 +25,10 @@ from gateway.core.errors import PolicyFault
 MEMORY = 2 * 2**30
 """Address space of the child, bytes. Python, regorus and the shipped library take 0.3 GiB of it."""
 
-START_S = 20.0
+START_S = 60.0
 """What the first answer may take beyond its limit: the child starts Python and loads the engine, on a busy machine."""
 
+_LOOK = "Look for a rule that never ends or a literal of great depth (`phigate policy check`)."
 _HEAD = struct.Struct(">BQ")
 _ANSWER, _FAULT, _END = range(3)
 _NO_MEMORY = 3
@@ -50,27 +51,41 @@ class Stopped(PolicyFault):
         self.end = end
 
 
-def run(target: Callable[[bytes], bytes], payload: bytes, *, wall_s: float, memory: int = MEMORY) -> bytes:
+def run(
+    target: Callable[[bytes], bytes],
+    payload: bytes,
+    *,
+    wall_s: float,
+    cpu_s: float | None = None,
+    memory: int = MEMORY,
+) -> bytes:
     """What `target`, a function at the top of one of our modules, answers to `payload` in a child of its own.
 
-    `wall_s` is for the function alone; starting the child is not counted. Raises Stopped when the child took longer,
-    needed more than `memory` bytes or crashed, and the PolicyFault that the function raised.
+    `wall_s` and `cpu_s`, as much as `wall_s` if not said, are for the function alone; starting the child is not
+    counted. Raises Stopped when the child took longer, needed more than `memory` bytes or crashed, and the PolicyFault
+    that the function raised.
     """
-    (answer,) = stream(target, payload, each_s=wall_s, memory=memory)
+    (answer,) = stream(target, payload, each_s=wall_s, cpu_s=cpu_s, memory=memory)
     return answer
 
 
 def stream(
-    target: Callable[[bytes], bytes | Iterable[bytes]], payload: bytes, *, each_s: float, memory: int = MEMORY
+    target: Callable[[bytes], bytes | Iterable[bytes]],
+    payload: bytes,
+    *,
+    each_s: float,
+    cpu_s: float | None = None,
+    memory: int = MEMORY,
 ) -> Iterator[bytes]:
-    """Each answer that `target` yields, as it comes; at most `each_s` seconds pass in the child between two of them.
+    """Each answer that `target` yields, as it comes; at most `each_s` seconds pass in the child between two of them,
+    and at most `cpu_s` of CPU time.
 
     Raises as `run` does. Closing the iterator ends the child.
     """
     name = f"{target.__module__}:{target.__qualname__}"
     # Nothing of our environment: the child runs other people's code and needs none of our secrets.
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, name, str(each_s), str(memory)],
+        [sys.executable, "-P", "-m", __name__, name, str(each_s if cpu_s is None else cpu_s), str(memory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # A panic may quote its input there.
@@ -114,8 +129,7 @@ def _exactly(child: subprocess.Popen[bytes], pipe: IO[bytes], size: int, until: 
         if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
             child.kill()
             raise Stopped(
-                f"The policy was still being evaluated after {wait_s:g} s, and was stopped. Look for a rule that never "
-                "ends or a literal of great depth (`phigate policy check`).",
+                f"The policy was still being evaluated after {wait_s:g} s, and was stopped. {_LOOK}",
                 End.LATE,
             )
         part = os.read(pipe.fileno(), min(size, 2**20))
@@ -130,7 +144,7 @@ def _ended(child: subprocess.Popen[bytes]) -> Stopped:
     """What to say of a child that is gone without an answer."""
     code = child.wait()
     if code == -signal.SIGXCPU:
-        return Stopped("The policy used up the CPU time it may have: a rule that hardly ever ends.", End.LATE)
+        return Stopped(f"The policy used up the CPU time that it may have, and was stopped. {_LOOK}", End.LATE)
     if code < 0:
         name = signal.Signals(-code).name
         why = "endless recursion, or more memory than it may have"
@@ -142,7 +156,7 @@ def _ended(child: subprocess.Popen[bytes]) -> Stopped:
 
 def main(arguments: list[str]) -> int:
     """The child: limits itself, reads the payload from standard input and writes answers to standard output."""
-    (module, _, name), each_s, memory = arguments[0].partition(":"), float(arguments[1]), int(arguments[2])
+    (module, _, name), cpu_s, memory = arguments[0].partition(":"), float(arguments[1]), int(arguments[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Whatever the policy prints must not be taken for an answer.
@@ -152,7 +166,7 @@ def main(arguments: list[str]) -> int:
     try:
         payload = sys.stdin.buffer.read()
         _write(out, _ANSWER)
-        for answer in _each(target, payload, each_s):
+        for answer in _each(target, payload, cpu_s):
             _write(out, _ANSWER, b"\0" + answer)
         _write(out, _END)
     except PolicyFault as fault:
@@ -162,13 +176,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _each(target: Callable[[bytes], bytes | Iterable[bytes]], payload: bytes, each_s: float) -> Iterator[bytes]:
-    """The answers, none of which may take more CPU time than `each_s`: should nobody be left to kill us."""
-    _limit_cpu(each_s)
+def _each(target: Callable[[bytes], bytes | Iterable[bytes]], payload: bytes, cpu_s: float) -> Iterator[bytes]:
+    """The answers, none of which may take more CPU time than `cpu_s`, whether anybody is left to kill us or not."""
+    _limit_cpu(cpu_s)
     answers = target(payload)
     for answer in (answers,) if isinstance(answers, bytes) else answers:
         yield answer
-        _limit_cpu(each_s)
+        _limit_cpu(cpu_s)
 
 
 def _limit_cpu(more_s: float) -> None:

@@ -28,6 +28,11 @@ def spin(payload):
         pass
 
 
+def doze(payload):
+    time.sleep(float(payload))
+    return b"rested"
+
+
 def crash(payload):
     ctypes.string_at(0)
 

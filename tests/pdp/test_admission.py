@@ -184,6 +184,15 @@ def test_a_bomb_that_no_lint_has_seen_ends_its_own_process_only(kind, monkeypatc
     assert re.search(WHYS, told), told
 
 
+def test_a_bomb_is_stopped_by_the_cpu_time_it_takes_and_a_good_bundle_on_a_busy_machine_is_not(monkeypatch):
+    assert Limits().wall_s >= 10 * Limits().cpu_s, "a tenth of a CPU is enough"
+    monkeypatch.setattr(admission, "tried", unlinted.tried)
+
+    told = refusal(bomb(BOMBS["an endless comprehension"]), Limits(cpu_s=1.0))
+
+    assert "used up the CPU time that it may have" in told
+
+
 def test_data_over_a_rule_is_refused():
     files = {"gateway/call/data.json": b'{"decision": {"effect": "allow"}}'}
 

@@ -10,9 +10,9 @@ from gateway.pdp.child import End, Stopped
 from tests.pdp import child_work as work
 
 
-def stopped(target, payload=b"", *, wall_s=5.0, memory=child.MEMORY):
+def stopped(target, payload=b"", *, wall_s=5.0, cpu_s=None, memory=child.MEMORY):
     with pytest.raises(Stopped) as caught:
-        child.run(target, payload, wall_s=wall_s, memory=memory)
+        child.run(target, payload, wall_s=wall_s, cpu_s=cpu_s, memory=memory)
     return caught.value
 
 
@@ -37,6 +37,12 @@ def test_what_came_before_a_hang_is_kept():
 
 def test_a_child_that_computes_for_ever_is_stopped():
     assert stopped(work.spin, wall_s=0.2).end is End.LATE
+
+
+def test_it_is_stopped_by_its_cpu_time_however_long_it_may_take_and_who_only_waits_is_not():
+    fault = stopped(work.spin, wall_s=600, cpu_s=0.2)
+    assert (fault.end, "used up the CPU time" in fault.detail) == (End.LATE, True)
+    assert child.run(work.doze, b"2.5", wall_s=600, cpu_s=0.2) == b"rested"
 
 
 def test_a_crash_is_told_by_its_signal():
