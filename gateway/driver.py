@@ -92,6 +92,7 @@ class Driver:
     _hearing: trio.CancelScope | None = None
     """Around the wait for the upstream's next message, where the client's hang-up or `_until` may end it."""
     _open: bool = False
+    """Whether the exchange has begun on record and has no end there yet."""
     _profile: Profile = _UNSEEN
     """Of the value inspected last, which policy's budgets count; they do not go with bursts."""
     _large: bool = False

@@ -21,6 +21,7 @@ from gateway.core.policy.explain import Probed, Story
 from gateway.core.policy.syntax import Path
 from gateway.core.types import Document, Json
 from gateway.pdp import child
+from gateway.pdp.ask import evaluate, give
 from gateway.pdp.engine import Rego, load, reraise
 from gateway.pdp.explain import name
 
@@ -139,11 +140,8 @@ def _spent(sources: tuple[Source, ...], data: Document, probed: Probed, rule: st
 
 def _begun(engine: Rego, probed: Probed, path: Path, asked: str) -> list[Story]:
     """The rules, not functions, that an evaluation of the rule at `path` comes to."""
-    engine.set_input_json(asked)
-    try:
-        engine.eval_query_as_json(name(path))
-    except BaseException as raised:  # A Rust panic derives from BaseException; `reraise` lets the rest through.
-        raise PolicyFault(reraise(raised)) from None
+    give(engine, asked)
+    evaluate(engine, name(path))
     stories, _ = explain.read(probed, engine.take_prints(), [path])
     return [story for story in stories if story.begun and not story.function]
 
