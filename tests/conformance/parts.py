@@ -45,6 +45,12 @@ def tasks_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
 
 
+def legacy_tasks() -> dict[str, Any]:
+    """The same tools in a program of 2025-11-25, as settings of an upstream: the gateway translates their tasks."""
+    script = Path(__file__).parents[1] / "node" / "clients" / "tasks_server.mjs"
+    return {"command": str(real_parts.node()), "args": [str(script)], "cwd": str(real_parts.npm_set("clients"))}
+
+
 @contextmanager
 def _everything(sdist: str, python: str) -> Iterator[str]:
     source = real_parts.sdist(sdist) / "examples/servers/everything-server"

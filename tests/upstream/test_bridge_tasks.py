@@ -149,6 +149,57 @@ async def test_a_task_that_wants_input_says_what_and_takes_the_answer_once():
     assert upstream.answers[0].result["_meta"] == QUESTION["_meta"]
 
 
+def asking_much(questions):
+    """A legacy upstream whose task asks so much at a time, and ends when all is answered."""
+    upstream = legacy_tasks("input_required")
+    plays = upstream.script
+
+    async def script(talk, message):
+        if isinstance(message, Request) and message.method == "tasks/result":
+            talk.say(*(Request(f"q-{n}", "elicitation/create", QUESTION) for n in range(questions)))
+        else:
+            await plays(talk, message)
+
+    async def answered(talk, response):
+        upstream.answers.append(response.id)
+        if len(upstream.answers) == questions:
+            talk.result(content=["done"])
+
+    upstream.script, upstream.answered = script, answered
+    return upstream
+
+
+async def test_what_a_task_asks_at_a_time_is_told_together_and_may_be_answered_in_any_order(autojump_clock):
+    upstream = asking_much(3)
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+        while len(asked := (await answer_to(bridge, about(ident), MODERN)).result["inputRequests"]) < 3:
+            await trio.sleep(0.1)
+        first, second, third = asked
+        for keys, left in (([second], [first, third]), ([first, second], [third])):
+            update = about(ident, "tasks/update", inputResponses={key: {"action": "accept"} for key in keys})
+            assert (await answer_to(bridge, update, MODERN)).result == {"resultType": "complete"}
+            assert [*(await answer_to(bridge, about(ident), MODERN)).result["inputRequests"]] == left
+    assert upstream.answers == ["q-1", "q-0"]
+
+
+async def test_attack_of_very_many_questions_of_a_task_so_many_are_open_at_a_time(autojump_clock):
+    most = undertakings.QUESTIONS
+    upstream = asking_much(most + 5)
+    async with processes(upstream) as (bridge,):
+        ident = await made(bridge)
+        seen: set[str] = set()
+        while len(seen) < most + 5:
+            asked = (await answer_to(bridge, about(ident), MODERN)).result.get("inputRequests", {})
+            assert len(asked) <= most
+            seen |= asked.keys()
+            if len(asked) == most or len(seen) == most + 5:
+                update = about(ident, "tasks/update", inputResponses={key: {"action": "accept"} for key in asked})
+                await answer_to(bridge, update, MODERN)
+            await trio.sleep(0.1)
+    assert len(upstream.answers) == most + 5
+
+
 async def test_a_client_of_a_task_is_asked_only_what_it_declared():
     upstream = legacy_tasks("input_required", "completed", asks=True)
     async with processes(upstream) as (bridge,):

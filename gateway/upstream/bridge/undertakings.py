@@ -30,6 +30,8 @@ KEPT_MS = 3_600_000
 EACH = 32
 """Tasks of one principal that are kept at a time."""
 ALL = 1_024
+QUESTIONS = 16
+"""How much a task may ask at a time."""
 QUESTION_S = 5.0
 """How long a poll waits for the question of a task that wants input."""
 UNKNOWN = "There is no such task any more. Make the call again."
@@ -61,8 +63,8 @@ class Undertaking:
         self._scope = trio.CancelScope()
         self._hearing = self._gone = False
         self._run: Run | None = None
-        self._question: tuple[str, Request] | None = None
-        """What the upstream has asked and the client has not answered yet, and its key."""
+        self._open: dict[str, Request] = {}
+        """What the upstream has asked and the client has not answered yet, by the key that the client is told."""
         self._numbers = 0
         self._changed = trio.Event()
 
@@ -122,16 +124,18 @@ class Undertaking:
             self._hearing, self._scope = True, trio.CancelScope()  # It may be cancelled before it has taken a step.
             self._sessions.beside.start_soon(self._hear, mcp.capabilities(request))
         with trio.move_on_after(QUESTION_S):
-            while self._question is None and self._hearing:
+            while not self._open and self._hearing:
                 await self._changed.wait()
-        if self._question is None:
+        if not self._open:
             return {"status": "working"}
-        key, question = self._question
-        params = wording.unrelated(question.params)
-        return {"inputRequests": {key: {"method": question.method, "params": params}}}
+        told: Document = {
+            key: {"method": question.method, "params": wording.unrelated(question.params)}
+            for key, question in self._open.items()
+        }
+        return {"inputRequests": told}
 
     async def _hear(self, able: Json) -> None:
-        """Take the task's questions, one by one, until it has no more."""
+        """Take the task's questions, until it has no more."""
         run = Run(self._sessions, self._session, Request(0, wording.RESULT, self._about))
         try:
             with self._scope, suppress(UpstreamFault):  # The next poll begins anew.
@@ -143,32 +147,32 @@ class Undertaking:
                     if isinstance(message, Request):
                         await self._put(run, message, able)
         finally:
-            self._hearing, self._question, self._run = False, None, None
+            self._hearing, self._run = False, None
+            self._open.clear()
             self._news()
             await run.aclose()
 
     async def _put(self, run: Run, question: Request, able: Json) -> None:
-        """Have the client asked, as soon as it polls, and wait until it has answered. A question that it has not
-        declared to take is answered for it."""
+        """Have the client asked, as soon as it polls. A question that it has not declared to take is answered for it,
+        and of many the next waits until some are answered."""
         if not bridge.may_ask(question.method, question.params, able):
             text = "The client has not declared that it takes this."
             await run.respond(Failure(question.id, jsonrpc.METHOD_NOT_FOUND, text))
             return
-        self._numbers += 1
-        self._run, self._question = run, (f"question-{self._numbers}", question)
-        self._news()
-        while self._question is not None:
+        while len(self._open) >= QUESTIONS:
             await self._changed.wait()
+        self._numbers += 1
+        self._run, self._open[f"question-{self._numbers}"] = run, question
+        self._news()
 
     async def _update(self, responses: Json) -> None:
         """Whatever answers no open question is ignored (tasks extension, Task Update Requests: Response)."""
-        if self._question is None or self._run is None or not isinstance(responses, dict):
-            return
-        key, question = self._question
-        if isinstance(answer := responses.get(key), dict):
-            self._question = None
-            self._news()
-            await self._run.respond(Success(question.id, wording.related(answer, str(self._about["taskId"]))))
+        run, found = self._run, responses if isinstance(responses, dict) else {}
+        for key, answer in found.items():
+            if run is not None and key in self._open and isinstance(answer, dict):
+                question = self._open.pop(key)
+                self._news()
+                await run.respond(Success(question.id, wording.related(answer, str(self._about["taskId"]))))
 
     def _news(self) -> None:
         self._changed.set()
