@@ -16,6 +16,7 @@ from typing import cast
 from gateway.core.policy import approval as rules
 from gateway.core.policy.approval import Approval, State, Verdict
 from gateway.core.policy.approval_bodies import format_time, reasons_document
+from gateway.core.protocol import mcp
 from gateway.core.types import Document, Json, Principal
 from gateway.store.tools import Known, difference
 
@@ -75,12 +76,17 @@ def full(approval: Approval, url: str) -> Document:
     }
 
 
+_USUAL = {mcp.PROTOCOL_VERSION, mcp.CLIENT_INFO, mcp.CLIENT_CAPABILITIES, mcp.LOG_LEVEL}
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One named value of a call, as text: a string as it is, all else as indented JSON."""
 
     name: str
     text: str
+    usual: bool = False
+    """Whether MCP has clients say this with every request: seldom what a reviewer looks for."""
 
 
 def parts(approval: Approval) -> list[Part]:
@@ -90,7 +96,10 @@ def parts(approval: Approval) -> list[Part]:
     shown = _members("", arguments) if isinstance(arguments, dict) else [Part("arguments", _text(arguments))]
     if isinstance(params, dict):
         shown += _members("", params)
-    return shown + _members("_meta / ", approval.ask.meta)
+    meta = approval.ask.meta
+    usual = {name: meta[name] for name in meta if name in _USUAL}
+    others = {name: meta[name] for name in meta if name not in _USUAL}
+    return [*shown, *_members("_meta / ", others), *_members("_meta / ", usual, usual=True)]
 
 
 def story(approval: Approval) -> str:
@@ -143,8 +152,8 @@ def plainly(text: str) -> str:
     )
 
 
-def _members(prefix: str, values: Document) -> list[Part]:
-    return [Part(plainly(prefix + name), _text(value)) for name, value in values.items()]
+def _members(prefix: str, values: Document, *, usual: bool = False) -> list[Part]:
+    return [Part(plainly(prefix + name), _text(value), usual) for name, value in values.items()]
 
 
 def _text(value: Json) -> str:

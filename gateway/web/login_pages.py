@@ -261,4 +261,5 @@ class LoginPages:
 
     async def _choice(self, status: int, following: str, problem: str) -> Answer:
         ways = list(self.entrance.ways.values())
-        return await self.pages.page("login.html", status, None, "", ways=ways, following=following, problem=problem)
+        told = {"ways": ways, "following": following, "problem": problem, "audience": self.pages.counter.resource}
+        return await self.pages.page("login.html", status, None, "", **told)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.core.policy import approval
 from gateway.core.policy.approval import UNJUSTIFIED, Approval, Ask, State
 from gateway.core.policy.decision import ApprovalTerms
+from gateway.core.protocol import mcp
 from gateway.core.types import ApprovalId, Digest, ExchangeId, Principal, SessionId
 from gateway.web import approval_views
 from gateway.web.approval_views import Part
@@ -79,3 +80,11 @@ def test_of_a_grant_in_a_restored_log_nobody_says_that_its_call_was_not_run():
     restored = replace(held({}), state=State.CANCELLED, why=approval.RESTORED)
 
     assert approval_views.story(restored).endswith("Whether the call was run after that is not on record.")
+
+
+def test_what_clients_say_with_every_request_is_told_apart_and_nothing_else_can_pass_for_it():
+    meta = {mcp.PROTOCOL_VERSION: "2026-07-28", "io.modelcontextprotocol/other": "a", "tenant": "b"}
+    shown = approval_views.parts(held({f"_meta / {mcp.CLIENT_INFO}": "1", mcp.CLIENT_INFO: "2"}, meta=meta))
+
+    assert [part.name for part in shown if part.usual] == [f"_meta / {mcp.PROTOCOL_VERSION}"]
+    assert len(shown) == 5

@@ -209,12 +209,12 @@ def _table(share: Share) -> Table:
     table.add_column("by")
     table.add_column("what", overflow="fold")
     table.add_column("decisions", justify="right")
-    table.add_column("such as", style="dim", overflow="fold")
+    table.add_column("such as", style="dim", no_wrap=True)
     titles = {"cause": "rule", "principal": "principal", "upstream": "upstream", "about": "tool"}
     for name, title in titles.items():
         counted = impact.ordered(share.by[name])
         for number, (key, count) in enumerate(counted[:ROWS]):
-            samples = ", ".join(share.samples.get(key, [])) if name == "cause" else ""
+            samples = "\n".join(share.samples.get(key, [])) if name == "cause" else ""
             table.add_row(title if not number else "", Text(places.plain(key)), f"{count:,}", places.plain(samples))
         if len(counted) > ROWS:
             table.add_row("", f"… {len(counted) - ROWS:,} more", "", "")

@@ -151,9 +151,9 @@ def _pretty(told: Document) -> RenderableType:
     table = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column("what, and by which rule", overflow="fold")
     table.add_column("decisions", justify="right")
-    table.add_column("such as", style="dim", overflow="fold")
+    table.add_column("such as", style="dim", no_wrap=True)
     for row in _list(told["rules"]):
         if isinstance(row, dict):
-            samples = ", ".join(map(str, _list(row["samples"])))
+            samples = "\n".join(map(str, _list(row["samples"])))
             table.add_row(Text(places.plain(str(row["rule"]))), f"{row['decisions']:,}", places.plain(samples))
     return Group(head, table, Text()) if told["rules"] else Group(head)
