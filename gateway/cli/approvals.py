@@ -147,7 +147,7 @@ def _print_call(console: Console, found: Document) -> None:
         for name, value in members:
             console.print(Text(f"  {_text(name)}", "dim"))
             text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-            console.print(Padding(Text(_text(text)), (0, 0, 0, 4)))
+            console.print(Padding(Text(_text(text)), (0, 0, 0, 4), expand=False))
 
 
 def _resolve(arguments: argparse.Namespace) -> int:

@@ -6,15 +6,17 @@ end of its log.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import trio
@@ -29,6 +31,14 @@ _MARK = "This directory is made and deleted by `phigate demo`. Synthetic data on
 
 class DemoFault(GatewayError):
     """The demo cannot go on: a part died, a port is taken, or something differed from the story."""
+
+
+def _lock(file: IO[str], otherwise: str) -> None:
+    """Lock `file` for as long as it is open. Raises DemoFault."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DemoFault(otherwise) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +72,22 @@ class Place:
         """What a part wrote to standard error."""
         return self.root / f"{part}.log"
 
-    def prepare(self) -> None:
-        """Empty the place. Raises DemoFault if somebody else's files are in it."""
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Empty the place and have it alone while the block runs. Raises DemoFault if it is somebody else's."""
         mark = self.root / "README"
         if self.root.exists():
             if not mark.is_file() or mark.read_text() != _MARK:
                 raise DemoFault(f"{self.root} exists and the demo did not make it. Run the demo in another directory.")
-            shutil.rmtree(self.root)
+            with mark.open() as theirs:
+                _lock(theirs, f"A demo is running in {self.root}. End it with Ctrl-C where you started it.")
+                shutil.rmtree(self.root)
         self.root.mkdir(mode=0o700)
-        mark.write_text(_MARK)
+        with mark.open("w") as ours:
+            ours.write(_MARK)
+            ours.flush()
+            _lock(ours, f"Another demo was started in {self.root} just now.")
+            yield
 
     def copy_store(self, target: Path) -> None:
         """Copy the evidence database while the gateway goes on, compacted: each leaf stands in the file once."""

@@ -47,13 +47,14 @@ sql_dialect = "sqlite"
 def play(root: Path, *, port: int, interactive: bool, keep: bool) -> None:
     """Run the demo with its files in `root`. Raises DemoFault when it cannot be run, or goes differently than told."""
     logging.disable(logging.CRITICAL)
-    trio.run(_play, Place(root), port or _free_port(), interactive, keep)
+    place = Place(root)
+    with place.prepared():
+        trio.run(_play, place, port or _free_port(), interactive, keep)
 
 
 async def _play(place: Place, port: int, interactive: bool, keep: bool) -> None:
     screen = Screen()
     screen.title("phigate demo", "A clinic, a gateway and an AI agent, all on this machine. Every patient is invented.")
-    place.prepare()
     try:
         async with _ended_by_sigterm(), AsyncExitStack() as running:
             with screen.starting("clinic", f"an MCP server over SQLite, with {PATIENTS} synthetic patients"):
@@ -98,8 +99,11 @@ def _configure(place: Place, port: int, *, clinic: str, issuer: str) -> str:
 async def _stay(screen: Screen, story: Story) -> None:
     """Leave everything running until Ctrl-C, and say how to take part."""
     screen.heading("Still running")
-    screen.say("Point any MCP client at this URL, with one of these tokens as its bearer token. Ctrl-C ends it all.")
+    screen.say("Point any MCP client here, with the agent's token as its bearer token. Ctrl-C ends it all.")
     screen.output(f"{story.gateway}/mcp/clinic")
+    screen.say("Calls that are held wait here; sign in with Morgan's token.")
+    screen.output(f"{story.gateway}/approvals")
+    screen.say("The tokens:")
     for who, identity in IDENTITIES.items():
         screen.output(f"{story.place.token(who)}  {identity.about}")
     await trio.sleep_forever()

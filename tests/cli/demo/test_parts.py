@@ -12,26 +12,36 @@ from gateway.cli.demo.parts import DemoFault, Place
 @pytest.fixture
 def place(tmp_path):
     made = Place(tmp_path / "demo")
-    made.prepare()
-    return made
+    with made.prepared():
+        yield made
 
 
 def test_a_directory_that_the_demo_did_not_make_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
 
-    with pytest.raises(DemoFault, match="did not make it"):
-        Place(tmp_path).prepare()
+    with pytest.raises(DemoFault, match="did not make it"), Place(tmp_path).prepared():
+        pass
 
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_the_place_of_an_earlier_run_is_made_anew(place):
-    place.token("agent").write_text("old")
+def test_the_place_of_an_earlier_run_is_made_anew(tmp_path):
+    place = Place(tmp_path / "demo")
+    with place.prepared():
+        place.token("agent").write_text("old")
 
-    place.prepare()
+    with place.prepared():
+        assert not place.token("agent").exists()
+        assert place.root.stat().st_mode & 0o777 == 0o700
 
-    assert not place.token("agent").exists()
-    assert place.root.stat().st_mode & 0o777 == 0o700
+
+def test_the_place_of_a_run_that_goes_on_is_left_alone(place):
+    place.token("agent").write_text("in use")
+
+    with pytest.raises(DemoFault, match="A demo is running"), place.prepared():
+        pass
+
+    assert place.token("agent").exists()
 
 
 async def test_a_part_runs_as_long_as_its_context_and_tells_its_url(place):
