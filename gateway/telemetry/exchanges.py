@@ -29,7 +29,7 @@ from gateway.telemetry.traces import Step, Trace, Tracer
 from gateway.telemetry.watch import Arrival, Watch
 from gateway.telemetry.words import Codes, message_class
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("phigate.upstream")
 
 _ANSWERS = "answers"
 _GONE = "unreachable"

@@ -63,10 +63,14 @@ def _in_force(config: Config, bundle: Bundle) -> list[Finding]:
     since = datetime.fromisoformat(leaf.place.time)
     days = (datetime.now(UTC) - since).days
     if leaf.members.get("bundle") == bundle.digest:
-        return [ok(f"it is what was put in force last, {days} days ago ({since:%Y-%m-%d %H:%M} UTC)")]
-    text = f"What was put in force last, {days} days ago, is another bundle ({str(leaf.members.get('bundle'))[:12]}…)."
+        return [ok(f"it is what was put in force last, {_ago(days)} ({since:%Y-%m-%d %H:%M} UTC)")]
+    text = f"What was put in force last, {_ago(days)}, is another bundle ({str(leaf.members.get('bundle'))[:12]}…)."
     fix = "a gateway that serves takes the new one within seconds; if it does not, its log says `the policy at`"
     return [warn(text, fix=fix)]
+
+
+def _ago(days: int) -> str:
+    return {0: "less than a day ago", 1: "a day ago"}.get(days, f"{days} days ago")
 
 
 def _way(config: Config) -> str:
