@@ -37,7 +37,7 @@ def add_format(command: argparse.ArgumentParser) -> None:
 def store(arguments: argparse.Namespace) -> Store:
     """The evidence store. Raises ConfigFault when neither option nor configuration names one."""
     given: str | None = arguments.store
-    return engines.parse(given) if given is not None else _config(arguments, "--store").evidence.store
+    return engines.parse(given) if given is not None else config.evidence_at(_config(arguments, "--store")).store
 
 
 def file(arguments: argparse.Namespace) -> Path:
@@ -53,13 +53,13 @@ def file(arguments: argparse.Namespace) -> Path:
 def keys(arguments: argparse.Namespace) -> Path:
     """The keys directory, or with some commands the log's vkey file. Raises ConfigFault as `store` does."""
     given: Path | None = arguments.keys
-    return given if given is not None else _config(arguments, "--keys").evidence.keys
+    return given if given is not None else config.evidence_at(_config(arguments, "--keys")).keys
 
 
 def bundle(arguments: argparse.Namespace) -> Path:
     """The policy bundle or its source directory. Raises ConfigFault as `store` does."""
     given: Path | None = arguments.bundle
-    found = given if given is not None else _config(arguments, "--bundle").policy.bundle
+    found = given if given is not None else config.policy_at(_config(arguments, "--bundle")).bundle
     if found is None:
         raise ConfigFault("The policy comes from a bundle server. Name a bundle file or directory with --bundle.")
     return found
@@ -76,8 +76,8 @@ def plain(text: str) -> str:
     return "".join(sign if sign in "\n\t" or unicodedata.category(sign)[0] != "C" else "\ufffd" for sign in text)
 
 
-def _config(arguments: argparse.Namespace, option: str) -> config.Config:
+def _config(arguments: argparse.Namespace, option: str) -> Path:
     file: Path = arguments.config
     if not file.exists():
         raise ConfigFault(f"There is no {file} here to look into. Say {option}, or name the configuration with -c.")
-    return config.load(file)
+    return file

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.config import (
     authority,
@@ -40,6 +41,8 @@ from gateway.identity.saml.settings import SamlConfig
 from gateway.identity.settings import IssuerConfig
 from gateway.process import LogFormat
 from gateway.telemetry.settings import TelemetryConfig
+
+T = TypeVar("T")
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -106,14 +109,32 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None) -> Config:
 
     Raises ConfigFault whose detail lists every fault, each as `file:line: setting: what. Fix: how.`
     """
+    known = os.environ if environ is None else environ
+    return _read(path, lambda top: _config(top, path.absolute(), known), "started")
+
+
+def evidence_at(path: Path) -> EvidenceConfig:
+    """Where evidence and its keys are, whatever else the file says. Raises ConfigFault as `load`.
+
+    Who looks into the record has neither the gateway's secrets nor the programs of its upstreams.
+    """
+    return _read(path, lambda top: evidence.decode(top.table("evidence"), path.absolute().parent, os.environ), "done")
+
+
+def policy_at(path: Path) -> PolicyConfig:
+    """Where the policy is, whatever else the file says. Raises ConfigFault as `load`."""
+    return _read(path, lambda top: policy.decode(top.table("policy"), path.absolute().parent, os.environ), "done")
+
+
+def _read(path: Path, decode: Callable[[Table], T], undone: str) -> T:
     faults = Faults(path)
     top = Table((), _parse(path, faults), faults)
     if not faults.found:
-        config = _config(top, path.absolute(), os.environ if environ is None else environ)
+        found = decode(top)
         if not faults.found:
-            return config
+            return found
     texts = faults.texts()
-    head = f"{len(texts)} fault{'s' * (len(texts) != 1)} in the configuration; nothing was started."
+    head = f"{len(texts)} fault{'s' * (len(texts) != 1)} in the configuration; nothing was {undone}."
     raise ConfigFault("\n".join([head, *texts]))
 
 

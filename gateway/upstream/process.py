@@ -167,7 +167,7 @@ class Process:
         """The program is done. What it wrote to stderr may say why, and may say anything, so it is only counted."""
         if self.board.dead is not None:
             return
-        self.how = f"{_cause(process.returncode)}, {self.stderr_lines} lines on stderr"
+        self.how = f"{_cause(process.returncode)}, {self.stderr_lines} line{'s' * (self.stderr_lines != 1)} on stderr"
         logger.warning("upstream %s: its program ended: %s", self.settings.name, self.how)
         self.board.end(UpstreamFault(f"its program ended before its answer ({self.how})", kind="closed"))
         self._ended(self)

@@ -742,3 +742,24 @@ def test_what_is_wrong_with_where_policy_comes_from_is_named(faults, before, aft
 def test_keys_of_a_directory_are_not_for_a_server(faults):
     ((_, told),) = faults(GOOD.replace("[[issuer]]", "max_delay_s = 5\n[[issuer]]"))
     assert "policy.max_delay_s: has no effect without url" in told
+
+
+def test_where_evidence_and_policy_are_is_read_without_what_only_a_gateway_has(tmp_path):
+    file = tmp_path / "phigate.toml"
+    keys.generate(tmp_path / "keys", origin="a/phigate")
+    (tmp_path / "policies").mkdir()
+    upstream = '[[upstream]]\nname = "a"\ncommand = "no-such-program"\n'
+    file.write_text(f'[evidence]\nstore = "e.db"\n[policy]\nbundle = "policies"\n{upstream}')
+
+    assert config.evidence_at(file).store == tmp_path / "e.db"
+    assert config.policy_at(file).bundle == tmp_path / "policies"
+    with pytest.raises(ConfigFault, match="no-such-program"):
+        config.load(file)
+
+
+def test_faults_of_the_table_that_is_read_are_told(tmp_path):
+    file = tmp_path / "phigate.toml"
+    file.write_text('[evidence]\nstorage = "e.db"\n')
+
+    with pytest.raises(ConfigFault, match=r"(?s)nothing was done.*storage"):
+        config.evidence_at(file)

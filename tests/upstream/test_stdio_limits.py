@@ -64,7 +64,7 @@ async def test_a_program_that_dies_at_its_start_is_not_started_in_a_circle(tmp_p
             faults = [await fault_of(upstream, replace(MODERN, session=SessionId(str(each)))) for each in range(8)]
 
     assert (tmp_path / "starts").read_text().count("started") == 3
-    assert "exit code 3, 1 lines on stderr" in faults[0].detail
+    assert "exit code 3, 1 line on stderr" in faults[0].detail
     assert {fault.kind for fault in faults[3:]} == {"unreachable"}
     assert "ended 3 times at its start" in faults[-1].detail
     assert "started again in 60 s" in faults[-1].detail
