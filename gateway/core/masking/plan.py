@@ -277,7 +277,7 @@ class _Masking:
         if not changed or not compiled.is_valid(before[_STRUCTURED]):
             return
         while not compiled.is_valid(self._structured()):
-            if not self._give_way(conform.faults(compiled, self._structured()), changed):
+            if not self._give_way(compiled.faults(self._structured()), changed):
                 raise MaskFault("No masked value keeps the tool's outputSchema: it allows neither a label nor null.")
 
     def _structured(self) -> Json:
