@@ -64,8 +64,6 @@ def test_a_call_that_waits_for_its_client_in_a_worker_that_dies_is_said_to_be_lo
     assert exchanges(gateway, "exchange.unknown") == []  # Each request had its answer, and has it on record.
 
 
-AT_ONCE_S = 4
-"""Less than it takes to find that a process is silent."""
 RESEARCH = "simulate-research-query"
 """A tool that takes some seconds, as a task."""
 
@@ -135,7 +133,5 @@ def test_a_gateway_that_is_restarted_goes_on_with_the_tasks_of_its_servers(gatew
     gateway.stop()
     gateway.start()
     with workers.each(gateway, parts.WHO, [parts.WHO]) as (one, other):
-        began = time.monotonic()
         assert polled(one, "everything", of_program)["status"] == "failed"
         assert polled(other, "everything-http", task)["status"] in ("working", "completed")
-        assert time.monotonic() - began < AT_ONCE_S

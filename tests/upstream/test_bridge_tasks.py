@@ -257,7 +257,7 @@ async def test_another_process_goes_on_with_the_task_of_one_that_died_in_the_ses
     assert not {link.upstream_session for link in other.ended} & in_(home)
 
 
-async def test_a_process_that_ends_hands_its_tasks_over_and_leaves_their_session_alone():
+async def test_a_process_that_ends_hands_its_tasks_over_at_once_and_leaves_their_session_alone(autojump_clock):
     home, other = legacy_tasks("working"), legacy_tasks("working", "completed")
     async with processes(home, other) as (one, two):
         ident = await made(one)
