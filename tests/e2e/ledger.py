@@ -38,7 +38,7 @@ class Ledger:
     def approvals(self, state: str) -> list[str]:
         """The ids of the approvals in a state, as an officer sees them."""
         url = f"{self.gateway.url}/api/approvals?state={state}"
-        reply = httpx2.get(url, headers=self.gateway.headers("officer"))
+        reply = httpx2.get(url, headers=self.gateway.headers("officer"), timeout=60)
         return [each["id"] for each in reply.json()["approvals"]]
 
     async def act(self, verb: str, approval: str, token: str) -> httpx2.Response:

@@ -63,7 +63,7 @@ async def id_jag(provider, id_token: str, audience: str, resource: str) -> str:
         "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
         "client_id": "desktop",
     }
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         reply = await http.post(f"{provider.issuer}/token", data=form)
     assert reply.status_code == 200, reply.text
     return str(reply.json()["access_token"])

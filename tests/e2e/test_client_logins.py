@@ -56,7 +56,7 @@ class Browser:
     async def visit(self, url: str) -> None:
         self.asked.append(parse_qs(urlsplit(url).query))
         location = f"{url}&login_hint={self._person}"
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             for _ in range(REDIRECTS):
                 reply = await http.get(location)
                 assert reply.is_redirect, reply.text
@@ -103,7 +103,7 @@ async def require_more(place: Path, gateway: str) -> None:
     """Have the running gateway require another scope too; returns when it does."""
     file = place / "phigate.toml"
     file.write_text(file.read_text().replace("required_scopes = ['mcp']", "required_scopes = ['mcp', 'mcp:write']"))
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         with trio.fail_after(TIME_S):
             while True:
                 document = (await http.get(f"{gateway}/.well-known/oauth-protected-resource/mcp/ward")).json()

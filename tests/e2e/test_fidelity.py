@@ -93,7 +93,7 @@ def caller(url: str, headers: dict[str, str], *, modern: bool) -> Caller:
         _, response = one.ask("initialize", protocolVersion=LEGACY, capabilities=ABLE, clientInfo=info)
         one.headers |= {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
         done = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        assert httpx2.post(url, json=done, headers=one.headers).status_code == 202
+        assert httpx2.post(url, json=done, headers=one.headers, timeout=60).status_code == 202
     return one
 
 

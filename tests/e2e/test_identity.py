@@ -63,7 +63,7 @@ async def test_a_request_without_a_good_token_is_challenged_and_reaches_nothing(
     async with oidc_provider.running() as provider, serving(tmp_path, provider.issuer) as gateway:
         url, metadata = f"{gateway}/mcp/ward", f"{gateway}/.well-known/oauth-protected-resource/mcp/ward"
         elsewhere = await provider.agent_token("https://elsewhere.example/mcp")
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             accept = {"accept": "application/json, text/event-stream"}
             missing = await http.post(url, json=PING, headers=accept)
             wrong = await http.post(url, json=PING, headers={**accept, "authorization": f"Bearer {elsewhere}"})
@@ -86,7 +86,7 @@ async def test_a_provider_that_is_down_is_told_as_our_unavailability(tmp_path):
         url = f"{gateway}/mcp/ward"
         token = await provider.agent_token(url)
         await provider.stop()
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
             reply = await http.post(url, json=PING, headers=headers)
             ready = await http.get(f"{gateway}/readyz")

@@ -110,14 +110,14 @@ async def with_saml(gateway, saml, browser, **options):
     """What our consumer service answers to what the identity provider posts, without our cookies."""
     begun = await browser.get(f"{public(gateway)}/login/with/hospital")
     answer = saml.browsed(begun.headers["location"], **{**USER, **options})
-    async with httpx2.AsyncClient() as stranger:
+    async with httpx2.AsyncClient(timeout=60) as stranger:
         return answer, await stranger.post(f"{public(gateway)}/saml/acs", data={"SAMLResponse": answer})
 
 
 @needs_xmlsec1
 async def test_a_person_signs_in_with_saml_whichever_process_each_step_reaches(whole, saml, since):
     for _ in range(4):  # Two workers share the port: steps reach either.
-        async with httpx2.AsyncClient(headers={"connection": "close"}) as browser:
+        async with httpx2.AsyncClient(headers={"connection": "close"}, timeout=60) as browser:
             _, posted = await with_saml(whole, saml, browser)
             onward = await browser.get(urljoin(public(whole), step(posted)))
             inbox = await browser.get(urljoin(public(whole), step(onward)))
@@ -144,7 +144,7 @@ REFUSED = {("saml_replayed", "approvals"), ("saml_wrong_audience", "approvals")}
 
 @needs_xmlsec1
 async def test_a_replayed_or_wrong_answer_is_refused_by_every_process_and_on_record(whole, saml, since):
-    async with httpx2.AsyncClient(headers={"connection": "close"}) as browser:
+    async with httpx2.AsyncClient(headers={"connection": "close"}, timeout=60) as browser:
         answer, _ = await with_saml(whole, saml, browser)
         for _ in range(4):
             again = await browser.post(f"{public(whole)}/saml/acs", data={"SAMLResponse": answer})
@@ -163,7 +163,7 @@ async def token_for(gateway, assertion):
         "assertion": base64.urlsafe_b64encode(assertion.encode()).decode().rstrip("="),
         "resource": f"{public(gateway)}/mcp/clinic",
     }
-    async with httpx2.AsyncClient(headers={"connection": "close"}) as http:
+    async with httpx2.AsyncClient(headers={"connection": "close"}, timeout=60) as http:
         return await http.post(f"{public(gateway)}/oauth/token", data=form, auth=("agent", "agent-secret-" * 3))
 
 
@@ -224,7 +224,7 @@ async def test_a_real_browser_signs_in_with_oidc_across_sites(tmp_path, people, 
 
 async def test_a_person_signs_in_with_oidc_and_out_again(tmp_path, people, clinic_upstream):
     async with with_oidc(tmp_path, people, clinic_upstream) as (gateway, _):
-        async with httpx2.AsyncClient(headers={"connection": "close"}) as browser:
+        async with httpx2.AsyncClient(headers={"connection": "close"}, timeout=60) as browser:
             url = f"{public(gateway)}/login/with/work"
             while not url.startswith(f"{public(gateway)}/login/callback"):
                 url = urljoin(url, (await browser.get(url)).headers["location"])

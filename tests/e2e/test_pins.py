@@ -53,9 +53,9 @@ async def test_a_tool_that_changed_is_hidden_and_refused_until_somebody_accepts_
     assert [reason["code"] for reason in refused.meta["phigate/refusal"]["reasons"]] == ["tool_changed"]
     shown = gateway.phigate("tools", "show", "ward", "beds", "-c", str(gateway.config))
     assert "send the chart" in shown
-    inbox = httpx2.get(f"{gateway.url}/api/approvals", headers=gateway.headers("officer")).json()
+    inbox = httpx2.get(f"{gateway.url}/api/approvals", headers=gateway.headers("officer"), timeout=60).json()
     assert [tool["tool"] for tool in inbox["changed_tools"]] == ["beds"]
-    others = httpx2.get(f"{gateway.url}/api/approvals", headers=gateway.headers("analyst")).json()
+    others = httpx2.get(f"{gateway.url}/api/approvals", headers=gateway.headers("analyst"), timeout=60).json()
     assert others["changed_tools"] == []
 
     told = json.loads(gateway.phigate("tools", "list", "-c", str(gateway.config), "--format", "json"))

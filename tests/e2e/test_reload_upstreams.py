@@ -45,7 +45,7 @@ def edit(gateway, text, *, hup=False):
 
 
 def told(gateway):
-    return httpx2.get(f"{gateway.url}/readyz").json()["configuration"]
+    return httpx2.get(f"{gateway.url}/readyz", timeout=60).json()["configuration"]
 
 
 def eventually(holds, what):

@@ -12,7 +12,7 @@ import trio
 from tests.e2e import harness, replicas
 from tests.e2e.harness import Upstream
 from tests.e2e.ledger import Ledger
-from tests.e2e.test_approvals import MODES, held
+from tests.e2e.test_approvals import GIVE_UP_S, MODES, held
 
 _NUMBER = itertools.count(1)
 
@@ -28,7 +28,7 @@ def three(tmp_path_factory, people):
         upstream = Upstream("ledger", {"url": said["mcp"], "sql": {"query": "sql"}, "sql_dialect": "sqlite"})
         change = lambda policies: harness.change_settings(policies, _budget)  # noqa: E731
         place = tmp_path_factory.mktemp("replicas")
-        settings = {"hold_s": 2.5, "keepalive_s": 1, "drain_s": 5}
+        settings = {"hold_s": 8, "keepalive_s": 1, "drain_s": 5}
         phi = {"219-09-90", "select ward", "select ssn", "a synthetic reason"}
         with replicas.running(place, people, upstream, change, phi=phi, **settings) as running:
             trio.run(harness.list_tools, running.front, "analyst", "ledger")
@@ -61,6 +61,7 @@ async def test_an_approval_that_one_replica_holds_is_granted_at_another_and_the_
             f"{granter.url}/api/approvals/{call.approval}/grant",
             json={"reason": "a synthetic reason"},
             headers=granter.headers("officer"),
+            timeout=GIVE_UP_S,
         )
         assert reply.status_code == 200, reply.text
         await call.done.wait()
@@ -119,10 +120,14 @@ def recorded(three):
     return ends
 
 
-async def until(condition, seconds=30):
-    with trio.fail_after(seconds):
+async def until(condition):
+    with trio.fail_after(GIVE_UP_S):
         while not await trio.to_thread.run_sync(condition):
             await trio.sleep(0.1)
+
+
+def readiness(gateway):
+    return httpx2.get(f"{gateway.url}/readyz", timeout=GIVE_UP_S).status_code
 
 
 async def test_a_replica_that_is_killed_under_load_loses_nothing_and_its_calls_are_picked_up(three):
@@ -158,12 +163,12 @@ async def test_a_database_that_is_killed_stops_all_replicas_and_they_heal_by_the
         await until(lambda: len(acknowledged) > 5)
         await trio.to_thread.run_sync(three.server.kill)
         for gateway in three.gateways:
-            await until(lambda gateway=gateway: httpx2.get(f"{gateway.url}/readyz").status_code == 503)
+            await until(lambda gateway=gateway: readiness(gateway) == 503)
         known = len(acknowledged)
         ran = [three.ledger.ran(sql) for sql in acknowledged]
         await trio.to_thread.run_sync(three.server.start)
         for gateway in three.gateways:
-            await until(lambda gateway=gateway: httpx2.get(f"{gateway.url}/readyz").status_code == 200)
+            await until(lambda gateway=gateway: readiness(gateway) == 200)
         await until(lambda: len(acknowledged) > known + 5)
         stop.set()
 

@@ -166,7 +166,7 @@ def test_a_modern_clients_events_have_no_ids(gateway):
 def test_an_event_id_that_was_never_given_is_refused(gateway, both, last):
     headers = greeted(both[0], "ward")
     reply = httpx2.get(
-        gateway.mcp("ward"), headers={**gateway.headers(ROLE), **headers, "last-event-id": last.encode()}
+        gateway.mcp("ward"), headers={**gateway.headers(ROLE), **headers, "last-event-id": last.encode()}, timeout=60
     )
     assert reply.status_code == 400
     assert "Open the stream without one" in reply.text
@@ -179,9 +179,9 @@ def test_event_ids_of_another_session_or_person_bring_nothing(gateway, both):
     for step in (1, 2, 3):
         tell(other, f"foreign/{step}", headers)
     mine = {**greeted(other, "ward"), "last-event-id": primed[0]}
-    assert httpx2.get(gateway.mcp("ward"), headers={**gateway.headers(ROLE), **mine}).status_code == 400
+    assert httpx2.get(gateway.mcp("ward"), headers={**gateway.headers(ROLE), **mine}, timeout=60).status_code == 400
     theirs = {**gateway.headers("officer"), **headers, "last-event-id": primed[0]}
-    assert httpx2.get(gateway.mcp("ward"), headers=theirs).status_code == 404
+    assert httpx2.get(gateway.mcp("ward"), headers=theirs, timeout=60).status_code == 404
     one.hang_up()
 
 

@@ -45,7 +45,7 @@ async def until(condition):
 
 
 def status(gateway):
-    answer = httpx2.get(f"{gateway.url}/readyz")
+    answer = httpx2.get(f"{gateway.url}/readyz", timeout=60)
     assert answer.status_code == 200
     return answer.json()["shadow"]
 

@@ -217,7 +217,7 @@ async def test_who_was_refused_between_two_rounds_is_told_so(ledger):
 async def the_approval(ledger, sql):
     """The approval that a legacy caller of the same call would wait for."""
     newest = ledger.approvals("pending")[0]
-    async with httpx2.AsyncClient(headers=ledger.gateway.headers("officer")) as http:
+    async with httpx2.AsyncClient(headers=ledger.gateway.headers("officer"), timeout=60) as http:
         shown = (await http.get(f"{ledger.gateway.url}/api/approvals/{newest}")).text
     assert sql in shown
     return newest

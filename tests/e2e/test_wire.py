@@ -112,7 +112,7 @@ def test_http_that_is_not_the_transport_is_refused_by_status(gateway):
 
     def status(method="POST", url=url, data=PING, **changes):
         headers = {name.replace("_", "-"): value for name, value in (good | changes).items() if value is not None}
-        return httpx2.request(method, url, content=data, headers=headers).status_code
+        return httpx2.request(method, url, content=data, headers=headers, timeout=60).status_code
 
     assert status(content_type="text/plain") == 415
     assert status(**{"content-type": None}) == 415
@@ -180,7 +180,7 @@ def test_a_session_belongs_to_one_person_and_one_upstream_until_it_is_deleted(ga
     assert status() == 200
     assert delete() == 204
     assert status() == 404
-    assert httpx2.get(gateway.mcp("ward"), headers=gateway.headers("analyst", **session)).status_code == 404
+    assert httpx2.get(gateway.mcp("ward"), headers=gateway.headers("analyst", **session), timeout=60).status_code == 404
     assert delete() == 204  # Again: there is nothing left to end.
 
 

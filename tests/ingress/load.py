@@ -90,7 +90,7 @@ async def restarted(replica: Replica) -> None:
     process = replica.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         with trio.fail_after(DRAIN_DELAY_S):
             while (await http.get(f"{replica.url}/readyz")).status_code != 503:
                 await trio.sleep(0.01)

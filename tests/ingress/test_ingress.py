@@ -198,7 +198,7 @@ async def test_a_stranger_beside_the_ingress_cannot_either(fleet, tmp_path):
     agent = parts.agents(gateway.place).issue(uri(AGENT))
     for peer, status in (("127.0.0.1", 200), ("127.0.0.2", 401)):
         transport = httpx2.HTTPTransport(local_address=peer)
-        with httpx2.Client(transport=transport) as http:
+        with httpx2.Client(transport=transport, timeout=60) as http:
             given = {**parts.PLAIN, "client-cert": f":{certificates.base64_of(agent.der)}:"}
             assert http.post(gateway.mcp("ward"), json=ADD, headers=given).status_code == status
 

@@ -28,12 +28,12 @@ def leave(office, place: int, book: Book) -> None:
 
 
 def samples(url: str) -> dict[tuple[str, ...], float]:
-    found = text_string_to_metric_families(httpx2.get(url).text)
+    found = text_string_to_metric_families(httpx2.get(url, timeout=60).text)
     return {(each.name, *sorted(each.labels.values())): each.value for family in found for each in family.samples}
 
 
 def test_every_family_is_there_before_anything_was_counted(office):
-    text = httpx2.get(office[1]).text
+    text = httpx2.get(office[1], timeout=60).text
     for family in FAMILIES:
         assert f"# TYPE {family.name} {family.kind.value}\n" in text
         assert f"# HELP {family.name} " in text
@@ -99,8 +99,8 @@ def test_a_gateway_that_goes_down_says_so(office):
 
 def test_nothing_else_is_served_there(office):
     for path in ("/", "/metrics/more", "/healthz"):
-        assert httpx2.get(office[1].replace("/metrics", path)).status_code == 404
-    assert httpx2.post(office[1]).status_code == 501
+        assert httpx2.get(office[1].replace("/metrics", path), timeout=60).status_code == 404
+    assert httpx2.post(office[1], timeout=60).status_code == 501
 
 
 def test_scrapers_that_say_nothing_keep_nobody_out_for_long(office, monkeypatch):
@@ -112,7 +112,7 @@ def test_scrapers_that_say_nothing_keep_nobody_out_for_long(office, monkeypatch)
         each.settimeout(10)
         assert each.recv(1) == b""  # They are hung up on.
         each.close()
-    assert httpx2.get(url).status_code == 200
+    assert httpx2.get(url, timeout=60).status_code == 200
 
 
 def test_beyond_a_few_scrapes_at_a_time_the_door_is_closed(office):

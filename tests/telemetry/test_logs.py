@@ -48,9 +48,11 @@ async def test_nothing_of_a_path_a_query_or_a_header_is_logged(watched):
     watched.gateway.phi |= {*marks, SSN}
     base, headers = watched.gateway.url, watched.gateway.headers("analyst", **{"x-mark": marks[0]})
     for path in (f"/mcp/{marks[1]}", f"/mcp/ledger?patient={marks[2]}", f"/approvals/{marks[3]}", f"/{marks[4]}/{SSN}"):
-        httpx2.get(base + path, headers=headers)
-    httpx2.request("PROPFIND", f"{base}/mcp/ledger", headers=headers)
-    httpx2.post(f"{base}/mcp/ledger", content=SSN, headers={**headers, "authorization": f"Bearer {marks[5]}"})
+        httpx2.get(base + path, headers=headers, timeout=60)
+    httpx2.request("PROPFIND", f"{base}/mcp/ledger", headers=headers, timeout=60)
+    httpx2.post(
+        f"{base}/mcp/ledger", content=SSN, headers={**headers, "authorization": f"Bearer {marks[5]}"}, timeout=60
+    )
     await told(watched, "phigate.access", upstream="(unknown)")
     await told(watched, "phigate.access", method="(other)")
     log = watched.gateway.log.read_text()

@@ -99,8 +99,10 @@ def test_an_upstream_that_goes_and_comes_back_is_told_once_each(caplog):
 
 async def test_requests_of_nobody_are_counted_by_reason(watched):
     url, headers = watched.gateway.mcp("ledger"), watched.gateway.headers("analyst")
-    assert httpx2.post(url, json={}, headers={**headers, "authorization": "Bearer forged"}).status_code == 401
-    assert httpx2.post(url, json={}).status_code == 401
+    assert (
+        httpx2.post(url, json={}, headers={**headers, "authorization": "Bearer forged"}, timeout=60).status_code == 401
+    )
+    assert httpx2.post(url, json={}, timeout=60).status_code == 401
     await watched.until("phigate_unauthenticated_total", 1, reason="malformed")
     await watched.until("phigate_unauthenticated_total", 1, reason="missing")
 
@@ -113,9 +115,9 @@ async def test_an_approval_is_counted_while_it_waits_and_when_it_is_resolved(wat
     held = watched.query(sql)["result"]
     await watched.until("phigate_approvals_pending", 1)  # Other tests' questions may wait too; ours is the newest.
     await watched.until("phigate_approval_answers_total", 1, state="pending")
-    approval, *others = httpx2.get(f"{url}?state=pending", headers=officer).json()["approvals"]
+    approval, *others = httpx2.get(f"{url}?state=pending", headers=officer, timeout=60).json()["approvals"]
     reason = {"reason": "a synthetic reason"}
-    assert httpx2.post(f"{url}/{approval['id']}/grant", json=reason, headers=officer).status_code == 200
+    assert httpx2.post(f"{url}/{approval['id']}/grant", json=reason, headers=officer, timeout=60).status_code == 200
     arguments = {"name": "query", "arguments": {"sql": sql}, "requestState": held["requestState"]}
     assert "[SSN]" in str(watched.ask("tools/call", **arguments))
 
@@ -146,7 +148,9 @@ async def test_a_killed_worker_is_replaced_and_what_it_counted_goes_on(watched):
 
 async def test_every_label_is_of_a_closed_set_or_named_in_the_configuration(watched):
     watched.ask("patient/Doe", upstream="ledger")
-    httpx2.request("BREW", f"{watched.gateway.url}/mcp/917-36-5284", headers=watched.gateway.headers("analyst"))
+    httpx2.request(
+        "BREW", f"{watched.gateway.url}/mcp/917-36-5284", headers=watched.gateway.headers("analyst"), timeout=60
+    )
     watched.query(watched.few())
     await watched.until("phigate_exchanges_total", 1)
 
@@ -186,7 +190,7 @@ async def test_the_state_of_every_part_is_told(watched):
 
 @pytest.mark.parametrize("path", ["/metrics", "/mcp/metrics"])
 def test_the_public_side_serves_no_metrics(watched, path):
-    assert httpx2.get(f"{watched.gateway.url}{path}").status_code in (401, 404)
+    assert httpx2.get(f"{watched.gateway.url}{path}", timeout=60).status_code in (401, 404)
 
 
 def unstarted(place, people, listen, **more):

@@ -119,7 +119,7 @@ async def test_a_collector_that_does_not_answer_or_refuses_holds_up_no_call(watc
     watched.manner(manner)
     failed = watched.value("phigate_spans_total", result="failed")
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(60):  # An export is given up after 5 s: calls that waited for it would take 100.
             for _ in range(20):
                 assert "[SSN]" in str(await trio.to_thread.run_sync(watched.query, watched.few()))
         await watched.until("phigate_spans_total", failed + 7, result="failed")
@@ -150,9 +150,9 @@ async def test_a_legacy_client_is_traced_by_its_header_and_its_upstream_is_told(
     url, headers = watched.gateway.mcp("plain"), {**watched.gateway.headers("analyst"), "traceparent": said}
     about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}}
     greeting = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
-    headers["mcp-session-id"] = httpx2.post(url, json=greeting, headers=headers).headers["mcp-session-id"]
+    headers["mcp-session-id"] = httpx2.post(url, json=greeting, headers=headers, timeout=60).headers["mcp-session-id"]
     done = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert httpx2.post(url, json=done, headers=headers).status_code == 202
+    assert httpx2.post(url, json=done, headers=headers, timeout=60).status_code == 202
     message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "echo", "arguments": {}}}
     answer = harness.post(watched.gateway, "plain", message, headers)
 
@@ -169,7 +169,7 @@ def test_the_public_side_says_nothing_of_traces(watched):
     said, trace, _ = traceparent()
     watched.header = {"traceparent": said}
     url, headers = watched.gateway.mcp("plain"), {**watched.gateway.headers("analyst"), "traceparent": said}
-    response = httpx2.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers)
+    response = httpx2.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers, timeout=60)
     assert trace not in response.text + str(response.headers)
 
 

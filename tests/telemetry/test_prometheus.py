@@ -50,7 +50,7 @@ def prometheus(tmp_path_factory, watched_gateway):
 def asked(url, expression):
     """What Prometheus answers to an expression."""
     try:
-        answer = httpx2.get(f"{url}/api/v1/query", params={"query": expression}).json()
+        answer = httpx2.get(f"{url}/api/v1/query", params={"query": expression}, timeout=60).json()
     except (httpx2.TransportError, ValueError):
         return None  # It is not up yet.
     assert answer["status"] == "success", (expression, answer)
@@ -59,7 +59,7 @@ def asked(url, expression):
 
 def test_a_scrape_is_taken_whole(prometheus):
     assert asked(prometheus, "up")[0]["value"][1] == "1"
-    [target] = httpx2.get(f"{prometheus}/api/v1/targets").json()["data"]["activeTargets"]
+    [target] = httpx2.get(f"{prometheus}/api/v1/targets", timeout=60).json()["data"]["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
 
 
@@ -72,7 +72,7 @@ def test_every_expression_is_one_that_prometheus_understands(prometheus):
 
 
 def test_no_alert_fires_for_a_gateway_that_is_well(prometheus):
-    alerts = httpx2.get(f"{prometheus}/api/v1/alerts").json()["data"]["alerts"]
+    alerts = httpx2.get(f"{prometheus}/api/v1/alerts", timeout=60).json()["data"]["alerts"]
     assert [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"] == []
 
 

@@ -92,7 +92,7 @@ class Watched:
 
     def spans(self) -> list[dict[str, Any]]:
         """Every span that the collector got."""
-        return list(httpx2.get(f"{self.collector}/spans").json())
+        return list(httpx2.get(f"{self.collector}/spans", timeout=60).json())
 
     async def trace(self, ident: str, *, least: int = 1) -> list[dict[str, Any]]:
         """The spans of a trace, once there are so many."""
@@ -103,7 +103,7 @@ class Watched:
 
     def manner(self, how: str) -> None:
         """How the collector behaves from now on."""
-        httpx2.post(f"{self.collector}/manner", content=how)
+        httpx2.post(f"{self.collector}/manner", content=how, timeout=60)
 
 
 def _emergencies(settings: dict[str, Any]) -> None:
