@@ -10,11 +10,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import asynccontextmanager, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,19 @@ class Gateway:
         # The workers are not our children: they are gone when nobody accepts any more.
         while any(Path(f"/proc/{pid}").exists() and _state(int(pid)) not in "ZX" for pid in children):
             time.sleep(0.01)
+
+    def pause(self, worker: int) -> None:
+        """Stop a worker where it holds nothing: one that is stopped while it writes keeps all others from it."""
+        while True:
+            os.kill(worker, signal.SIGSTOP)
+            with closing(sqlite3.connect(self.store, isolation_level=None, timeout=1)) as store:
+                try:
+                    store.execute("begin immediate")
+                except sqlite3.OperationalError:
+                    os.kill(worker, signal.SIGCONT)
+                else:
+                    store.execute("rollback")
+                    return
 
     def phigate(self, *arguments: str) -> str:
         """Run another `phigate` command beside the gateway; its standard output."""

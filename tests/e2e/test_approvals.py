@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -207,28 +206,14 @@ async def test_calls_that_differ_and_people_who_differ_share_no_approval(ledger)
     assert ledger.ran(sql) == 0
 
 
-def pause(gateway, worker):
-    """Stop a worker where it holds nothing: one that is stopped while it writes keeps all others from it."""
-    while True:
-        os.kill(worker, signal.SIGSTOP)
-        with closing(sqlite3.connect(gateway.store, isolation_level=None, timeout=1)) as store:
-            try:
-                store.execute("begin immediate")
-            except sqlite3.OperationalError:
-                os.kill(worker, signal.SIGCONT)
-            else:
-                store.execute("rollback")
-                return
-
-
 async def test_a_grant_through_one_worker_releases_a_call_that_the_other_holds(ledger):
     sql = ledger.bulk()
     holder, other = ledger.gateway.workers()
     try:
-        pause(ledger.gateway, other)
+        ledger.gateway.pause(other)
         async with held(ledger.gateway, "legacy", sql) as call:
             os.kill(other, signal.SIGCONT)
-            pause(ledger.gateway, holder)
+            ledger.gateway.pause(holder)
             try:
                 await ledger.grant(call.approval)
             finally:

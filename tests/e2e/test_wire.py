@@ -189,23 +189,23 @@ def test_a_legacy_session_is_served_by_whichever_worker_takes_the_connection(gat
     """Over HTTP the upstream knows its session; over stdio the other worker starts and greets a program of its own."""
     one, other = gateway.workers()
     listing = request("tools/list")
-    with paused(one):
+    with paused(gateway, one):
         session = in_session(greeted(gateway, upstream, "analyst"))
         names = [
             tool["name"]
             for tool in events(post(gateway, upstream, "analyst", listing, **session))[-1]["result"]["tools"]
         ]
-    with paused(other):
+    with paused(gateway, other):
         again = events(post(gateway, upstream, "analyst", listing, **session))[-1]["result"]["tools"]
     assert names
     assert [tool["name"] for tool in again] == names
 
 
 @contextmanager
-def paused(worker):
+def paused(gateway, worker):
     """One worker stands still while the block runs, so that the other serves."""
-    os.kill(worker, signal.SIGSTOP)
     try:
+        gateway.pause(worker)
         yield
     finally:
         os.kill(worker, signal.SIGCONT)
