@@ -2,10 +2,10 @@
 
 What is measured runs on one core, load generator and upstream on another; the targets take turns within each round, and
 medians of the rounds are printed. An answer that is not the tool's result counts as failed, and one failed answer fails
-the run. `python -m benchmarks layers` times the stages of one call; `evidence`, `http` and `policy` measure those parts
-alone; `streams` measures event streams beside a proxy that copies bytes, `held`
-calls that wait for approval, `watching` what metrics and traces add to a call, `capacity` what docs/operations.md says
-of this machine.
+the run. `python -m benchmarks layers` times the stages of one call, `floor` the least that one alone can take;
+`evidence`, `http` and `policy` measure those parts alone; `streams` measures event streams beside a proxy that copies
+bytes, `held` calls that wait for approval, `watching` what metrics and traces add to a call, `capacity` what
+docs/operations.md says of this machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capacity, evidence, handlers, held, layers, policy, streams, targets, upstream, watching
+from benchmarks import capacity, evidence, floor, handlers, held, layers, policy, streams, targets, upstream, watching
 from benchmarks.load import Measured, measure
 from benchmarks.processes import cores
 from benchmarks.targets import Target
@@ -32,7 +32,7 @@ from benchmarks.targets import Target
 CONNECTIONS = (1, 16, 64)
 BAR = 2.0
 """phigate with everything on carries at least so many times the calls of the bare peer."""
-PARTS = ("calls", "layers", "evidence", "http", "policy", "streams", "held", "watching", "capacity")
+PARTS = ("calls", "floor", "layers", "evidence", "http", "policy", "streams", "held", "watching", "capacity")
 BUSY = 0.7
 """Load average above which somebody else uses the cores that we measure on."""
 COLUMNS = ("through", "conn", "req/s", "x peer", "p50 ms", "p99 ms", "+p50 ms", "CPU µs", "MB")
@@ -67,6 +67,8 @@ def main() -> int:
             match arguments.what:
                 case "layers":
                     return layers.run(Path(scratch), console)
+                case "floor":
+                    return floor.run(Path(scratch), console, rounds=arguments.rounds, seconds=arguments.seconds)
                 case "evidence":
                     return evidence.run(Path(scratch), console, rounds=arguments.rounds, seconds=arguments.seconds)
                 case "policy":
