@@ -66,7 +66,7 @@ def _list(arguments: argparse.Namespace) -> int:
         short, when = Text(session.id[-12:], "cyan"), screen.minute(session.last)
         table.add_row(short, when, who[:8], upstream, str(session.exchanges), state)
     screen.console().print(table if rows else Text("No sessions yet: a client's first request begins one."))
-    if rows:
+    if rows and sys.stdout.isatty():  # A program that reads the table finds nothing else in it.
         print(f"\nTo replay one: phigate sessions show {rows[0][0].id[-12:]}{places.again(arguments)}")
     return 0
 

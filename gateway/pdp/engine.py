@@ -97,6 +97,7 @@ def reraise(fault: BaseException) -> str:
     where, said = _WHERE.search(text), _SAID.search(text)
     # One error may hold another with a drawing of its own: what comes first is enough.
     line = " ".join((said.group(1).split("-->")[0] if said is not None else text).split())
+    line = "something else is expected here" if line == "expecting" else line  # Of a query it does not say what.
     return line if where is None else f"{where.group(1)}: {line}"
 
 

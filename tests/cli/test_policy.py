@@ -50,7 +50,7 @@ def test_eval_says_undefined_where_there_is_no_answer(capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["policy", "eval", "][", "-i", "{input}"], "error"),
+        (["policy", "eval", "][", "-i", "{input}"], "<query.rego>:1:1: something else is expected here"),
         (["policy", "eval", "call", "-i", "{broken}"], "not JSON"),
         (["policy", "eval", "call", "-i", "{nowhere}"], "cannot be read"),
         (["policy", "eval", "call", "-d", "{nowhere}"], "cannot be read"),

@@ -129,7 +129,8 @@ def test_outcomes_have_the_shape_that_opa_prints():
     assert documents["test_fails"]["location"] == {"file": "gateway/call_test.rego", "row": 5, "col": 1}
     assert documents["test_fails"]["package"] == "data.gateway.call_test"
     assert documents["test_fails"]["fail"] is True
-    assert "to_number" in documents["test_raises"]["error"]["message"]
+    raised = "gateway/call_test.rego:11:27: could not parse string as number"
+    assert documents["test_raises"]["error"]["message"] == raised
     assert documents["todo_test_later"]["skip"] is True
     assert base64.b64decode(documents["test_prints"]["output"]) == b"hello\n"
     assert documents["test_passes"].keys() == {"location", "package", "name", "duration"}

@@ -90,6 +90,12 @@ class Watched:
             while await trio.to_thread.run_sync(lambda: self.value(name, **labels)) < wanted:
                 await trio.sleep(0.1)
 
+    async def idle(self) -> None:
+        """Return once no exchange is open any more, by the newest numbers of both workers."""
+        with trio.fail_after(PATIENCE_S):
+            while await trio.to_thread.run_sync(lambda: self.value("phigate_exchanges_open")):
+                await trio.sleep(0.1)
+
     def spans(self) -> list[dict[str, Any]]:
         """Every span that the collector got."""
         return list(httpx2.get(f"{self.collector}/spans", timeout=60).json())
