@@ -84,6 +84,11 @@ class Keys:
         """The form in which a session's key is stored: keys are made of names, and names are not for a clear table."""
         return _pseudonym(self.pseudonym, "session", key)
 
+    def note_key(self, key: str) -> str:
+        """The form in which a note's key is stored, behind what kind of note it is: it may hold an upstream's words."""
+        kind, _, rest = key.partition(" ")
+        return f"{kind} {_pseudonym(self.pseudonym, 'note', rest)}"
+
 
 @lru_cache(_PSEUDONYMS)  # The same few people call all day.
 def _pseudonym(key: bytes, *parts: str) -> str:

@@ -75,13 +75,15 @@ class Mail:
     async def change(self, key: str, change: Callable[[Document], Document]) -> None:
         """Change a note, as one step among those of all processes. Raises EvidenceFault."""
 
+        stored = self._log.keys.note_key(key)
+
         def job(transaction: Transaction) -> None:
             connection = transaction.connection
             note = change(self._noted(connection, key))
-            connection.execute("DELETE FROM note WHERE key = ?", (key,))
+            connection.execute("DELETE FROM note WHERE key = ?", (stored,))
             if note:
                 data = self._seal(note, f"note {key}", NOTED_S)
-                row = (key, int(transaction.at.timestamp()), data)
+                row = (stored, int(transaction.at.timestamp()), data)
                 connection.execute("INSERT INTO note (key, changed, data) VALUES (?, ?, ?)", row)
 
         await self._log.transact(job)
@@ -140,7 +142,7 @@ class Mail:
         return len(found)
 
     def _noted(self, connection: Connection, key: str) -> Document:
-        row = connection.execute("SELECT data FROM note WHERE key = ?", (key,)).fetchone()
+        row = connection.execute("SELECT data FROM note WHERE key = ?", (self._log.keys.note_key(key),)).fetchone()
         return (self._unseal(row[0], f"note {key}") if row is not None else None) or {}
 
     def _seal(self, document: Document, purpose: str, lifetime_s: int) -> str:

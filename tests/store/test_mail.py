@@ -137,7 +137,7 @@ async def test_rows_are_sealed_swept_and_no_evidence(tmp_path):
     clock = Clock()
     async with processes(tmp_path, clock=clock) as (one, _):
         await one.send("a", {"name": PHI})
-        await one.change("s", lambda _: {"name": PHI})
+        await one.change(f"task {PHI} at clinic", lambda _: {"name": PHI})
         await one.sweep()
         assert rows(tmp_path) == (1, 1)
         assert PHI.encode() not in stored(tmp_path)
