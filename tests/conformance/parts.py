@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests import real_parts
 from tests.conformance import shim
-from tests.e2e import harness, issuer
+from tests.e2e import harness, issuer, jobs
 from tests.e2e.harness import Upstream
 
 WHO = "conformance"
@@ -35,14 +35,9 @@ def legacy_server() -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def tasks_server() -> Iterator[str]:
+def tasks_server() -> AbstractContextManager[str]:
     """The URL of `tasks_server.py`, whose tools the scenarios of the tasks extension call."""
-    port = harness.free_port()
-    python = real_parts.python_tool("fastmcp-tasks").parent / "python"
-    with harness.child(str(python), str(Path(__file__).with_name("tasks_server.py")), str(port)) as process:
-        harness.wait_for_port(process, port)
-        yield f"http://127.0.0.1:{port}/mcp"
+    return jobs.server(Path(__file__).with_name("tasks_server.py"))
 
 
 def legacy_tasks() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`jobs_server.py` in its own environment, as a fixture of tests has it."""
+"""`jobs_server.py`, or another server on fastmcp-tasks, in the environment of its own that this needs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tests import real_parts
 from tests.e2e import harness
 
 SSN = "219-09-9999"
+SCRIPT = Path(__file__).with_name("jobs_server.py")
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(script: Path = SCRIPT) -> Iterator[str]:
     """Where it listens while the block runs."""
     port = harness.free_port()
     python = real_parts.python_tool("fastmcp-tasks").parent / "python"
-    with harness.child(str(python), str(Path(__file__).with_name("jobs_server.py")), str(port)) as process:
+    with harness.child(str(python), str(script), str(port)) as process:
         harness.wait_for_port(process, port)
         yield f"http://127.0.0.1:{port}/mcp"
